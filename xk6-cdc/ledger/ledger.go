@@ -1,0 +1,93 @@
+// Package ledger is the raw result of a Run: one line for every Write that the generator was asked
+// for, with its fate and its time stamps. It defines the line and reads and writes the file; it
+// computes nothing. Everything a report says about latency is a function of this file. Start
+// reading at Write.
+//
+// The file is JSON lines: one Header, any number of Writes, one End. A file without its End comes
+// from a generator that did not finish, and no verdict may be built on it.
+package ledger
+
+// Version of the file format; a reader refuses any other.
+const Version = 1
+
+// Fate is what is known of a Write in PostgreSQL.
+type Fate string
+
+// The three fates. Indeterminate: the connection broke or the statement timed out after it was
+// sent, so only a look into PostgreSQL can tell whether it was committed.
+const (
+	Acked         Fate = "acked"
+	Failed        Fate = "failed"
+	Indeterminate Fate = "indeterminate"
+)
+
+// Op is the kind of a Write.
+type Op string
+
+// The operations of a Write.
+const (
+	Insert Op = "insert"
+	Update Op = "update"
+	Delete Op = "delete"
+)
+
+// Header is the first line of the file.
+type Header struct {
+	Version int `json:"version"`
+	// StartUnixNs is the wall clock at the ledger's epoch, nanoseconds since 1970. All stamps of
+	// the Writes are nanoseconds after it, on the monotonic clock of the generator's process.
+	StartUnixNs int64 `json:"startUnixNs"`
+	// Tracker says how visibility is watched: "changestream" or "poll".
+	Tracker string `json:"tracker"`
+	// ResolutionNs is the tracker's own resolution: 0 for a change stream, else the poll interval.
+	ResolutionNs int64 `json:"resolutionNs"`
+	Seed         int64 `json:"seed"`
+}
+
+// Write is one intended write of one row and what became of it. A stamp that never happened is 0.
+type Write struct {
+	// ID is unique in the Run and is stored in the row's lab_version column; for one row, a later
+	// committed write has the larger ID, because writes of one row never overlap.
+	ID int64 `json:"id"`
+	// Scenario is the name of the k6 scenario that asked for it ("warmup" and "seed" are left out
+	// of every latency; "selftest" writes go to MongoDB directly).
+	Scenario string `json:"scenario"`
+	// Entity is the name of the entity's Spec: customer, address, order, order_item.
+	Entity string `json:"entity"`
+	Op     Op     `json:"op"`
+	// Key is the primary key as text.
+	Key string `json:"key"`
+	// IntendedNs is when the schedule wanted it, SentNs when a worker began to execute it,
+	// CommittedNs when PostgreSQL's commit was acknowledged, VisibleNs when the tracker saw it.
+	IntendedNs  int64 `json:"intendedNs"`
+	SentNs      int64 `json:"sentNs,omitempty"`
+	CommittedNs int64 `json:"committedNs,omitempty"`
+	VisibleNs   int64 `json:"visibleNs,omitempty"`
+	Fate        Fate  `json:"fate"`
+	// Superseded: not this version but a later one of the same row was seen.
+	Superseded bool `json:"superseded,omitempty"`
+	// TimedOut: not visible within the tracker's timeout; VisibleNs may still be set (late).
+	TimedOut bool `json:"timedOut,omitempty"`
+	// Untracked: left out by sampling; visibility was not watched.
+	Untracked bool `json:"untracked,omitempty"`
+	// Error is the reason of a failed or indeterminate fate.
+	Error string `json:"error,omitempty"`
+}
+
+// End is the last line of the file.
+type End struct {
+	End bool `json:"end"`
+	// Writes is the number of Write lines before this one.
+	Writes int64 `json:"writes"`
+	// Outstanding is how many of them were acked and never seen when the generator gave up.
+	Outstanding int64 `json:"outstanding"`
+	// QueueMax is the greatest number of writes that waited for a worker at one time.
+	QueueMax int64 `json:"queueMax"`
+	// Substituted counts updates and deletes that became inserts because no row was free.
+	Substituted int64 `json:"substituted"`
+	// TrackerErrors are the times the tracker lost its stream or a poll failed; what was written
+	// meanwhile has a visibility stamp that may be too late.
+	TrackerErrors int64 `json:"trackerErrors"`
+	// ClosedNs is the stamp of this line.
+	ClosedNs int64 `json:"closedNs"`
+}
