@@ -62,8 +62,19 @@ func (w *Writer) Close(end End) error {
 	return nil
 }
 
+// Break closes the file without its End line: what was written is kept, and every reader learns
+// that the generator did not finish.
+func (w *Writer) Break() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := errors.Join(w.err, w.buffer.Flush(), w.file.Close()); err != nil {
+		return fmt.Errorf("close ledger: %w", err)
+	}
+	return nil
+}
+
 // Read calls each for every Write of the file at path, in the file's order. A line that cannot be
-// decoded is an error naming the line; a missing End line is ErrTruncated, returned after every
+// decoded is an error naming the line; a file that ends early is ErrTruncated, returned after every
 // whole Write was delivered.
 func Read(path string, each func(Write) error) (Header, End, error) {
 	file, err := os.Open(path)
@@ -85,30 +96,31 @@ type line struct {
 }
 
 func decode(r io.Reader, each func(Write) error) (header Header, end End, err error) {
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(make([]byte, 1<<16), 1<<20)
-	var number, writes int64
-	for scanner.Scan() {
-		number++
+	lines := bufio.NewReaderSize(r, 1<<16)
+	var writes int64
+	for number := 1; ; number++ {
+		text, err := lines.ReadBytes('\n')
+		switch {
+		case err == io.EOF && len(text) == 0:
+			return header, end, ErrTruncated
+		case err == io.EOF:
+			return header, end, fmt.Errorf("line %d: cut off: %w", number, ErrTruncated)
+		case err != nil:
+			return header, end, fmt.Errorf("line %d: %w", number, err)
+		}
 		if number == 1 {
-			if err := json.Unmarshal(scanner.Bytes(), &header); err != nil {
+			if err := decodeHeader(text, &header); err != nil {
 				return header, end, fmt.Errorf("line 1: %w", err)
-			}
-			if header.Version != Version {
-				return header, end, fmt.Errorf("line 1: ledger version %d, want %d", header.Version, Version)
 			}
 			continue
 		}
 		var l line
-		if err := json.Unmarshal(scanner.Bytes(), &l); err != nil {
-			if writes == 0 || !errors.As(err, new(*json.SyntaxError)) {
-				return header, end, fmt.Errorf("line %d: %w", number, err)
-			}
-			return header, end, fmt.Errorf("line %d: %w: %w", number, err, ErrTruncated)
+		if err := json.Unmarshal(text, &l); err != nil {
+			return header, end, fmt.Errorf("line %d: %w", number, err)
 		}
 		if l.End.End {
-			if l.End.Writes != writes {
-				return header, end, fmt.Errorf("line %d: end says %d writes, file has %d", number, l.End.Writes, writes)
+			if err := checkEnd(l.End, writes, lines); err != nil {
+				return header, End{}, fmt.Errorf("line %d: %w", number, err)
 			}
 			return header, l.End, nil
 		}
@@ -117,8 +129,24 @@ func decode(r io.Reader, each func(Write) error) (header Header, end End, err er
 			return header, end, fmt.Errorf("line %d: %w", number, err)
 		}
 	}
-	if err := scanner.Err(); err != nil {
-		return header, end, fmt.Errorf("line %d: %w", number+1, err)
+}
+
+func decodeHeader(text []byte, header *Header) error {
+	if err := json.Unmarshal(text, header); err != nil {
+		return err
 	}
-	return header, end, ErrTruncated
+	if header.Version != Version {
+		return fmt.Errorf("ledger version %d, want %d", header.Version, Version)
+	}
+	return nil
+}
+
+func checkEnd(end End, writes int64, rest *bufio.Reader) error {
+	if end.Writes != writes {
+		return fmt.Errorf("the end says %d writes, the file has %d", end.Writes, writes)
+	}
+	if _, err := rest.ReadByte(); err != io.EOF {
+		return errors.New("there is more after the end line")
+	}
+	return nil
 }

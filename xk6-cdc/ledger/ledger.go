@@ -57,9 +57,11 @@ type Write struct {
 	Op     Op     `json:"op"`
 	// Key is the primary key as text.
 	Key string `json:"key"`
-	// IntendedNs is when the schedule wanted it, SentNs when a worker began to execute it,
+	// IntendedNs is when the schedule wanted it, EnqueuedNs when k6 called write() (their
+	// difference is the generator's own lateness), SentNs when a worker began to execute it,
 	// CommittedNs when PostgreSQL's commit was acknowledged, VisibleNs when the tracker saw it.
 	IntendedNs  int64 `json:"intendedNs"`
+	EnqueuedNs  int64 `json:"enqueuedNs"`
 	SentNs      int64 `json:"sentNs,omitempty"`
 	CommittedNs int64 `json:"committedNs,omitempty"`
 	VisibleNs   int64 `json:"visibleNs,omitempty"`
@@ -88,6 +90,9 @@ type End struct {
 	// TrackerErrors are the times the tracker lost its stream or a poll failed; what was written
 	// meanwhile has a visibility stamp that may be too late.
 	TrackerErrors int64 `json:"trackerErrors"`
+	// SlowestLookNs is the longest time between two looks of a polling tracker: the resolution it
+	// really had at its worst. 0 for a change stream.
+	SlowestLookNs int64 `json:"slowestLookNs,omitempty"`
 	// ClosedNs is the stamp of this line.
 	ClosedNs int64 `json:"closedNs"`
 }

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cdclab/cdclab/experiments"
+	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/stack"
+)
+
+// stackFlags are the flags that say which stack, for every command that brings one up.
+func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
+	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded")
+	set.StringVar(&o.MongoURI, "mongo-uri", os.Getenv("CDCLAB_MONGO_URI"), "use this MongoDB instead of starting one (env CDCLAB_MONGO_URI)")
+	set.StringVar(&o.PostgresDir, "postgres-dir", os.Getenv("CDCLAB_POSTGRES_DIR"), "folder holding bin/postgres (env CDCLAB_POSTGRES_DIR; default: PATH, else fetched)")
+	set.IntVar(&o.PostgresPort, "postgres-port", 0, "port for PostgreSQL (default: a free one)")
+	set.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of each topic")
+	set.BoolVar(&o.Keep, "keep", false, "leave the stack's data folder after the run, and say where")
+	set.StringVar(&p.Consumer, "consumer", "", "consumer program (default: built from this tree)")
+	set.StringVar(&p.K6, "k6", "", "k6 program with k6/x/cdc (default: built from this tree)")
+}
+
+func bench(ctx context.Context, t terminal, args []string) (int, error) {
+	config := experiments.DefaultConfig()
+	set := flags("bench", t)
+	stackFlags(set, &config.Stack, &config.Programs)
+	set.IntVar(&config.Rate, "rate", 0, "operations per second (default: the scenario's)")
+	set.DurationVar(&config.Duration, "duration", 0, "length of the measured load (default: the scenario's)")
+	set.DurationVar(&config.Warmup, "warmup", 0, "length of the load before it, not measured (default: the scenario's)")
+	set.StringVar(&config.Mix, "mix", "", "insert/update/delete in per cent (default: the scenario's 70/20/10)")
+	set.Int64Var(&config.Seed, "seed", config.Seed, "seed of every random choice")
+	set.StringVar(&config.PlanPath, "chaos", "", "chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
+	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
+	set.DurationVar(&config.DrainTimeout, "drain-timeout", config.DrainTimeout, "longest wait for everything to arrive after the load")
+	positional, err := parse(set, args, 0, 1)
+	if err != nil {
+		return 0, err
+	}
+	if len(positional) == 1 {
+		config.Scenario = positional[0]
+	}
+	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
+	if config.Scenario == experiments.Selftest {
+		return selftest(ctx, t, config)
+	}
+	result, err := experiments.Run(ctx, config)
+	if err != nil {
+		return 0, err
+	}
+	if err := reports.WriteText(t.out, result.Run, result.Comparison, result.ReportPath); err != nil {
+		return 0, fmt.Errorf("print the summary: %w", err)
+	}
+	return verdictCode(result.Run.Verdict.Status), nil
+}
+
+// maxFloorMs is what the median floor may be with a change stream; above it the tracker's own time
+// would be a large part of what it measures.
+const maxFloorMs = 2.0
+
+func selftest(ctx context.Context, t terminal, config experiments.Config) (int, error) {
+	floor, notes, err := experiments.Floor(ctx, config)
+	if err != nil {
+		return 0, err
+	}
+	for _, note := range notes {
+		fmt.Fprintln(t.out, note)
+	}
+	code, status := exitPass, "PASS"
+	if floor.P50 > maxFloorMs {
+		code, status = exitFail, "FAIL"
+	}
+	fmt.Fprintf(t.out, "%s  floor p50 %.3f ms  p95 %.3f ms  p99 %.3f ms  |  %d direct writes, tracker %s  |  limit p50 %g ms\n",
+		status, floor.P50, floor.P95, floor.P99, floor.Writes, floor.Tracker, maxFloorMs)
+	return code, nil
+}
+
+func verdictCode(status reports.Status) int {
+	switch status {
+	case reports.Pass:
+		return exitPass
+	case reports.Fail:
+		return exitFail
+	}
+	return exitUnknown
+}
+
+// baselineDir is where baselines are stored: in the checkout, so that they are reviewed.
+func baselineDir() (string, error) {
+	root, err := experiments.FindRoot()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(root, "baselines"), nil
+}
+
+func fetch(ctx context.Context, t terminal, args []string) (int, error) {
+	if _, err := parse(flags("fetch", t), args, 0, 0); err != nil {
+		return 0, err
+	}
+	return exitPass, stack.Fetch(ctx, "", t.say)
+}

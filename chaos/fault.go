@@ -1,0 +1,254 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
+
+	"github.com/cdclab/cdclab/stack"
+)
+
+// kind is a kind of Fault. To add one, add it to kinds.
+type kind struct {
+	// proxy: the target is a Proxy and not a Component.
+	proxy bool
+	// lasts: "for" says when it is undone; else "restart-after" does.
+	lasts bool
+	// onComponent or onProxy, as proxy says, binds the Fault to its target.
+	onComponent func(stack.Component) *injection
+	onProxy     func(*Fault, path) *injection
+}
+
+// kinds is filled in init because Fault's methods look things up in it.
+var kinds map[string]kind
+
+func init() {
+	kinds = map[string]kind{
+		"kill": {onComponent: func(c stack.Component) *injection {
+			return restart(c, func(context.Context) error { return c.Kill() })
+		}},
+		"stop":      {onComponent: func(c stack.Component) *injection { return restart(c, c.Stop) }},
+		"pause":     {lasts: true, onComponent: pause},
+		"latency":   {lasts: true, proxy: true, onProxy: latency},
+		"partition": {lasts: true, proxy: true, onProxy: partition},
+	}
+}
+
+func kindNames() string {
+	return strings.Join(slices.Sorted(maps.Keys(kinds)), ", ")
+}
+
+// targets are the names that a Fault of this kind may have as its target.
+func (k kind) targets() []string {
+	if k.proxy {
+		return []string{stack.ConsumerMongo}
+	}
+	return []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo, stack.Consumer}
+}
+
+// injection is a Fault bound to its target: what the timeline calls, in the order of the members.
+type injection struct {
+	// healthy is nil while the target serves.
+	healthy func(context.Context) error
+	inject  func(context.Context) error
+	// during looks, just before undo, whether the fault is in force, and says how that shows.
+	during func(context.Context) (string, error)
+	undo   func(context.Context) error
+	// after adds what shows only once the target is back; nil when there is nothing to add.
+	after func(context.Context) (string, error)
+	// bytes are those through the proxy since its start; nil for a Component.
+	bytes func() int64
+}
+
+// bind finds the target of f in s.
+func bind(f *Fault, s *stack.Stack) (*injection, error) {
+	if k := kinds[f.Kind]; !k.proxy {
+		target, err := s.Component(f.Target)
+		if err != nil {
+			return nil, err
+		}
+		return k.onComponent(target), nil
+	}
+	proxy, err := s.Proxy(f.Target)
+	if err != nil {
+		return nil, err
+	}
+	var ends []stack.Component
+	for _, name := range strings.Split(f.Target, "-") {
+		end, err := s.Component(name)
+		if err != nil {
+			return nil, fmt.Errorf("end of proxy %s: %w", f.Target, err)
+		}
+		ends = append(ends, end)
+	}
+	i := kinds[f.Kind].onProxy(f, through(proxy))
+	i.healthy = healthy(ends...)
+	return i, nil
+}
+
+// healthLimit bounds one look at a Component's health: a paused one does not answer at all.
+const healthLimit = 2 * time.Second
+
+func healthy(components ...stack.Component) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, c := range components {
+			limited, cancel := context.WithTimeout(ctx, healthLimit)
+			err := c.Health(limited)
+			cancel()
+			if err != nil {
+				return fmt.Errorf("health of %s: %w", c.Name(), err)
+			}
+		}
+		return nil
+	}
+}
+
+// restart is kill and stop: the target is gone until it is started again.
+func restart(c stack.Component, end func(context.Context) error) *injection {
+	var before []int
+	i := &injection{healthy: healthy(c), undo: c.Start}
+	i.inject = func(ctx context.Context) error {
+		before = c.PIDs()
+		return end(ctx)
+	}
+	i.during = func(ctx context.Context) (string, error) {
+		for _, pid := range before {
+			if there, err := process.PidExistsWithContext(ctx, int32(pid)); err != nil || there {
+				return "", errors.Join(fmt.Errorf("pid %d of %s is still there", pid, c.Name()), err)
+			}
+		}
+		err := i.healthy(ctx)
+		if err == nil {
+			return "", fmt.Errorf("%s served during the fault", c.Name())
+		}
+		if len(before) == 0 {
+			return err.Error(), nil
+		}
+		return fmt.Sprintf("pids %v gone", before), nil
+	}
+	i.after = func(context.Context) (string, error) {
+		if len(before) == 0 {
+			return "", nil
+		}
+		now := c.PIDs()
+		if len(now) == 0 {
+			return "", fmt.Errorf("%s has no process after its start", c.Name())
+		}
+		for _, pid := range now {
+			if slices.Contains(before, pid) {
+				return "", fmt.Errorf("pid %d of %s is the one from before", pid, c.Name())
+			}
+		}
+		return fmt.Sprintf("pids %v came", now), nil
+	}
+	return i
+}
+
+// pause freezes the target.
+func pause(c stack.Component) *injection {
+	i := &injection{
+		healthy: healthy(c),
+		inject:  func(context.Context) error { return c.Pause() },
+		undo:    func(context.Context) error { return c.Resume() },
+	}
+	i.during = func(ctx context.Context) (string, error) {
+		pids := c.PIDs()
+		for _, pid := range pids {
+			if err := frozen(ctx, pid); err != nil {
+				return "", fmt.Errorf("%s: %w", c.Name(), err)
+			}
+		}
+		if len(pids) > 0 {
+			return fmt.Sprintf("pids %v stopped", pids), nil
+		}
+		if err := i.healthy(ctx); err != nil {
+			return err.Error(), nil
+		}
+		return "", fmt.Errorf("%s served during the fault", c.Name())
+	}
+	return i
+}
+
+func frozen(ctx context.Context, pid int) error {
+	p, err := process.NewProcessWithContext(ctx, int32(pid))
+	if err != nil {
+		return fmt.Errorf("look at pid %d: %w", pid, err)
+	}
+	states, err := p.StatusWithContext(ctx)
+	if err != nil {
+		return fmt.Errorf("look at pid %d: %w", pid, err)
+	}
+	if !slices.Contains(states, process.Stop) {
+		return fmt.Errorf("pid %d is not stopped but %v", pid, states)
+	}
+	return nil
+}
+
+// path is what the faults need of a Proxy.
+type path struct {
+	name   string
+	add    func(stack.Toxic) error
+	remove func(string) error
+	// bytes are those that went through it since its start.
+	bytes func() int64
+}
+
+func through(p *stack.Proxy) path {
+	return path{p.Name(), p.Add, p.Remove, func() int64 { in, out := p.Bytes(); return in + out }}
+}
+
+func latency(f *Fault, p path) *injection {
+	return poison(p, stack.Toxic{
+		Name: "chaos-latency", Type: "latency",
+		Attributes: map[string]any{"latency": f.Latency.Milliseconds()},
+	})
+}
+
+// partition lets nothing through in either direction and keeps the connections open, as a network
+// that drops packets does.
+func partition(_ *Fault, p path) *injection {
+	forever := map[string]any{"timeout": 0}
+	return poison(p,
+		stack.Toxic{Name: "chaos-partition-up", Type: "timeout", Upstream: true, Attributes: forever},
+		stack.Toxic{Name: "chaos-partition-down", Type: "timeout", Attributes: forever})
+}
+
+// poison puts the toxics on the path.
+func poison(p path, toxics ...stack.Toxic) *injection {
+	var added []string
+	var before int64
+	i := &injection{bytes: p.bytes}
+	i.inject = func(context.Context) error {
+		for _, t := range toxics {
+			if err := p.add(t); err != nil {
+				return err
+			}
+			added = append(added, t.Name)
+		}
+		before = p.bytes()
+		return nil
+	}
+	i.during = func(context.Context) (string, error) {
+		n := p.bytes() - before
+		if n == 0 {
+			return "", fmt.Errorf("no bytes went through proxy %s: it is bypassed, or there was no load", p.name)
+		}
+		return fmt.Sprintf("%d bytes through proxy %s with %s", n, p.name, strings.Join(added, ", ")), nil
+	}
+	// A toxic that is not there any more cannot be removed: then the fault was not in force.
+	i.undo = func(context.Context) error {
+		var errs []error
+		for _, name := range added {
+			errs = append(errs, p.remove(name))
+		}
+		added = nil
+		return errors.Join(errs...)
+	}
+	return i
+}

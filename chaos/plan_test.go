@@ -1,0 +1,168 @@
+package chaos
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const head = `name: p
+steady-state:
+  stale: 3
+  recovery: 30s
+method:
+`
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	got, err := parse([]byte(head + `
+  - {at: 8s, fault: latency, target: consumer-mongo, for: 5s, latency: 100ms}
+  - at: 1m
+    fault: kill
+    target: consumer
+    restart-after: 2s
+  - {at: 0s, fault: pause, target: mongo, for: 1500ms}
+  - {at: 20s, fault: partition, target: consumer-mongo, for: 5s}
+  - {at: 9s, fault: stop, target: kafka}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Plan{
+		Name: "p", SteadyState: SteadyState{Stale: 3, Recovery: 30 * time.Second},
+		Method: []Fault{
+			{At: 8 * time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second, Latency: 100 * time.Millisecond},
+			{At: time.Minute, Kind: "kill", Target: "consumer", RestartAfter: 2 * time.Second},
+			{Kind: "pause", Target: "mongo", For: 1500 * time.Millisecond},
+			{At: 20 * time.Second, Kind: "partition", Target: "consumer-mongo", For: 5 * time.Second},
+			{At: 9 * time.Second, Kind: "stop", Target: "kafka"},
+		},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Fault{})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies()); diff != "" {
+		t.Error(diff)
+	}
+	if got.End() != 62*time.Second {
+		t.Errorf("End() = %v, want 1m2s", got.End())
+	}
+}
+
+func TestParseNamesTheMistakeAndItsPlace(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":              {"", "1:1: "},
+		"two documents":      {head + "  - {at: 1s, fault: kill, target: mongo}\n---\na: b\n", "1:1: 2 YAML documents"},
+		"no YAML":            {"name: [", "1:7: "},
+		"a list":             {"- a\n- b\n", "1:1: "},
+		"unknown member":     {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    until: 3s\n", `9:5: unknown field "until"`},
+		"unknown top member": {"name: p\nsteadystate: {}\n", `2:1: unknown field "steadystate"`},
+		"unknown allowance":  {"name: p\nsteady-state:\n  phantom: 1\n", `3:3: unknown field "phantom"`},
+		"twice":              {"name: p\nname: q\n", "2:1: "},
+		"no name":            {"steady-state: {recovery: 1s}\n", "1:"},
+		"no recovery":        {"name: p\nmethod:\n  - {at: 1s, fault: kill, target: mongo}\n", "1:7: want recovery"},
+		"bad recovery":       {"name: p\nsteady-state:\n  lost: 0\n  recovery: soon\n", `4:13: recovery: "soon" is not a length`},
+		"negative allowance": {"name: p\nsteady-state:\n  lost: -1\n  recovery: 1s\n", "3:9: want numbers"},
+		"no method":          {"name: p\nsteady-state: {recovery: 1s}\n", "want at least one fault"},
+		"null fault":         {head + "  -\n", "6:"},
+		"fault is a text":    {head + "  - kill\n", "6:5: "},
+		"unknown fault":      {head + "  - at: 1s\n    fault: kil\n    target: mongo\n", `7:12: unknown fault "kil"; there are kill, latency, partition, pause, stop`},
+		"unknown target":     {head + "  - at: 1s\n    fault: kill\n    target: mango\n", `8:13: unknown target "mango" of kill; there are postgres, kafka`},
+		"proxy is killed":    {head + "  - {at: 1s, fault: kill, target: consumer-mongo}\n", `unknown target "consumer-mongo" of kill`},
+		"latency on a part":  {head + "  - {at: 1s, fault: latency, target: mongo, for: 1s, latency: 1s}\n", `unknown target "mongo" of latency; there are consumer-mongo`},
+		"negative at":        {head + "  - at: -1s\n    fault: kill\n    target: mongo\n", `6:9: at: "-1s" is not a length from 0s`},
+		"no unit":            {head + "  - fault: kill\n    target: mongo\n    at: 8\n", "8:9: at: want a length with its unit"},
+		"for without end":    {head + "  - {at: 1s, fault: pause, target: mongo}\n", "pause wants for"},
+		"for of a kill":      {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    for: 2s\n", "9:10: kill has no for"},
+		"restart of a pause": {head + "  - {at: 1s, fault: pause, target: mongo, for: 1s, restart-after: 1s}\n", "pause has no restart-after"},
+		"latency of a stop":  {head + "  - {at: 1s, fault: stop, target: mongo, latency: 1s}\n", "stop has no latency"},
+		"no latency":         {head + "  - {at: 1s, fault: latency, target: consumer-mongo, for: 1s}\n", "latency wants latency"},
+		"overlap": {head + "  - at: 9s\n    fault: kill\n    target: mongo\n" +
+			"  - {at: 5s, fault: pause, target: mongo, for: 5s}\n", "6:9: kill of mongo at 9s overlaps its pause from 5s to 10s"},
+		"same time": {head + "  - {at: 5s, fault: kill, target: mongo}\n" +
+			"  - {at: 5s, fault: kill, target: mongo}\n", "7:10: kill of mongo at 5s overlaps its kill"},
+		"too long": {head + "  - {at: 2000000h, fault: kill, target: mongo}\n", `"2000000h" is not a length`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plan, err := parse([]byte(c.text))
+			if err == nil {
+				t.Fatalf("parsed as %+v", plan)
+			}
+			if plan != nil {
+				t.Error("an error and a plan")
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestLoadNamesTheFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(path, []byte("name: p\nnome: q\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path+":2:1: ") {
+		t.Errorf("got %v, want %s:2:1", err, path)
+	}
+	if _, err := Load("no-such-plan"); err == nil || !strings.Contains(err.Error(), "no-such-plan") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestBuiltInPlans: each loads by its name, and ends within a smoke run with time left to recover.
+func TestBuiltInPlans(t *testing.T) {
+	t.Parallel()
+	files, err := builtIn.ReadDir("plans")
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(file.Name(), ".yaml")
+		plan, err := Load(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if plan.Name != name || plan.Description == "" {
+			t.Errorf("%s: name %q, description %q", name, plan.Name, plan.Description)
+		}
+		if plan.End() > 15*time.Second {
+			t.Errorf("%s ends after %v: a smoke run lasts 20s", name, plan.End())
+		}
+	}
+}
+
+func FuzzPlan(f *testing.F) {
+	for _, name := range []string{"consumer-kill", "mongo-latency"} {
+		text, err := builtIn.ReadFile("plans/" + name + ".yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte(head + "  - &a {at: 1s, fault: kill, target: mongo}\n  - *a\n  - <<: *a\n    at: 9s\n"))
+	f.Add([]byte("? [a]\n: !!binary x\n---\n%"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		plan, err := parse(text)
+		if err != nil {
+			if !strings.Contains(err.Error(), ":") || plan != nil {
+				t.Errorf("plan %v, error without a place: %v", plan, err)
+			}
+			return
+		}
+		if plan.End() < 0 || len(plan.Method) == 0 {
+			t.Errorf("a valid plan with end %v and %d faults", plan.End(), len(plan.Method))
+		}
+		_ = plan.Proxies()
+	})
+}

@@ -1,0 +1,109 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxLength keeps sums of lengths from overflowing.
+const maxLength = 1000 * time.Hour
+
+// decode fills value from a mapping whose members named by lengths are durations: the library's own
+// errors about those have no place in the file.
+func decode(node ast.Node, value any, lengths ...string) error {
+	for key, v := range members(node) {
+		if !slices.Contains(lengths, key) {
+			continue
+		}
+		text, ok := v.(*ast.StringNode)
+		if !ok {
+			return complain(node, key, key+": want a length with its unit, such as 5s")
+		}
+		length, err := time.ParseDuration(text.Value)
+		if err != nil || length < 0 || length > maxLength {
+			return complain(node, key, fmt.Sprintf("%s: %q is not a length from 0s to %v", key, text.Value, maxLength))
+		}
+	}
+	if err := yaml.NodeToValue(node, value, yaml.Strict()); err != nil {
+		return located(err, node)
+	}
+	return nil
+}
+
+// members yields the keys of a mapping and their values; nothing of any other node.
+func members(node ast.Node) func(yield func(string, ast.Node) bool) {
+	return func(yield func(string, ast.Node) bool) {
+		var values []*ast.MappingValueNode
+		switch n := node.(type) {
+		case *ast.MappingNode:
+			values = n.Values
+		case *ast.MappingValueNode:
+			values = []*ast.MappingValueNode{n}
+		}
+		for _, v := range values {
+			if !yield(v.Key.String(), v.Value) {
+				return
+			}
+		}
+	}
+}
+
+// positionError is an error whose text begins with the line and column it is about.
+type positionError struct {
+	line, column int
+	reason       string
+}
+
+func (e *positionError) Error() string { return fmt.Sprintf("%d:%d: %s", e.line, e.column, e.reason) }
+
+// complain blames the member of the mapping, or the mapping itself when it has no such member.
+func complain(node ast.Node, member, reason string) error {
+	at := node.GetToken()
+	first := true
+	for key, value := range members(node) {
+		if value != nil && (first || key == member) {
+			at = value.GetToken()
+		}
+		first = false
+		if key == member {
+			break
+		}
+	}
+	return &positionError{line(at), column(at), reason}
+}
+
+// located gives an error of the YAML library the form of ours.
+func located(err error, node ast.Node) error {
+	if own := new(positionError); errors.As(err, &own) {
+		return own
+	}
+	var at *token.Token
+	if node != nil {
+		at = node.GetToken()
+	}
+	reason := err.Error()
+	if theirs := yaml.Error(nil); errors.As(err, &theirs) {
+		at, reason = theirs.GetToken(), theirs.GetMessage()
+	}
+	return &positionError{line(at), column(at), reason}
+}
+
+func line(t *token.Token) int {
+	if t == nil || t.Position == nil {
+		return 1
+	}
+	return t.Position.Line
+}
+
+func column(t *token.Token) int {
+	if t == nil || t.Position == nil {
+		return 1
+	}
+	return t.Position.Column
+}

@@ -1,0 +1,341 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cdclab/cdclab/stack"
+)
+
+// part is a Component whose life is in the test's hands.
+type part struct {
+	mu    sync.Mutex
+	calls []string
+	begin time.Time
+	pids  []int
+	sick  error
+	// slow is how long it stays sick after Start or Resume.
+	slow time.Duration
+	// immortal parts answer during every fault.
+	immortal bool
+	failing  map[string]error
+}
+
+func newPart() *part { return &part{begin: time.Now(), failing: map[string]error{}} }
+
+func (p *part) Name() string    { return "consumer" }
+func (p *part) Version() string { return "1" }
+
+func (p *part) call(name string, sick error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, fmt.Sprintf("%s at %v", name, time.Since(p.begin)))
+	if err := p.failing[name]; err != nil {
+		return err
+	}
+	if sick == nil && p.slow > 0 {
+		time.AfterFunc(p.slow, func() { p.set(nil) })
+		return nil
+	}
+	if !p.immortal {
+		p.sick = sick
+	}
+	return nil
+}
+
+func (p *part) set(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sick = err
+}
+
+func (p *part) Start(context.Context) error { return p.call("start", nil) }
+func (p *part) Stop(context.Context) error  { return p.call("stop", errors.New("stopped")) }
+func (p *part) Kill() error                 { return p.call("kill", errors.New("killed")) }
+func (p *part) Pause() error                { return p.call("pause", errors.New("paused")) }
+func (p *part) Resume() error               { return p.call("resume", nil) }
+
+func (p *part) Health(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sick
+}
+
+func (p *part) PIDs() []int { return slices.Clone(p.pids) }
+
+var _ stack.Component = (*part)(nil)
+
+// play runs faults against p on the bubble's clock.
+func play(ctx context.Context, p *part, faults ...Fault) []Window {
+	plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: faults}
+	return run(ctx, plan, func(f *Fault) (*injection, error) {
+		return kinds[f.Kind].onComponent(p), nil
+	}, p.begin, nil)
+}
+
+func kill(at, restartAfter time.Duration) Fault {
+	return Fault{At: at, Kind: "kill", Target: "consumer", RestartAfter: restartAfter}
+}
+
+func TestKillIsUndoneAndRecoveryIsTimed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		p.slow = 3 * time.Second
+		w := play(t.Context(), p, kill(5*time.Second, 2*time.Second))[0]
+		if !w.Applied || w.Err != nil || w.Evidence != "health of consumer: killed" {
+			t.Errorf("%+v", w)
+		}
+		if w.Start != 5*time.Second || w.End != 7*time.Second ||
+			w.Recovered < 10*time.Second || w.Recovered > 10*time.Second+lookEvery {
+			t.Errorf("window from %v to %v, recovered at %v", w.Start, w.End, w.Recovered)
+		}
+		if want := []string{"kill at 5s", "start at 7s"}; !slices.Equal(p.calls, want) {
+			t.Errorf("calls %q, want %q", p.calls, want)
+		}
+	})
+}
+
+func TestFaultsComeInTheirOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		windows := play(t.Context(), p, kill(20*time.Second, time.Second),
+			Fault{At: time.Second, Kind: "pause", For: 4 * time.Second, Target: "consumer"},
+			Fault{At: 10 * time.Second, Kind: "stop", Target: "consumer"})
+		for _, w := range windows {
+			if !w.Applied || w.Err != nil {
+				t.Errorf("%+v", w)
+			}
+		}
+		want := []string{"pause at 1s", "resume at 5s", "stop at 10s", "start at 10s", "kill at 20s", "start at 21s"}
+		if !slices.Equal(p.calls, want) {
+			t.Errorf("calls %q, want %q", p.calls, want)
+		}
+	})
+}
+
+func TestFaultThatIsNotInForceIsNotApplied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, f := range []Fault{
+			kill(time.Second, time.Second),
+			{At: time.Second, Kind: "stop", Target: "consumer"},
+			{At: time.Second, Kind: "pause", For: time.Second, Target: "consumer"},
+		} {
+			p := newPart()
+			p.immortal = true
+			w := play(t.Context(), p, f)[0]
+			if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "served during the fault") {
+				t.Errorf("%s: %+v", f.Kind, w)
+			}
+		}
+	})
+}
+
+func TestUnhealthyTargetIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		p.sick = errors.New("sick before")
+		w := play(t.Context(), p, kill(time.Second, time.Second))[0]
+		if w.Applied || !errors.Is(w.Err, p.sick) || len(p.calls) > 0 || w.Start != 0 || w.End != 0 {
+			t.Errorf("%+v, calls %q", w, p.calls)
+		}
+	})
+}
+
+func TestFailedInjectionIsUndone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		p.failing["pause"] = errors.New("no such process")
+		w := play(t.Context(), p, Fault{At: time.Second, Kind: "pause", Target: "consumer", For: time.Minute})[0]
+		if w.Applied || !errors.Is(w.Err, p.failing["pause"]) || w.End != time.Second {
+			t.Errorf("%+v", w)
+		}
+		if want := []string{"pause at 1s", "resume at 1s"}; !slices.Equal(p.calls, want) {
+			t.Errorf("calls %q, want %q", p.calls, want)
+		}
+	})
+}
+
+func TestTargetThatDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		p.failing["start"] = errors.New("port taken")
+		w := play(t.Context(), p, kill(time.Second, time.Second))[0]
+		if w.Applied || w.Recovered != 0 || !errors.Is(w.Err, p.failing["start"]) ||
+			!strings.Contains(w.Err.Error(), "not healthy 20s after the end of the fault") {
+			t.Errorf("%+v", w)
+		}
+		if now := time.Since(p.begin); now > 23*time.Second {
+			t.Errorf("waited %v", now)
+		}
+	})
+}
+
+func TestEndOfTheRunUndoesEveryFault(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Second, errors.New("load is over"))
+		defer cancel()
+		p := newPart()
+		windows := play(ctx, p, kill(5*time.Second, time.Hour), kill(10*time.Second, time.Second))
+		if w := windows[0]; !w.Applied || w.End != 8*time.Second {
+			t.Errorf("%+v", w)
+		}
+		if w := windows[1]; w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "load is over") {
+			t.Errorf("%+v", w)
+		}
+		if want := []string{"kill at 5s", "start at 8s"}; !slices.Equal(p.calls, want) {
+			t.Errorf("calls %q, want %q", p.calls, want)
+		}
+	})
+}
+
+func TestUnknownTargetIsNotApplied(t *testing.T) {
+	t.Parallel()
+	unknown := errors.New("no such proxy")
+	plan := &Plan{Method: []Fault{kill(0, 0)}}
+	w := run(t.Context(), plan, func(*Fault) (*injection, error) { return nil, unknown }, time.Now(), nil)[0]
+	if w.Applied || !errors.Is(w.Err, unknown) || w.Fault != "kill" || w.Target != "consumer" {
+		t.Errorf("%+v", w)
+	}
+}
+
+// child is a real process of the test's own.
+func child(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("cat")
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Skip("no cat to start:", err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+// TestPIDsAreTheEvidence: a process that is still there, was not stopped, or is the same as before
+// was not killed or paused, whatever its health says.
+func TestPIDsAreTheEvidence(t *testing.T) {
+	t.Parallel()
+	p := newPart()
+	old, young := child(t), child(t)
+	p.pids = []int{old.Process.Pid}
+	plan := &Plan{SteadyState: SteadyState{Recovery: time.Second}, Method: []Fault{kill(0, 0)}}
+	bind := func(f *Fault) (*injection, error) { return kinds[f.Kind].onComponent(p), nil }
+
+	w := run(t.Context(), plan, bind, time.Now(), nil)[0]
+	if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "still there") {
+		t.Errorf("a kill that killed nothing: %+v", w)
+	}
+	paused := &Plan{SteadyState: plan.SteadyState, Method: []Fault{{Kind: "pause", Target: "consumer"}}}
+	if w = run(t.Context(), paused, bind, time.Now(), nil)[0]; w.Applied || w.Err == nil ||
+		!strings.Contains(w.Err.Error(), "is not stopped") {
+		t.Errorf("a pause that stopped nothing: %+v", w)
+	}
+	killing := func(next []int) func(*Fault) (*injection, error) {
+		return func(*Fault) (*injection, error) {
+			i := restart(p, func(context.Context) error {
+				return errors.Join(p.Kill(), old.Process.Kill(), func() error { _ = old.Wait(); return nil }())
+			})
+			start := i.undo
+			i.undo = func(ctx context.Context) error { p.pids = next; return start(ctx) }
+			return i, nil
+		}
+	}
+	w = run(t.Context(), plan, killing([]int{young.Process.Pid}), time.Now(), nil)[0]
+	want := fmt.Sprintf("pids [%d] gone; pids [%d] came", old.Process.Pid, young.Process.Pid)
+	if !w.Applied || w.Err != nil || w.Evidence != want {
+		t.Errorf("%+v, want evidence %q", w, want)
+	}
+}
+
+// wire is a Proxy of the test's own: it carries flow bytes a second.
+type wire struct {
+	begin  time.Time
+	flow   float64
+	toxics map[string]stack.Toxic
+	last   stack.Toxic
+	// forgets: toxics vanish, as when somebody resets the proxy.
+	forgets bool
+}
+
+func (w *wire) path() path {
+	return path{
+		name: "consumer-mongo",
+		add: func(t stack.Toxic) error {
+			w.last = t
+			if !w.forgets {
+				w.toxics[t.Name] = t
+			}
+			return nil
+		},
+		remove: func(name string) error {
+			if _, ok := w.toxics[name]; !ok {
+				return fmt.Errorf("no toxic %s", name)
+			}
+			delete(w.toxics, name)
+			return nil
+		},
+		bytes: func() int64 { return int64(w.flow * time.Since(w.begin).Seconds()) },
+	}
+}
+
+func TestProxyFaults(t *testing.T) {
+	t.Parallel()
+	late := Fault{At: time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second, Latency: 100 * time.Millisecond}
+	split := Fault{At: time.Second, Kind: "partition", Target: "consumer-mongo", For: 5 * time.Second}
+	for name, c := range map[string]struct {
+		fault    Fault
+		flow     float64
+		forgets  bool
+		evidence string
+		err      string
+	}{
+		"latency":   {late, 100, false, "500 bytes through proxy consumer-mongo with chaos-latency", ""},
+		"partition": {split, 2, false, "10 bytes through proxy consumer-mongo with chaos-partition-up, chaos-partition-down", ""},
+		"bypassed":  {late, 0, false, "", "no bytes went through proxy consumer-mongo"},
+		"reset":     {late, 100, true, "500 bytes through proxy consumer-mongo with chaos-latency", "no toxic chaos-latency"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				line := &wire{begin: time.Now(), flow: c.flow, toxics: map[string]stack.Toxic{}, forgets: c.forgets}
+				bind := func(f *Fault) (*injection, error) {
+					i := kinds[f.Kind].onProxy(f, line.path())
+					i.healthy = func(context.Context) error { return nil }
+					return i, nil
+				}
+				w := run(t.Context(), &Plan{Method: []Fault{c.fault}}, bind, line.begin, nil)[0]
+				if w.Applied != (c.err == "") || w.Evidence != c.evidence || w.ProxyBytes != int64(5*c.flow) {
+					t.Errorf("%+v", w)
+				}
+				if c.err != "" && (w.Err == nil || !strings.Contains(w.Err.Error(), c.err)) {
+					t.Errorf("error %v, want %s", w.Err, c.err)
+				}
+				if name == "latency" && line.last.Attributes["latency"] != int64(100) {
+					t.Errorf("latency toxic %+v, want 100 ms", line.last)
+				}
+				if len(line.toxics) > 0 {
+					t.Errorf("left on the proxy: %v", line.toxics)
+				}
+			})
+		})
+	}
+}

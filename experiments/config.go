@@ -1,0 +1,149 @@
+package experiments
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cdclab/cdclab/chaos"
+	"github.com/cdclab/cdclab/stack"
+)
+
+// Config says what a Run is: a scenario on a stack, perhaps with a chaos plan.
+type Config struct {
+	// Scenario is the name of a file in experiments/scenarios, or the path of a k6 script.
+	Scenario string
+	// Rate is in operations per second, Duration and Warmup are lengths of the two phases, Mix is
+	// "insert/update/delete" in per cent. A zero value leaves the scenario's own default.
+	Rate     int
+	Duration time.Duration
+	Warmup   time.Duration
+	Mix      string
+	// Seed feeds every random choice.
+	Seed int64
+	// PlanPath is a chaos plan; empty for none.
+	PlanPath string
+	// Out is the folder for the results; empty chooses runs/<scenario>-<time>.
+	Out string
+	// FloorWrites is how many direct writes to MongoDB measure the floor before the load.
+	FloorWrites int
+	// DrainTimeout bounds the wait for everything to arrive after the load.
+	DrainTimeout time.Duration
+	Stack        stack.Options
+	Programs     Programs
+	// Terminal receives progress; Say one line a step.
+	Terminal io.Writer
+	Say      func(string)
+	// Command is the command line, for the provenance.
+	Command []string
+}
+
+// DefaultConfig is the baseline scenario on the embedded stack.
+func DefaultConfig() Config {
+	return Config{
+		Scenario: "baseline", Seed: 1, FloorWrites: 300, DrainTimeout: 60 * time.Second,
+		Stack: stack.Options{Kind: "embedded", Partitions: 4},
+		Say:   func(string) {},
+	}
+}
+
+// Validate checks what can be checked before anything is started; the error names the member.
+func (c *Config) Validate() error {
+	switch {
+	case c.Rate < 0:
+		return fmt.Errorf("rate %d: want a positive number of operations per second", c.Rate)
+	case c.Duration < 0 || c.Warmup < 0:
+		return errors.New("duration and warmup: want a positive length such as 60s")
+	case c.FloorWrites < 1:
+		return fmt.Errorf("floor writes %d: want at least 1", c.FloorWrites)
+	}
+	if c.Mix != "" {
+		var insert, update, remove int
+		n, err := fmt.Sscanf(c.Mix, "%d/%d/%d", &insert, &update, &remove)
+		if err != nil || n != 3 || insert < 1 || update < 0 || remove < 0 || insert+update+remove != 100 {
+			return fmt.Errorf("mix %q: want insert/update/delete in per cent, such as 70/20/10", c.Mix)
+		}
+	}
+	return nil
+}
+
+// scenarioPath finds the k6 script that Scenario names.
+func (c *Config) scenarioPath(root string) (string, error) {
+	if strings.HasSuffix(c.Scenario, ".js") {
+		path, err := filepath.Abs(c.Scenario)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err != nil {
+			return "", fmt.Errorf("find scenario: %w", err)
+		}
+		return path, nil
+	}
+	folder := filepath.Join(root, "experiments", "scenarios")
+	path := filepath.Join(folder, c.Scenario+".js")
+	if _, err := os.Stat(path); err != nil {
+		found, _ := filepath.Glob(filepath.Join(folder, "*.js"))
+		for i := range found {
+			found[i] = strings.TrimSuffix(filepath.Base(found[i]), ".js")
+		}
+		return "", fmt.Errorf("no scenario %q; there are %s, or give the path of a k6 script",
+			c.Scenario, strings.Join(found, ", "))
+	}
+	return path, nil
+}
+
+// plan loads the chaos plan, nil when there is none.
+func (c *Config) plan() (*chaos.Plan, error) {
+	if c.PlanPath == "" {
+		return nil, nil
+	}
+	return chaos.Load(c.PlanPath)
+}
+
+// prepareOut makes the folder of the results and proves that it can be written.
+func (c *Config) prepareOut(root string, now time.Time) (string, error) {
+	out := c.Out
+	if out == "" {
+		name := strings.TrimSuffix(filepath.Base(c.Scenario), ".js")
+		out = filepath.Join(root, "runs", name+"-"+now.UTC().Format("20060102-150405"))
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return "", fmt.Errorf("make the out folder: %w", err)
+	}
+	probe, err := os.CreateTemp(out, ".probe-")
+	if err != nil {
+		return "", fmt.Errorf("write to the out folder: %w", err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return "", fmt.Errorf("write to the out folder: %w", err)
+	}
+	return filepath.Abs(out)
+}
+
+// environment is the scenario's part of the k6 child's environment.
+func (c *Config) environment(endpoints stack.Endpoints) map[string]string {
+	env := map[string]string{
+		"CDC_POSTGRES_DSN":   endpoints.PostgresDSN,
+		"CDC_MONGO_URI":      endpoints.MongoURI,
+		"CDC_MONGO_DATABASE": endpoints.MongoDatabase,
+		"CDC_SEED":           fmt.Sprint(c.Seed),
+		"SEED":               fmt.Sprint(c.Seed),
+	}
+	if c.Rate > 0 {
+		env["RATE"] = fmt.Sprint(c.Rate)
+	}
+	if c.Duration > 0 {
+		env["DURATION"] = c.Duration.String()
+	}
+	if c.Warmup > 0 {
+		env["WARMUP"] = c.Warmup.String()
+	}
+	if c.Mix != "" {
+		env["MIX"] = c.Mix
+	}
+	return env
+}

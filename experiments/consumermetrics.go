@@ -1,0 +1,140 @@
+package experiments
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// stageMetric is the consumer's histogram of its stages (consumer/metrics.go), and consumerStages
+// what its label values are called in a Run.
+const stageMetric = "cdc_consumer_stage_seconds"
+
+var consumerStages = map[string]string{
+	"source_to_connector":   reports.SourceToConnector,
+	"connector_to_consumer": reports.ConnectorToConsumer,
+	"consumer_to_applied":   reports.ConsumerToApplied,
+}
+
+// bucket is one bucket of a cumulative histogram: how many samples took at most its upper bound.
+type bucket struct {
+	upperSeconds float64
+	count        uint64
+}
+
+// histogram is what one scrape says of one stage.
+type histogram struct {
+	count      uint64
+	sumSeconds float64
+	buckets    []bucket
+}
+
+// consumerMetrics are the stages of one scrape by label value; nil when the scrape failed.
+type consumerMetrics map[string]histogram
+
+// scrapeConsumer reads the consumer's stages. A failure leaves the stages out of the Run, with a
+// warning: they attribute, nothing is decided on them.
+func (s *session) scrapeConsumer(ctx context.Context) consumerMetrics {
+	metrics, err := scrape(ctx, s.stack.Endpoints().ConsumerMetricsURL)
+	if err != nil {
+		s.warn("the consumer's stages are missing: " + err.Error())
+	}
+	return metrics
+}
+
+func scrape(ctx context.Context, url string) (consumerMetrics, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("scrape the consumer: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("scrape the consumer: %w", err)
+	}
+	defer response.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("scrape the consumer at %s: %w", url, err)
+	}
+	metrics := consumerMetrics{}
+	for _, metric := range families[stageMetric].GetMetric() {
+		metrics[label(metric, "stage")] = readHistogram(metric.GetHistogram())
+	}
+	return metrics, nil
+}
+
+func label(metric *dto.Metric, name string) string {
+	for _, pair := range metric.GetLabel() {
+		if pair.GetName() == name {
+			return pair.GetValue()
+		}
+	}
+	return ""
+}
+
+func readHistogram(h *dto.Histogram) histogram {
+	read := histogram{count: h.GetSampleCount(), sumSeconds: h.GetSampleSum()}
+	for _, b := range h.GetBucket() {
+		read.buckets = append(read.buckets, bucket{b.GetUpperBound(), b.GetCumulativeCount()})
+	}
+	return read
+}
+
+// stagesSince are the stages between two scrapes. A consumer that was killed in between counts from
+// zero again; then the later scrape stands alone.
+func (m consumerMetrics) stagesSince(before consumerMetrics) []reports.Stage {
+	var stages []reports.Stage
+	for _, name := range []string{"source_to_connector", "connector_to_consumer", "consumer_to_applied"} {
+		h := m[name].minus(before[name])
+		if h.count == 0 {
+			continue
+		}
+		stages = append(stages, reports.Stage{
+			Stage: consumerStages[name], Count: int64(h.count),
+			Latency: reports.Latency{
+				P50: h.quantileMs(0.50), P95: h.quantileMs(0.95), P99: h.quantileMs(0.99),
+				Max: h.quantileMs(1), Mean: 1000 * h.sumSeconds / float64(h.count),
+			},
+		})
+	}
+	return stages
+}
+
+func (h histogram) minus(before histogram) histogram {
+	if before.count > h.count || len(before.buckets) != len(h.buckets) {
+		return h
+	}
+	rest := histogram{h.count - before.count, h.sumSeconds - before.sumSeconds, nil}
+	for i, b := range h.buckets {
+		rest.buckets = append(rest.buckets, bucket{b.upperSeconds, b.count - before.buckets[i].count})
+	}
+	return rest
+}
+
+// quantileMs interpolates within the bucket that holds the quantile, as Prometheus does; a quantile
+// above the last finite bound is that bound.
+func (h histogram) quantileMs(q float64) float64 {
+	rank := q * float64(h.count)
+	var lower, below float64
+	for _, b := range h.buckets {
+		if math.IsInf(b.upperSeconds, 1) {
+			break
+		}
+		if in := float64(b.count) - below; float64(b.count) >= rank && in > 0 {
+			return 1000 * (lower + (b.upperSeconds-lower)*(rank-below)/in)
+		}
+		lower, below = b.upperSeconds, float64(b.count)
+	}
+	return 1000 * lower
+}

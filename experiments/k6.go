@@ -1,0 +1,127 @@
+package experiments
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// k6 exits with this code when a threshold of the script was crossed.
+const k6ThresholdsFailed = 99
+
+// interruptGrace is how long k6 may go on after the lab was told to stop. Its teardown waits for
+// outstanding writes, and a person who pressed Ctrl-C does not.
+const interruptGrace = 2 * time.Second
+
+// generator is one k6 child: a scenario with its environment, in the folder of the run.
+type generator struct {
+	program, scenario, dir string
+	env                    map[string]string
+	// terminal receives k6's progress; nil keeps it in the log file only.
+	terminal io.Writer
+}
+
+func (g *generator) ledgerPath() string  { return filepath.Join(g.dir, "ledger.jsonl") }
+func (g *generator) startedPath() string { return filepath.Join(g.dir, "started") }
+func (g *generator) summaryPath() string { return filepath.Join(g.dir, "k6-summary.json") }
+func (g *generator) logPath() string     { return filepath.Join(g.dir, "k6.log") }
+
+// run runs k6 to its end and returns its exit code; the error says that it could not run, or broke
+// before it could measure, with the last lines it logged.
+func (g *generator) run(ctx context.Context) (int, error) {
+	log, err := os.Create(g.logPath())
+	if err != nil {
+		return 0, fmt.Errorf("start k6: %w", err)
+	}
+	defer log.Close()
+	command := exec.CommandContext(ctx, g.program, "run", "--no-usage-report", "--no-color",
+		"--address", "", "--log-output", "file="+g.logPath(), g.scenario)
+	command.Stdout, command.Stderr = g.terminal, log
+	// A Ctrl-C on the terminal is for the lab, which decides how its children end.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
+	command.WaitDelay = interruptGrace
+	command.Env = os.Environ()
+	for name, value := range g.env {
+		command.Env = append(command.Env, name+"="+value)
+	}
+	command.Env = append(command.Env, "CDC_LEDGER="+g.ledgerPath(), "CDC_STARTED="+g.startedPath(),
+		"CDC_SUMMARY="+g.summaryPath())
+	slices.Sort(command.Env)
+	err = command.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit) && exit.ExitCode() == k6ThresholdsFailed:
+		return k6ThresholdsFailed, nil
+	}
+	return 0, fmt.Errorf("k6 %s: %w\n%s", filepath.Base(g.scenario), err, lastLines(g.logPath(), 8))
+}
+
+// k6Summary is what lib/summary.js writes: k6's own end-of-test data.
+type k6Summary struct {
+	Metrics map[string]struct {
+		Values     map[string]float64 `json:"values"`
+		Thresholds map[string]struct {
+			OK bool `json:"ok"`
+		} `json:"thresholds"`
+	} `json:"metrics"`
+}
+
+func readSummary(path string) (*k6Summary, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read k6's summary: %w", err)
+	}
+	var summary k6Summary
+	if err := json.Unmarshal(text, &summary); err != nil {
+		return nil, fmt.Errorf("read k6's summary %s: %w", path, err)
+	}
+	return &summary, nil
+}
+
+// droppedIterations is how often k6 had no free VU for an iteration that was due.
+func (s *k6Summary) droppedIterations() int64 {
+	return int64(s.Metrics["dropped_iterations"].Values["count"])
+}
+
+// violations are the thresholds of the script that were crossed; k6's summary has no value for them
+// that means the same for every kind of metric, so the expression says it.
+func (s *k6Summary) violations() []reports.Violation {
+	var crossed []reports.Violation
+	for name, metric := range s.Metrics {
+		for expression, threshold := range metric.Thresholds {
+			if !threshold.OK {
+				crossed = append(crossed, reports.Violation{Name: "k6 " + name, Limit: expression})
+			}
+		}
+	}
+	slices.SortFunc(crossed, func(a, b reports.Violation) int {
+		return strings.Compare(a.Name+a.Limit, b.Name+b.Limit)
+	})
+	return crossed
+}
+
+// lastLines is the end of a log, to be shown beside an error.
+func lastLines(path string, n int) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

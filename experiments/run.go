@@ -1,0 +1,133 @@
+// Package experiments goes from nothing to a Run: it brings a stack up, runs a k6 scenario on it as
+// a child process, perhaps with a chaos plan, waits until everything has arrived, has every row
+// checked, and hands over one run.json with its report. It generates no load and decides no verdict
+// itself. Start reading at Run; session.go holds its steps, collect.go what becomes of the ledger.
+package experiments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// downTimeout bounds the end of a stack, also after Ctrl-C.
+const downTimeout = 8 * time.Second
+
+// Result is a finished Run, its comparison with the stored baseline (nil where none is stored), and
+// where its report lies.
+type Result struct {
+	Run        *reports.Run
+	Comparison *reports.Comparison
+	ReportPath string
+}
+
+// Run runs one experiment. An error means that it could not run; a run that was interrupted, or
+// whose measurement cannot be trusted, is a Result whose verdict is unknown. In every case nothing
+// of the stack is left when it returns, unless Config.Stack.Keep.
+func Run(ctx context.Context, config Config) (*Result, error) {
+	s, err := prepare(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.up(ctx); err != nil {
+		return nil, err
+	}
+	return s.complete(ctx)
+}
+
+// complete takes a Run from a stack that is up to its result.
+func (s *session) complete(ctx context.Context) (*Result, error) {
+	if err := errors.Join(s.measure(ctx), s.down(ctx)); err != nil {
+		return nil, err
+	}
+	return s.finish()
+}
+
+// measure is the part of a Run while the stack is up.
+func (s *session) measure(ctx context.Context) error {
+	if err := s.floor(ctx); err != nil {
+		return s.interrupted(ctx, err)
+	}
+	if err := s.load(ctx); err != nil {
+		return s.interrupted(ctx, err)
+	}
+	s.drain(ctx)
+	s.check(ctx)
+	s.collectStack(ctx)
+	return nil
+}
+
+// interrupted turns an error of an interrupted run into a partial run; any other error stays.
+func (s *session) interrupted(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		s.partial("interrupted before the load was over")
+	case s.died() != "":
+		s.partial(s.died())
+	default:
+		return err
+	}
+	return nil
+}
+
+// finish judges the Run and writes run.json and report.html.
+func (s *session) finish() (*Result, error) {
+	run := s.run
+	if err := s.readLedger(); err != nil {
+		s.partial(err.Error())
+	}
+	run.Conclude()
+	comparison, err := s.compareWithBaseline()
+	if err != nil {
+		s.warn(err.Error())
+	}
+	if err := writeRun(filepath.Join(s.out, "run.json"), run); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(s.out, "report.html")
+	if err := WriteReport(path, run, comparison); err != nil {
+		return nil, err
+	}
+	return &Result{run, comparison, path}, nil
+}
+
+func (s *session) compareWithBaseline() (*reports.Comparison, error) {
+	base, err := reports.LoadBaseline(filepath.Join(s.root, "baselines"), s.run.Provenance.Stack, s.run.TestRun.Scenario)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compare with the stored baseline: %w", err)
+	}
+	return reports.Compare(base, s.run), nil
+}
+
+func writeRun(path string, run *reports.Run) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write the run: %w", err)
+	}
+	defer file.Close()
+	if err := run.Encode(file); err != nil {
+		return fmt.Errorf("write the run %s: %w", path, err)
+	}
+	return file.Close()
+}
+
+// WriteReport writes the self-contained HTML report of a run.
+func WriteReport(path string, run *reports.Run, comparison *reports.Comparison) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	defer file.Close()
+	if err := reports.WriteHTML(file, run, comparison); err != nil {
+		return fmt.Errorf("write the report %s: %w", path, err)
+	}
+	return file.Close()
+}

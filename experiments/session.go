@@ -1,0 +1,242 @@
+package experiments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cdclab/cdclab/chaos"
+	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/stack"
+)
+
+// session is one Run in progress.
+type session struct {
+	config   Config
+	root     string
+	out      string
+	scenario string
+	plan     *chaos.Plan
+	stack    *stack.Stack
+	k6       *generator
+	run      *reports.Run
+	meter    *meter
+	death    atomic.Pointer[string]
+	before   consumerMetrics
+	log      *os.File
+}
+
+// prepare refuses what can be refused before anything is started, and builds the children.
+func prepare(ctx context.Context, c Config) (*session, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &session{config: c, meter: newMeter()}
+	var err error
+	if s.root, err = FindRoot(); err != nil {
+		return nil, err
+	}
+	if s.scenario, err = c.scenarioPath(s.root); err != nil {
+		return nil, err
+	}
+	if s.plan, err = c.plan(); err != nil {
+		return nil, err
+	}
+	started := time.Now().UTC()
+	if s.out, err = c.prepareOut(s.root, started); err != nil {
+		return nil, err
+	}
+	c.Say("building the consumer and k6")
+	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
+		return nil, err
+	}
+	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: c.Terminal}
+	return s, s.describe(started)
+}
+
+// describe fills in what is known of the Run before it begins.
+func (s *session) describe(started time.Time) error {
+	name := strings.TrimSuffix(filepath.Base(s.scenario), ".js")
+	scenarioSum, err := fileSHA256(s.scenario)
+	if err != nil {
+		return err
+	}
+	consumerSum, err := fileSHA256(s.config.Programs.Consumer)
+	if err != nil {
+		return err
+	}
+	commit, dirty := s.commit()
+	s.run = &reports.Run{SchemaVersion: reports.SchemaVersion}
+	s.run.TestRun = reports.TestRun{
+		ID:        name + "-" + started.Format("20060102-150405"),
+		Scenario:  name,
+		StartTime: started,
+	}
+	s.run.Provenance = reports.Provenance{
+		Commit: commit, Dirty: dirty, GoVersion: goVersion(), Host: describeHost(),
+		Stack: s.config.Stack.Kind, Seed: s.config.Seed, Config: s.settings(),
+		ScenarioFile: name + ".js", ScenarioSHA256: scenarioSum, ConsumerSHA256: consumerSum,
+		Command: s.config.Command,
+	}
+	return nil
+}
+
+func (s *session) commit() (string, bool) {
+	git := func(args ...string) string {
+		out, err := exec.Command("git", append([]string{"-C", s.root}, args...)...).Output()
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}
+	return git("rev-parse", "HEAD"), git("status", "--porcelain") != ""
+}
+
+// up brings the stack up, with the proxies that the plan needs.
+func (s *session) up(ctx context.Context) error {
+	options := s.config.Stack
+	options.ConsumerPath = s.config.Programs.Consumer
+	options.Say = s.config.Say
+	if s.plan != nil {
+		options.Proxies = s.plan.Proxies()
+	}
+	var err error
+	if s.log, err = os.Create(filepath.Join(s.out, "stack.log")); err != nil {
+		return fmt.Errorf("bring the stack up: %w", err)
+	}
+	options.Log = s.log
+	s.config.Say("bringing the " + options.Kind + " stack up")
+	if s.stack, err = stack.Up(ctx, options); err != nil {
+		return fmt.Errorf("bring the stack up: %w", errors.Join(err, s.log.Close()))
+	}
+	p := &s.run.Provenance
+	p.StackVersions, p.MongoKind, p.Tmpfs = s.stack.Versions(), s.stack.MongoKind(), s.stack.Tmpfs()
+	s.run.Notes = append(s.run.Notes, s.stack.Notes()...)
+	s.k6.env = s.config.environment(s.stack.Endpoints())
+	return nil
+}
+
+// load runs k6, the plan beside it, and the looks at the parts, until k6 ends.
+func (s *session) load(ctx context.Context) error {
+	s.config.Say("load: " + s.run.TestRun.Scenario)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	beside, endBeside := context.WithCancel(ctx)
+	cpu := readCPU()
+	done := make(chan struct{}, 3)
+	go func() { s.meter.watch(beside, s.stack.Components); done <- struct{}{} }()
+	go func() { s.watchForDeaths(beside, stop); done <- struct{}{} }()
+	go func() { s.faults(beside); done <- struct{}{} }()
+	_, err := s.k6.run(ctx)
+	endBeside()
+	for range cap(done) {
+		<-done
+	}
+	s.run.Host.CPUBusyPercent, s.run.Host.CPUStealPercent = readCPU().since(cpu)
+	return err
+}
+
+// faults waits for the measured load to begin and runs the plan from there.
+func (s *session) faults(ctx context.Context) {
+	started, err := waitForStart(ctx, s.k6.startedPath())
+	if err != nil {
+		return
+	}
+	s.before = s.scrapeConsumer(ctx)
+	if s.plan == nil {
+		return
+	}
+	for _, window := range chaos.Run(ctx, s.plan, s.stack, started, s.config.Say) {
+		s.run.Faults = append(s.run.Faults, reportFault(window, s.plan.Proxies()))
+	}
+}
+
+// waitForStart waits for the file that k6 writes at the first measured write: the wall clock of
+// the scenario's start, nanoseconds since 1970.
+func waitForStart(ctx context.Context, path string) (time.Time, error) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if text, err := os.ReadFile(path); err == nil {
+			if ns, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
+				return time.Unix(0, ns), nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// watchForDeaths ends the load when a part dies by itself: what would be measured then is the
+// accident. What a fault of the plan kills is not reported here by the stack.
+func (s *session) watchForDeaths(ctx context.Context, stop func()) {
+	select {
+	case <-ctx.Done():
+	case sentence := <-s.stack.Died():
+		s.death.Store(&sentence)
+		stop()
+	}
+}
+
+// died is the sentence about the part that died by itself, or "".
+func (s *session) died() string {
+	if sentence := s.death.Load(); sentence != nil {
+		return *sentence
+	}
+	return ""
+}
+
+// drain waits until everything that was committed has gone through the pipeline.
+func (s *session) drain(ctx context.Context) {
+	s.config.Say("waiting for the pipeline to drain")
+	ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)
+	defer cancel()
+	if err := s.stack.Drained(ctx); err != nil {
+		s.warn(fmt.Sprintf("not drained within %v: %v", s.config.DrainTimeout, err))
+	}
+}
+
+// check compares every row with its document; a check that failed leaves "not checked" behind.
+func (s *session) check(ctx context.Context) {
+	s.config.Say("comparing every row with its document")
+	endpoints := s.stack.Endpoints()
+	config := chaos.DefaultCheckConfig()
+	config.PostgresDSN, config.MongoURI, config.Database = endpoints.PostgresDSN, endpoints.MongoURI, endpoints.MongoDatabase
+	config.LedgerPath = s.k6.ledgerPath()
+	found, err := chaos.Check(ctx, config)
+	if err != nil {
+		s.run.Consistency.Error = err.Error()
+		return
+	}
+	s.run.Consistency = ReportConsistency(found)
+}
+
+// collectStack reads what is gone once the stack is down.
+func (s *session) collectStack(ctx context.Context) {
+	s.run.Resources = s.meter.resources()
+	s.run.Stages = append(s.run.Stages, s.scrapeConsumer(ctx).stagesSince(s.before)...)
+}
+
+func (s *session) partial(reason string) {
+	s.run.TestRun.Partial = true
+	s.warn(reason)
+}
+
+func (s *session) warn(text string) { s.run.Warnings = append(s.run.Warnings, text) }
+
+// down ends the stack, in bounded time also when the run was interrupted.
+func (s *session) down(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
+	defer cancel()
+	return errors.Join(s.stack.Down(ctx), s.log.Close())
+}

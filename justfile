@@ -1,0 +1,40 @@
+# The face of the lab. Every recipe is one line and has no logic, so ./just can read it without just.
+set positional-arguments := true
+
+# list the recipes
+default:
+    @just --list
+
+# measure: ./just bench baseline | smoke | selftest; ./just bench -h lists the flags
+[no-exit-message]
+bench *args:
+    @go build -o bin/cdclab . && bin/cdclab bench "$@"
+
+# everything CI checks: build, vet, staticcheck, the house rules, tests with the race detector, a smoke bench
+test *args:
+    go build ./... && go vet ./... && go tool staticcheck ./... && go test -race -timeout 40m "$@" ./...
+
+# install the fast MongoDB stand-in and PostgreSQL into the user's cache, once (about 6 minutes)
+fetch:
+    @go run . fetch
+
+# bring a stack up and hold it until Ctrl-C, or ./just down from elsewhere
+up *args:
+    @go run . up "$@"
+
+# end the stack that `up` holds
+down:
+    @go run . down
+
+# compare two runs: ./just compare runs/A/run.json runs/B/run.json
+[no-exit-message]
+compare *args:
+    @go build -o bin/cdclab . && bin/cdclab compare "$@"
+
+# fuzz each decoder of outside input for a minute
+fuzz:
+    go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./consumer/debezium && go test -run '^$' -fuzz FuzzPlan -fuzztime 60s ./chaos && go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./reports
+
+# kill the consumer under load, then slow its way to MongoDB down, each with the table check
+chaos:
+    go build -o bin/cdclab . && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill.yaml && bin/cdclab bench smoke --chaos chaos/plans/mongo-latency.yaml

@@ -1,0 +1,114 @@
+package reports
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// goodRun is a run of a minute at 100/s against which nothing can be said.
+func goodRun(t *testing.T) *Run {
+	t.Helper()
+	r := describedRun()
+	recordWrites(r, 60, 100, nil)
+	r.Consistency = Consistency{Checked: true, Rows: 4310, Documents: 4310,
+		Counts: map[string]int64{OK: 4310}}
+	r.Conclude()
+	return r
+}
+
+// chaosRun is a run with two faults, one row lost and one fault that did not work.
+func chaosRun(t *testing.T) *Run {
+	t.Helper()
+	r := describedRun()
+	r.TestRun.ID = "consumer-kill-20261122-075547"
+	r.Provenance.Config["plan"] = "consumer-kill"
+	r.Provenance.Dirty = true
+	r.Faults = []FaultWindow{
+		{Name: "kill consumer", Target: "consumer", StartSeconds: 20, EndSeconds: 24, Applied: true,
+			RecoveredSeconds: 3.4, InsideP50: 2610, OutsideP50: 2.2, Detail: "pid 4711, SIGKILL, then started again"},
+		{Name: "slow MongoDB", Target: "mongo", StartSeconds: 40, EndSeconds: 45,
+			RecoveredSeconds: -1, Proxy: "consumer-mongo", Detail: "toxic was refused: <404>"},
+	}
+	recordWrites(r, 60, 100, &r.Faults[0])
+	r.Consistency = Consistency{Checked: true, Rows: 4310, Documents: 4309,
+		Counts: map[string]int64{OK: 4309, Lost: 1, Late: 2},
+		Examples: []Example{{Lost, "order", "5e9a6a0e-31d5-4a7e-9c51-b0f6c7f3a001",
+			`version 812 was committed; no document <script>alert("x")</script>`}}}
+	r.Warnings = []string{"The tracker's change stream was opened again 1 time."}
+	r.Tracker.Errors = 1
+	r.Conclude()
+	return r
+}
+
+func describedRun() *Run {
+	start := time.Date(2026, 11, 22, 7, 55, 47, 0, time.UTC)
+	return &Run{
+		SchemaVersion: SchemaVersion,
+		TestRun: TestRun{ID: "baseline-20261122-075547", Scenario: "baseline", Duration: "1m0s",
+			DurationSeconds: 60, StartTime: start, EndTime: start.Add(time.Minute)},
+		Provenance: Provenance{
+			Commit: "0123456789abcdef0123456789abcdef01234567", GoVersion: "go1.26.8",
+			Host: Host{Fingerprint: "5f2b6c01aa30", OS: "linux", Arch: "amd64", CPUModel: "Example CPU @ 2.8 GHz",
+				Cores: 2, MemoryBytes: 8 << 30, Kernel: "6.1.0"},
+			Stack: "embedded", MongoKind: "secantusd-rs", Tmpfs: true, Seed: 1,
+			StackVersions:  map[string]string{"postgres": "17.2", "kafka": "kfake", "mongo": "7.0 (stand-in)"},
+			Config:         map[string]string{"rate": "100", "duration": "1m0s", "warmup": "5s", "mix": "70/20/10", "partitions": "4"},
+			ScenarioFile:   "experiments/scenarios/baseline.js",
+			ScenarioSHA256: "aa11bb22cc33dd44ee55", ConsumerSHA256: "ff00ee11dd22cc33bb44",
+			Command: []string{"cdclab", "bench", "baseline"},
+		},
+		Floor:     Floor{P50: 0.9, P95: 1.4, P99: 2.2, Writes: 300, Tracker: "changestream"},
+		Tracker:   Tracker{Kind: "changestream", TrackedShare: 1, AskedShare: 1},
+		Generator: Generator{LateTicksP99Ms: 0.8, QueueMax: 3},
+		Ledger:    Ledger{Path: "ledger.jsonl", Writes: 6500},
+		Host:      HostUse{CPUBusyPercent: 41, CPUStealPercent: 0.3},
+		Resources: []Resource{{"consumer", 9.4, 61 << 20}, {"lab (kafka, connector)", 14.2, 180 << 20},
+			{"mongo", 7.7, 95 << 20}, {"postgres", 6.1, 240 << 20}},
+		Notes: []string{"MongoDB is the stand-in secantusd-rs.", "The data is on tmpfs."},
+	}
+}
+
+// recordWrites makes up writes with log-normal latencies, the same every time; those intended in the
+// fault are seen when the pipeline has recovered from it.
+func recordWrites(r *Run, seconds, rate int, fault *FaultWindow) {
+	random := rand.New(rand.NewPCG(1, 2))
+	recorder := NewRecorder()
+	sample := func(medianMs, sigma float64) time.Duration {
+		return time.Duration(medianMs * math.Exp(sigma*random.NormFloat64()) * float64(time.Millisecond))
+	}
+	operations := []string{"insert", "insert", "insert", "update", "delete"}
+	entities := []string{"customer", "address", "order", "order_item"}
+	for i := range seconds * rate {
+		intended := float64(i) / float64(rate)
+		entity, op := entities[random.IntN(4)], operations[random.IntN(5)]
+		delay, commit := sample(0.06, 0.6), sample(0.6, 0.4)
+		stages := []time.Duration{sample(0.35, 0.3), sample(0.3, 0.5), sample(0.55, 0.4)}
+		pipeline := stages[0] + stages[1] + stages[2] + sample(0.2, 0.3)
+		steady := true
+		if fault != nil && intended > fault.StartSeconds-0.2 && intended < fault.EndSeconds+fault.RecoveredSeconds {
+			steady = false
+			back := fault.EndSeconds + (intended-fault.StartSeconds)*0.4 - intended
+			pipeline += time.Duration(max(0, back) * float64(time.Second))
+		}
+		second := int(intended)
+		e2e := delay + commit + pipeline
+		recorder.Add(ScheduleDelay, entity, op, second, delay)
+		recorder.Add(Commit, entity, op, second, commit)
+		recorder.Add(Pipeline, entity, op, second, pipeline)
+		recorder.Add(E2E, entity, op, second, e2e)
+		for s, name := range []string{SourceToConnector, ConnectorToConsumer, ConsumerToApplied} {
+			recorder.Add(name, "", "", second, stages[s])
+		}
+		if fault != nil && steady {
+			recorder.Add(E2ESteady, entity, op, second, e2e)
+		}
+		recorder.Offered(second)
+		recorder.Committed(int(intended + (delay + commit).Seconds()))
+		recorder.Visible(int(intended + e2e.Seconds()))
+	}
+	r.Stages, r.Series, r.Clock = recorder.Stages(), recorder.Seconds(), recorder.Clock()
+	r.Summary.TotalOperations = int64(seconds * rate)
+	r.Summary.Throughput = Throughput{Offered: float64(rate), Mean: float64(rate), Max: float64(rate) + 2}
+}

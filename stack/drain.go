@@ -1,0 +1,122 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// drainLook is the time between two looks of Drained. It is longer than the consumer takes from a
+// poll to the write, and no longer than its commits take.
+const drainLook = 250 * time.Millisecond
+
+// Drained returns when everything that was committed in PostgreSQL before the call has been applied
+// by the consumer: the connector has confirmed that position of the log, the consumer's group has
+// committed up to the end of every table's topic, and the end has not moved between two looks. The
+// error, when ctx ends first, says what it still waited for.
+func (s *Stack) Drained(ctx context.Context) error {
+	target, err := s.walPosition(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for the pipeline to drain: %w", err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafka.brokers()...))
+	if err != nil {
+		return fmt.Errorf("wait for the pipeline to drain: %w", err)
+	}
+	admin := kadm.NewClient(client)
+	defer admin.Close()
+
+	tick := time.NewTicker(drainLook)
+	defer tick.Stop()
+	var before map[string]int64
+	for {
+		ends, waiting := s.lookForRest(ctx, admin, target)
+		if waiting == "" && before != nil && maps.Equal(before, ends) {
+			return nil
+		}
+		if waiting == "" {
+			waiting = "the ends of the topics to stop moving"
+			before = ends
+		} else {
+			before = nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the pipeline to drain: %w while waiting for %s", ctx.Err(), waiting)
+		case <-tick.C:
+		}
+	}
+}
+
+// walPosition is up to where PostgreSQL's log is on disk: everything committed lies before it.
+func (s *Stack) walPosition(ctx context.Context) (pglogrepl.LSN, error) {
+	var text string
+	err := withPostgres(ctx, s.parts.postgres.dsn(), func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("ask PostgreSQL for its position: %w", err)
+	}
+	return pglogrepl.ParseLSN(text)
+}
+
+// lookForRest says what the pipeline has still to do, "" when nothing, and where the topics end.
+func (s *Stack) lookForRest(ctx context.Context, admin *kadm.Client, target pglogrepl.LSN) (ends map[string]int64, waiting string) {
+	if confirmed := s.parts.connector.confirmed(); confirmed < target {
+		return nil, fmt.Sprintf("the connector, which has confirmed %v of %v", confirmed, target)
+	}
+	ends, lag, err := groupLag(ctx, admin)
+	if err != nil {
+		return nil, fmt.Sprintf("Kafka (%v)", err)
+	}
+	if lag > 0 {
+		return ends, fmt.Sprintf("the consumer, which is %d records behind", lag)
+	}
+	return ends, ""
+}
+
+// groupLag compares the consumer's committed offsets with the ends of the tables' topics.
+func groupLag(ctx context.Context, admin *kadm.Client) (ends map[string]int64, lag int64, err error) {
+	topics, err := admin.ListTopics(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list the topics: %w", err)
+	}
+	var names []string
+	for _, name := range topics.Names() {
+		if strings.HasPrefix(name, tableTopicPrefix) {
+			names = append(names, name)
+		}
+	}
+	listed, err := admin.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list the ends of the topics: %w", err)
+	}
+	committed, err := admin.FetchOffsets(ctx, consumerGroup)
+	// A group is there only once it has committed something.
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, 0, fmt.Errorf("read what the consumer has committed: %w", err)
+	}
+	ends, err = map[string]int64{}, nil
+	listed.Each(func(end kadm.ListedOffset) {
+		if end.Err != nil {
+			err = fmt.Errorf("the end of %s %d: %w", end.Topic, end.Partition, end.Err)
+			return
+		}
+		ends[fmt.Sprintf("%s/%d", end.Topic, end.Partition)] = end.Offset
+		var done int64
+		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
+			done = max(0, c.At)
+		}
+		lag += max(0, end.Offset-done)
+	})
+	return ends, lag, err
+}

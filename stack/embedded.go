@@ -1,0 +1,218 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// mongoPart is the MongoDB of a Stack: a mongoServer, or a mongoGiven.
+type mongoPart interface {
+	Component
+	uri() string
+	close(ctx context.Context) error
+}
+
+// parts are the Components of the embedded stack by their types; those not made yet are nil.
+type parts struct {
+	postgres  *postgresServer
+	kafka     *kafka
+	mongo     mongoPart
+	mongoKind string
+	connector *source
+	consumer  *consumer
+	notes     []string
+}
+
+// components lists those that are made, in an order in which each comes after what it needs.
+func (p *parts) components() []Component {
+	var all []Component
+	if p.postgres != nil {
+		all = append(all, p.postgres)
+	}
+	if p.kafka != nil {
+		all = append(all, p.kafka)
+	}
+	if p.mongo != nil {
+		all = append(all, p.mongo)
+	}
+	if p.connector != nil {
+		all = append(all, p.connector)
+	}
+	if p.consumer != nil {
+		all = append(all, p.consumer)
+	}
+	return all
+}
+
+// close lets go of what the parts hold beyond their Stop.
+func (p *parts) close(ctx context.Context) error {
+	if p.kafka != nil {
+		p.kafka.close()
+	}
+	if p.mongo != nil {
+		return p.mongo.close(ctx)
+	}
+	return nil
+}
+
+// startEmbedded makes the parts, which finds out all addresses, and then starts them, at the same
+// time where they do not need each other.
+func (s *Stack) startEmbedded(ctx context.Context) error {
+	for _, prepare := range []func(context.Context) error{
+		s.preparePostgres, s.prepareKafka, s.prepareMongo, s.prepareConnector, s.prepareConsumer,
+	} {
+		if err := prepare(ctx); err != nil {
+			return fmt.Errorf("bring the embedded stack up: %w", err)
+		}
+	}
+	needs := map[string][]string{
+		Connector: {Postgres, Kafka},
+		Consumer:  {Kafka, Mongo},
+	}
+	up := map[string]chan struct{}{}
+	for _, c := range s.Components() {
+		up[c.Name()] = make(chan struct{})
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range s.Components() {
+		group.Go(func() error {
+			for _, needed := range needs[c.Name()] {
+				select {
+				case <-up[needed]:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			if err := s.startOne(ctx, c); err != nil {
+				return err
+			}
+			close(up[c.Name()])
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("bring the embedded stack up: %w", err)
+	}
+	return nil
+}
+
+func (s *Stack) startOne(ctx context.Context, c Component) error {
+	began := time.Now()
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
+	s.options.Say(strings.TrimSpace(fmt.Sprintf("%s is up after %v: %s",
+		c.Name(), time.Since(began).Round(time.Millisecond), c.Version())))
+	return nil
+}
+
+func (s *Stack) preparePostgres(ctx context.Context) error {
+	binDir, note, err := findPostgres(ctx, s.options)
+	if err != nil {
+		return err
+	}
+	s.note(note)
+	s.parts.postgres, err = newPostgres(s.folder, binDir, s.options.PostgresPort)
+	return err
+}
+
+func (s *Stack) prepareKafka(context.Context) error {
+	s.note("Kafka is kfake inside the lab's process: it replicates nothing and is no measure of a broker")
+	var err error
+	s.parts.kafka, err = newKafka(s.options.Partitions)
+	return err
+}
+
+// prepareMongo finds or takes the MongoDB and puts the Proxy before it, if there is to be one.
+func (s *Stack) prepareMongo(ctx context.Context) error {
+	if s.options.MongoURI != "" {
+		s.parts.mongo = newMongoGiven(s.options.MongoURI, s.options.Keep)
+		s.parts.mongoKind = MongoGiven
+		return nil
+	}
+	program, err := findMongo(ctx, s.options.CacheDir, s.options.Say)
+	if err != nil {
+		return err
+	}
+	server, err := newMongoServer(s.folder, program, s.options.MongoUnsafe)
+	if err != nil {
+		return err
+	}
+	s.parts.mongo, s.parts.mongoKind = server, program.kind
+	s.note(mongoNote(program.kind))
+	if s.options.MongoUnsafe && program.kind != Mongod {
+		s.note("MongoDB runs without --sync-on-commit: a kill loses acknowledged writes, on purpose")
+	}
+	return nil
+}
+
+func (s *Stack) prepareConsumer(context.Context) error {
+	uri := s.parts.mongo.uri()
+	for _, name := range s.options.Proxies {
+		if name != ConsumerMongo || s.proxies[name] != nil {
+			continue
+		}
+		upstream, err := singleHost(uri)
+		if err != nil {
+			return fmt.Errorf("put proxy %s before MongoDB: %w", name, err)
+		}
+		proxy, err := startProxy(name, upstream)
+		if err != nil {
+			return err
+		}
+		s.proxies[name] = proxy
+		if uri, err = proxiedURI(uri, proxy.Listen()); err != nil {
+			return fmt.Errorf("put proxy %s before MongoDB: %w", name, err)
+		}
+	}
+	s.parts.consumer = newConsumer(s.folder, s.options.ConsumerPath, []string{
+		"--brokers", strings.Join(s.parts.kafka.brokers(), ","),
+		"--group", consumerGroup,
+		"--dead-letter-topic", deadLetterTopic,
+		"--database", s.database(),
+	}, uri, s.options.ConsumerArgs)
+	return nil
+}
+
+// database is the name of the one that holds the documents.
+func (s *Stack) database() string {
+	if given, ok := s.parts.mongo.(*mongoGiven); ok {
+		return given.database
+	}
+	return mongoDatabase
+}
+
+func (s *Stack) note(text string) {
+	if text != "" {
+		s.parts.notes = append(s.parts.notes, text)
+	}
+}
+
+// Notes are what a reader of the Stack's numbers must know, a sentence each.
+func (s *Stack) Notes() []string {
+	notes := append([]string{}, s.parts.notes...)
+	if s.folder.tmpfs {
+		notes = append(notes, "the data is in memory (tmpfs): a sync to disk costs nothing")
+	}
+	return notes
+}
+
+// MongoKind is which MongoDB it is: MongoGiven, Mongod, SecantusRS or SecantusPy.
+func (s *Stack) MongoKind() string { return s.parts.mongoKind }
+
+// Endpoints are where the parts are reached now.
+func (s *Stack) Endpoints() Endpoints {
+	return Endpoints{
+		PostgresDSN:         s.parts.postgres.dsn(),
+		MongoURI:            s.parts.mongo.uri(),
+		MongoDatabase:       s.database(),
+		KafkaBrokers:        s.parts.kafka.brokers(),
+		ConsumerMetricsURL:  s.parts.consumer.url("/metrics"),
+		ConnectorMetricsURL: s.parts.connector.metricsURL(),
+	}
+}
+

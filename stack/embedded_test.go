@@ -1,0 +1,308 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// consumerDir holds what consumerProgram built; TestMain removes it.
+var consumerDir string
+
+// consumerProgram is the consumer, built once for all tests.
+var consumerProgram = sync.OnceValues(func() (string, error) {
+	var err error
+	if consumerDir, err = os.MkdirTemp("", "cdclab-consumer-"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(consumerDir, "consumer")
+	text, err := exec.Command("go", "build", "-o", path, "../consumer/cmd/consumer").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, text)
+	}
+	return path, nil
+})
+
+// testOptions are those of a Stack whose parts are on this machine already.
+func testOptions(t *testing.T) Options {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("brings a whole stack up")
+	}
+	fastMongo(t)
+	path, err := "", error(nil); if os.Getenv("DBGC") == "" { path, err = consumerProgram() }
+	if os.Getenv("DBGC") != "" { path, err = os.Getenv("DBGC"), nil }
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{ConsumerPath: path, Say: func(line string) { t.Log(line) }}
+}
+
+// upForTest brings a Stack up and takes it down after the test.
+func upForTest(t *testing.T, options Options) *Stack {
+	t.Helper()
+	s, err := Up(testContext(t), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := s.Down(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+const insertCustomers = `INSERT INTO customer (id, email, status, lab_version)
+	SELECT gen_random_uuid(), 'a' || n || '@example.com', 'ACTIVE', n FROM generate_series(1, $1::int) n`
+
+func exec1(t *testing.T, s *Stack, sql string, args ...any) {
+	t.Helper()
+	ctx := testContext(t)
+	err := withPostgres(ctx, s.Endpoints().PostgresDSN, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql, args...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func countDocuments(t *testing.T, s *Stack, collection string) int64 {
+	t.Helper()
+	ctx := testContext(t)
+	client, err := connectMongo(s.Endpoints().MongoURI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Disconnect(ctx)
+	n, err := client.Database(s.Endpoints().MongoDatabase).Collection(collection).CountDocuments(ctx, bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestEmbeddedFromRowToDocument(t *testing.T) {
+	t.Parallel()
+	options := testOptions(t)
+	options.Proxies = []string{ConsumerMongo}
+	began := time.Now()
+	s := upForTest(t, options)
+	t.Logf("up after %v: %v; %v", time.Since(began), s.Versions(), s.Notes())
+	ctx := testContext(t)
+	for name, err := range s.Health(ctx) {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	exec1(t, s, insertCustomers, 100)
+	if err := s.Drained(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := countDocuments(t, s, "customers"); n != 100 {
+		t.Errorf("%d documents after the drain, want 100", n)
+	}
+	proxy, err := s.Proxy(ConsumerMongo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in, out := proxy.Bytes(); in == 0 || out == 0 {
+		t.Errorf("%d bytes in and %d out: the consumer goes round the proxy", in, out)
+	}
+	response, err := http.Get(s.Endpoints().ConsumerMetricsURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	for _, c := range s.Components() {
+		t.Run("kill "+c.Name(), func(t *testing.T) { killAndRestart(t, s, c) })
+	}
+	if n := countDocuments(t, s, "customers"); n != 150 {
+		t.Errorf("%d documents after the kills, want 150", n)
+	}
+}
+
+// killAndRestart kills one part, brings it back, and has ten more rows go through.
+func killAndRestart(t *testing.T, s *Stack, c Component) {
+	ctx := testContext(t)
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Health(ctx); err == nil {
+		t.Error("healthy after a kill")
+	}
+	began := time.Now()
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, s, insertCustomers, 10)
+	if err := s.Drained(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("back and drained after %v", time.Since(began))
+	for name, err := range s.Health(ctx) {
+		if err != nil {
+			t.Errorf("%s after the kill of %s: %v", name, c.Name(), err)
+		}
+	}
+}
+
+func TestDownLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := upForTest(t, testOptions(t))
+	var all []identity
+	for _, c := range s.Components() {
+		for _, pid := range c.PIDs() {
+			if p, err := lookAt(pid); err == nil {
+				all = append(all, p.identity)
+			}
+		}
+	}
+	if len(all) < 5 {
+		t.Errorf("the stack has processes %v: PostgreSQL alone has more", all)
+	}
+	// A frozen part must not hold Down up.
+	if c, err := s.Component(Mongo); err != nil || c.Pause() != nil {
+		t.Fatal("MongoDB cannot be paused")
+	}
+	if err := s.Down(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if i.alive() {
+			t.Errorf("process %d is still there", i.PID)
+		}
+	}
+	if _, err := os.Stat(s.Dir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there (%v)", s.Dir(), err)
+	}
+	wantNobodyIn(t, s.Dir())
+	select {
+	case death := <-s.Died():
+		t.Errorf("Down was reported as a death: %s", death)
+	default:
+	}
+}
+
+func TestDeathFromOutsideIsTold(t *testing.T) {
+	t.Parallel()
+	s := upForTest(t, testOptions(t))
+	c, err := s.Component(Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := signalPID(c.PIDs()[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case death := <-s.Died():
+		if !strings.Contains(death, Postgres) || !strings.Contains(death, "killed") {
+			t.Errorf("told was %q, want who and how", death)
+		}
+	case <-testContext(t).Done():
+		t.Fatal("nothing was told")
+	}
+	if err := c.Health(testContext(t)); err == nil || !strings.Contains(err.Error(), "ended by itself") {
+		t.Errorf("the health says %v, want that it ended by itself", err)
+	}
+}
+
+// TestUpGivenUpLeavesNothing cancels at each line of progress, so at different points of the start.
+func TestUpGivenUpLeavesNothing(t *testing.T) {
+	t.Parallel()
+	given := testOptions(t)
+	for stopAt := range 4 {
+		ctx, cancel := context.WithCancel(testContext(t))
+		options := given
+		var lines atomic.Int32
+		options.Say = func(string) {
+			if int(lines.Add(1)) > stopAt {
+				cancel()
+			}
+		}
+		upMustFail(t, ctx, options, context.Canceled.Error())
+		cancel()
+	}
+}
+
+func TestConsumerThatDiesAtStart(t *testing.T) {
+	t.Parallel()
+	options := testOptions(t)
+	options.ConsumerArgs = []string{"--no-such-flag"}
+	upMustFail(t, testContext(t), options, "no-such-flag")
+}
+
+// upMustFail wants an error with the words and nothing left behind.
+func upMustFail(t *testing.T, ctx context.Context, options Options, words string) {
+	t.Helper()
+	options, err := options.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := makeFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := upIn(ctx, f, options)
+	if err == nil {
+		s.Down(testContext(t))
+		t.Fatalf("up, want an error with %q", words)
+	}
+	if !strings.Contains(err.Error(), words) {
+		t.Errorf("got %v, want an error with %q", err, words)
+	}
+	if _, err := os.Stat(f.path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there (%v)", f.path, err)
+	}
+	for _, child := range f.started() {
+		if child.alive() {
+			t.Errorf("%s is still there", child.command.name)
+		}
+	}
+	wantNobodyIn(t, f.path)
+}
+
+// wantNobodyIn looks for processes that work in a folder; children of the Stack and theirs do.
+func wantNobodyIn(t *testing.T, folder string) {
+	t.Helper()
+	for _, p := range processes() {
+		if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID)); err == nil && strings.HasPrefix(cwd, folder) {
+			t.Errorf("process %d is still there, in %s", p.PID, cwd)
+		}
+	}
+}
+
+func TestUpRefuses(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		options Options
+		want    string
+	}{
+		{Options{ConsumerPath: "/nowhere/consumer"}, "/nowhere/consumer"},
+		{Options{}, "ConsumerPath"},
+		{Options{Kind: "compose"}, "compose"},
+		{Options{Proxies: []string{"consumer-kafka"}}, ConsumerMongo},
+		{Options{Partitions: -1}, "partitions"},
+	} {
+		_, err := Up(t.Context(), c.options)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: got %v, want an error with %q", c.options, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,18 @@
+// Command k6 is Grafana k6 with k6/x/cdc, and with k6/x/sql and its PostgreSQL driver, compiled in:
+// what `xk6 build` would generate, kept in the tree so that `go build` alone makes it. It holds no
+// logic. Start reading at package cdc, one folder up.
+package main
+
+import (
+	"github.com/grafana/xk6-sql/sql"
+	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
+	"go.k6.io/k6/cmd"
+
+	_ "github.com/cdclab/cdclab/xk6-cdc" // k6/x/cdc
+	_ "github.com/grafana/xk6-sql"       // k6/x/sql
+)
+
+// init makes the driver `import driver from "k6/x/sql/driver/pgx"`.
+func init() { sql.RegisterModule("pgx") }
+
+func main() { cmd.Execute() }

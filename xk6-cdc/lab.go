@@ -1,0 +1,271 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// Lab is the one generator behind all VUs of a k6 process: Start, then any number of requests,
+// then Drain. It is safe for concurrent use.
+type Lab struct {
+	options Options
+	logger  logrus.FieldLogger
+	// epoch is the zero of every stamp; time.Since reads the monotonic clock.
+	epoch   time.Time
+	samples *samples
+	queue   *queue
+	rows    *rows
+	tracker *tracker
+	phase   phase
+
+	// mu guards what follows, and makes Start, Selftest and Drain take turns.
+	mu     sync.Mutex
+	source *source
+	client *mongo.Client
+	ledger *ledger.Writer
+
+	stopWorkers, stopWatching context.CancelFunc
+	workers, watchers         sync.WaitGroup
+	marked                    sync.Once
+
+	seedMu      sync.Mutex
+	seedFailure string
+}
+
+// phase is where in its life a lab is.
+type phase struct{ value atomic.Int32 }
+
+const (
+	opened int32 = iota
+	started
+	drained
+)
+
+func (p *phase) is(value int32) bool { return p.value.Load() == value }
+
+// placesOf are the collections in which the rows of each entity show.
+var placesOf = [entityCount]string{"customers", "addresses", "orders", "orders"}
+
+func newLab(options Options, instruments *instruments, logger logrus.FieldLogger) *Lab {
+	l := &Lab{
+		options: options, logger: logger, epoch: time.Now(),
+		samples: &samples{instruments: instruments},
+		queue:   newQueue(),
+	}
+	l.rows = newRows(options.Mix, options.Entities, options.Seed, l.epoch.UnixNano())
+	l.tracker = newTracker(time.Duration(options.Timeout), l.samples, l.record)
+	l.stopWorkers, l.stopWatching = func() {}, func() {}
+	return l
+}
+
+// now is the stamp of this moment: nanoseconds since the epoch.
+func (l *Lab) now() int64 { return time.Since(l.epoch).Nanoseconds() }
+
+// Start connects to both ends, begins to watch MongoDB, starts the workers and seeds rows, and
+// returns when the seed rows were seen in MongoDB. Without a pipeline it fails after the timeout.
+func (l *Lab) Start(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.phase.is(opened) {
+		return errors.New("the lab was started before: call start() once, in setup()")
+	}
+	source, err := openSource(ctx, l.options.Postgres, l.options.Workers, time.Duration(l.options.StatementTimeout))
+	if err != nil {
+		return err
+	}
+	l.source = source
+	if err := l.watch(ctx); err != nil {
+		source.close()
+		return err
+	}
+	l.queue.open()
+	work, stop := context.WithCancel(context.Background())
+	l.stopWorkers = stop
+	for range l.options.Workers {
+		l.workers.Go(func() { l.work(work) })
+	}
+	l.phase.value.Store(started)
+	if err := l.seed(ctx); err != nil {
+		return errors.Join(err, l.end(false))
+	}
+	return nil
+}
+
+// enqueue takes a request; it never blocks.
+func (l *Lab) enqueue(r request) error {
+	if l.queue.push(r) {
+		return nil
+	}
+	if l.phase.is(opened) {
+		return errors.New("the lab was not started: call start() in setup()")
+	}
+	return errors.New("the lab was drained: nothing can be written any more")
+}
+
+// work is one worker: it executes requests until the queue is closed and empty.
+func (l *Lab) work(ctx context.Context) {
+	for {
+		r, ok := l.queue.pop()
+		if !ok {
+			return
+		}
+		l.execute(ctx, r)
+		l.queue.done()
+	}
+}
+
+// execute is the way of one write through PostgreSQL.
+func (l *Lab) execute(ctx context.Context, r request) {
+	c := l.rows.take(r.entity, r.op)
+	p := &pending{place: placeOf(c.row), Write: ledger.Write{
+		ID: c.id, Scenario: r.scenario, Entity: c.row.entity.String(), Op: c.op, Key: c.row.key,
+		IntendedNs: r.intendedNs, EnqueuedNs: r.enqueuedNs,
+	}}
+	if r.tags != nil {
+		p.tags = r.tags.With("entity", p.Entity).With("operation", string(p.Op))
+	}
+	if ctx.Err() != nil {
+		l.rows.settle(c, ledger.Failed)
+		l.tracker.settle(p, ledger.Failed, l.now(), errors.New("never sent: the lab was ended before its turn"))
+		return
+	}
+	if c.row.entity != r.entity {
+		r.fields = nil // they are another table's
+	}
+	sql, arguments := statement(c, r.fields)
+	p.SentNs = l.now()
+	l.tracker.expect(p)
+	fate, err := l.source.execute(ctx, sql, arguments)
+	atNs := l.now()
+	if errors.Is(err, errNoRow) {
+		l.rows.settle(c, ledger.Indeterminate) // somebody else deleted it: never write it again
+	} else {
+		l.rows.settle(c, fate)
+	}
+	l.tracker.settle(p, fate, atNs, err)
+}
+
+func placeOf(r *row) place {
+	at := place{collection: placesOf[r.entity], document: r.key}
+	if r.entity == orderItem {
+		at.document, at.embedded = r.parent.key, true
+	}
+	return at
+}
+
+// record is called once for each write, when nothing more will be known of it.
+func (l *Lab) record(p *pending) {
+	if l.ledger != nil {
+		l.ledger.Append(&p.Write)
+	}
+	if p.Scenario == seedScenario && p.Fate != ledger.Acked {
+		l.seedMu.Lock()
+		defer l.seedMu.Unlock()
+		if l.seedFailure == "" {
+			l.seedFailure = fmt.Sprintf("insert into %s: %s", p.Entity, p.Error)
+		}
+	}
+}
+
+// markStarted writes, once, the wall clock of the measured load's beginning into Options.Started:
+// nanoseconds since 1970, in a file that appears whole.
+func (l *Lab) markStarted(at time.Time) (err error) {
+	if l.options.Started == "" {
+		return nil
+	}
+	l.marked.Do(func() {
+		temporary := l.options.Started + ".new"
+		text := strconv.FormatInt(at.UnixNano(), 10) + "\n"
+		if err = os.WriteFile(filepath.Clean(temporary), []byte(text), 0o644); err == nil {
+			err = os.Rename(temporary, l.options.Started)
+		}
+		if err != nil {
+			err = fmt.Errorf("option %q: %w", "started", err)
+		}
+	})
+	return err
+}
+
+// Drain refuses further writes, waits until every request was executed and every acknowledged write
+// was seen, at most limit, and ends the lab. The ledger's End line says what was still missing; when
+// ctx ends first there is none, and an error.
+func (l *Lab) Drain(ctx context.Context, limit time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.phase.is(opened):
+		return errors.New("drain(): the lab was not started: call start() in setup()")
+	case l.phase.is(drained):
+		return errors.New("drain(): the lab was drained before")
+	}
+	l.queue.close()
+	l.await(ctx, limit, func() bool {
+		waiting, taken, _ := l.queue.depth()
+		return waiting+taken == 0 && l.tracker.snapshot().outstanding == 0
+	})
+	err := l.end(ctx.Err() == nil)
+	if ctx.Err() != nil {
+		return errors.Join(fmt.Errorf("drain(): interrupted, the ledger has no end: %w (is k6's teardownTimeout "+
+			"longer than the limit of %v?)", ctx.Err(), limit), err)
+	}
+	return err
+}
+
+// end stops everything and closes the ledger, with its End line when finished.
+func (l *Lab) end(finished bool) error {
+	l.phase.value.Store(drained)
+	l.queue.close()
+	l.stopWorkers()
+	l.workers.Wait()
+	l.stopWatching()
+	l.watchers.Wait()
+	closing, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.client.Disconnect(closing) // nothing was being written through it
+	if l.source != nil {
+		l.source.close()
+	}
+	outstanding := l.tracker.snapshot().outstanding
+	l.tracker.abandon()
+	switch {
+	case l.ledger == nil:
+		return nil
+	case !finished:
+		return l.ledger.Break()
+	}
+	_, _, longest := l.queue.depth()
+	_, substituted := l.rows.counts()
+	end := ledger.End{
+		Outstanding: outstanding, QueueMax: int64(longest), Substituted: substituted,
+		TrackerErrors: l.tracker.errors.Load(), SlowestLookNs: l.tracker.slowestNs.Load(), ClosedNs: l.now(),
+	}
+	return l.ledger.Close(end)
+}
+
+// await waits until done says so, the limit is over, or ctx ends; it is true in the first case.
+func (l *Lab) await(ctx context.Context, limit time.Duration, done func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}

@@ -1,0 +1,167 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func write(t *testing.T, writes []Write, end *End) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ledger.jsonl")
+	w, err := Create(path, Header{StartUnixNs: 5, Tracker: "poll", ResolutionNs: 7, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range writes {
+		w.Append(&writes[i])
+	}
+	if end == nil {
+		err = w.Break()
+	} else {
+		err = w.Close(*end)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(path string) (writes []Write, header Header, end End, err error) {
+	header, end, err = Read(path, func(w Write) error {
+		writes = append(writes, w)
+		return nil
+	})
+	return writes, header, end, err
+}
+
+var two = []Write{
+	{ID: 1, Scenario: "load", Entity: "customer", Op: Insert, Key: "k", IntendedNs: 1, EnqueuedNs: 2, SentNs: 3,
+		CommittedNs: 4, VisibleNs: 5, Fate: Acked},
+	{ID: 2, Scenario: "load", Entity: "order", Op: Delete, Key: "l", Fate: Indeterminate, TimedOut: true,
+		Superseded: true, Untracked: true, Error: "line\nbreak \"quoted\" <&> \u2028"},
+}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	writes, header, end, err := read(write(t, two, &End{Outstanding: 1, QueueMax: 2, Substituted: 3, TrackerErrors: 4,
+		SlowestLookNs: 5, ClosedNs: 6}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(two, writes); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(Header{Version, 5, "poll", 7, 3}, header); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 5, 6}, end); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRoundTripOfAnything(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var file bytes.Buffer
+		fmt.Fprintf(&file, `{"version":%d}`+"\n", Version)
+		want := Write{
+			ID: rapid.Int64().Draw(t, "id"), Key: rapid.String().Draw(t, "key"), Error: rapid.String().Draw(t, "error"),
+			Scenario: rapid.String().Draw(t, "scenario"), Fate: Failed, SentNs: rapid.Int64().Draw(t, "sent"),
+		}
+		encoder := json.NewEncoder(&file)
+		if err := errors.Join(encoder.Encode(want), encoder.Encode(End{End: true, Writes: 1})); err != nil {
+			t.Fatal(err)
+		}
+		var got []Write
+		_, end, err := decode(&file, func(w Write) error { got = append(got, w); return nil })
+		if err != nil || !end.End || len(got) != 1 || got[0] != want {
+			t.Fatalf("got %+v, %+v, %v\nwant %+v", got, end, err, want)
+		}
+	})
+}
+
+func TestNotFinished(t *testing.T) {
+	t.Parallel()
+	writes, _, end, err := read(write(t, two, nil))
+	if !errors.Is(err, ErrTruncated) || len(writes) != 2 || end.End {
+		t.Errorf("got %d writes, end %v, error %v", len(writes), end, err)
+	}
+}
+
+// Each damage is found, and the error names the line.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile(write(t, two, &End{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(whole), "\n")
+	for name, test := range map[string]struct {
+		text, want string
+		truncated  bool
+	}{
+		"empty":                 {"", "no end line", true},
+		"only a header":         {lines[0], "no end line", true},
+		"no header":             {lines[1] + lines[3], "line 1: ledger version 0, want 1", false},
+		"another version":       {strings.Replace(string(whole), `"version":1`, `"version":2`, 1), "line 1: ledger version 2, want 1", false},
+		"a header that is none": {"hello\n", "line 1: invalid character", false},
+		"cut inside a line":     {lines[0] + lines[1] + lines[2][:20], "line 3: cut off", true},
+		"cut inside the first":  {lines[0] + lines[1][:20], "line 2: cut off", true},
+		"cut inside the end":    {lines[0] + lines[1] + lines[2] + lines[3][:5], "line 4: cut off", true},
+		"broken in the middle":  {lines[0] + lines[1][:20] + "\n" + lines[2] + lines[3], "line 2: ", false},
+		"a wrong type":          {lines[0] + strings.Replace(lines[1], `"id":1`, `"id":"1"`, 1), "line 2: ", false},
+		"a line is missing":     {lines[0] + lines[1] + lines[3], "line 3: the end says 2 writes, the file has 1", false},
+		"a line after the end":  {string(whole) + lines[1], "line 4: there is more after the end line", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "ledger.jsonl")
+			if err := os.WriteFile(path, []byte(test.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, _, _, err := read(path)
+			if err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, ErrTruncated) != test.truncated {
+				t.Errorf("got %v (truncated: %v), want %q (%v)", err, errors.Is(err, ErrTruncated), test.want, test.truncated)
+			}
+			if err != nil && !strings.Contains(err.Error(), path) {
+				t.Errorf("%v does not name the file", err)
+			}
+		})
+	}
+}
+
+func TestReadStopsWhereTheCallerDoes(t *testing.T) {
+	t.Parallel()
+	enough := errors.New("enough")
+	_, _, err := Read(write(t, two, &End{}), func(Write) error { return enough })
+	if !errors.Is(err, enough) || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCreateFails(t *testing.T) {
+	t.Parallel()
+	if _, err := Create(t.TempDir(), Header{}); err == nil {
+		t.Error("a folder was opened as a ledger")
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"version":1}` + "\n" + `{"id":1}` + "\n" + `{"end":true,"writes":1}` + "\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var writes int64
+		_, end, err := decode(bytes.NewReader(text), func(Write) error { writes++; return nil })
+		if err == nil && (!end.End || end.Writes != writes) {
+			t.Errorf("accepted %q: end %+v after %d writes", text, end, writes)
+		}
+	})
+}

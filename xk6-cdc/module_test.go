@@ -1,0 +1,224 @@
+package cdc
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"go.k6.io/k6/js/modules"
+	"go.k6.io/k6/js/modulestest"
+	"go.k6.io/k6/lib"
+	"go.k6.io/k6/metrics"
+	"gopkg.in/guregu/null.v3"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// script is one VU's script, with `cdc` imported.
+type script struct {
+	*modulestest.Runtime
+	registry *metrics.Registry
+	samples  chan metrics.SampleContainer
+}
+
+func newScript(t *testing.T, module *Module, env map[string]string) *script {
+	t.Helper()
+	s := &script{Runtime: modulestest.NewRuntime(t), samples: make(chan metrics.SampleContainer, 100)}
+	s.VU.InitEnvField.RuntimeOptions.Env = env
+	s.registry = s.VU.InitEnvField.Registry
+	instance, ok := module.NewModuleInstance(s.VU).(modules.Instance)
+	if !ok {
+		t.Fatal("no instance")
+	}
+	if err := s.VU.Runtime().Set("cdc", instance.Exports().Default); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// enter puts the VU into iteration n of a scenario of 100 iterations per second.
+func (s *script) enter(scenario string, started time.Time, n uint64) {
+	state := &lib.State{Samples: s.samples, GetScenarioGlobalVUIter: func() uint64 { return n }}
+	state.Tags = lib.NewVUStateTags(s.registry.RootTagSet().With("scenario", scenario))
+	config := constantRate(100, time.Second)
+	config.PreAllocatedVUs = null.IntFrom(1)
+	state.Options.Scenarios = lib.ScenarioConfigs{scenario: config}
+	s.MoveToVUContext(state)
+	s.VU.CtxField = lib.WithScenarioState(s.VU.CtxField, &lib.ScenarioState{Name: scenario, StartTime: started})
+}
+
+// run evaluates code and returns what it throws.
+func (s *script) run(code string) string {
+	if _, err := s.VU.Runtime().RunString(code); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func TestScriptErrors(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, New(), nil)
+	for code, want := range map[string]string{
+		`cdc.open({postgress: 1})`: `cdc.open(): there is no option "postgress"`,
+		`cdc.open({workers: "x"})`: `cdc.open(): option "workers": got a string, want int`,
+		`cdc.open(7)`:              `cdc.open(): want an object of options`,
+	} {
+		if got := s.run(code); !strings.Contains(got, want) {
+			t.Errorf("%s throws %q, want %q", code, got, want)
+		}
+	}
+	if thrown := s.run(`const lab = cdc.open({seed: 5})`); thrown != "" {
+		t.Fatal(thrown)
+	}
+	for code, want := range map[string]string{
+		`cdc.open({seed: 6})`: `called again with other options`,
+		`lab.start()`:         `lab.start() belongs in setup()`,
+		`lab.write()`:         `lab.write() cannot be called while the script is loaded`,
+		`lab.selftest()`:      `lab.selftest() cannot be called while the script is loaded`,
+	} {
+		if got := s.run(code); !strings.Contains(got, want) {
+			t.Errorf("%s throws %q, want %q", code, got, want)
+		}
+	}
+	s.enter("load", time.Now(), 0)
+	for code, want := range map[string]string{
+		`cdc.open()`:                   `belongs at the top of the script`,
+		`lab.write()`:                  `the lab was not started`,
+		`lab.write("customers")`:       `no entity "customers": want one of customer, address, order, order_item`,
+		`lab.write("order", "upsert")`: `no operation "upsert"`,
+		`lab.write("order", "insert", {sttus: "paid"})`:     `cannot set "sttus" of order: want some of status, total_amount`,
+		`lab.write(null, "insert", {status: "paid"})`:       `fields: want an object, with an entity`,
+		`lab.write("customer", "delete", {status: "paid"})`: `not for a delete`,
+		`lab.drain()`:                `lab.drain(): the lab was not started`,
+		`lab.drain("soon")`:          `lab.drain(): want a length such as "60s", got "soon"`,
+		`lab.selftest({writes: 0})`:  `lab.selftest(): want {writes: 1} or more`,
+		`lab.selftest({wirtes: 10})`: `lab.selftest(): want {writes: 1} or more`,
+	} {
+		if got := s.run(code); !strings.Contains(got, want) {
+			t.Errorf("%s throws %q, want %q", code, got, want)
+		}
+	}
+}
+
+func TestScriptsShareOneLab(t *testing.T) {
+	t.Parallel()
+	module := New()
+	env := map[string]string{"CDC_SEED": "9"}
+	for range 3 {
+		if thrown := newScript(t, module, env).run(`cdc.open({workers: 3})`); thrown != "" {
+			t.Fatal(thrown)
+		}
+	}
+	if module.lab.options.Seed != 9 || module.lab.options.Workers != 3 {
+		t.Errorf("options %+v", module.lab.options)
+	}
+}
+
+func TestWriteIsDueBySchedule(t *testing.T) {
+	t.Parallel()
+	module := New()
+	s := newScript(t, module, nil)
+	if thrown := s.run(`const lab = cdc.open()`); thrown != "" {
+		t.Fatal(thrown)
+	}
+	module.lab.queue.open()
+	began := time.Now().Add(-3 * time.Second)
+	s.enter("load", began, 50)
+	if thrown := s.run(`lab.write(); lab.write("order", "update", {status: "paid"})`); thrown != "" {
+		t.Fatal(thrown)
+	}
+	for _, named := range []bool{false, true} {
+		r, _ := module.lab.queue.pop()
+		if want := began.Add(500 * time.Millisecond).Sub(module.lab.epoch).Nanoseconds(); r.intendedNs != want {
+			t.Errorf("intended at %d ns, want %d", r.intendedNs, want)
+		}
+		if lateness := r.enqueuedNs - r.intendedNs; lateness < (2500 * time.Millisecond).Nanoseconds() {
+			t.Errorf("k6 was 2.5 s late, measured %v", time.Duration(lateness))
+		}
+		if scenario, _ := r.tags.Get("scenario"); r.scenario != "load" || scenario != "load" {
+			t.Errorf("scenario %q, tagged %q", r.scenario, scenario)
+		}
+		if named && (r.entity != order || r.op != ledger.Update || r.fields["status"] != "paid") {
+			t.Errorf("got %+v", r)
+		}
+		if !named && (r.entity != anyEntity || r.op != "") {
+			t.Errorf("got %+v", r)
+		}
+	}
+	if thrown := s.run(`if (lab.stats().executing !== 2) throw new Error(JSON.stringify(lab.stats()))`); thrown != "" {
+		t.Error(thrown)
+	}
+}
+
+func TestWarmupHasNoSamples(t *testing.T) {
+	t.Parallel()
+	module := New()
+	s := newScript(t, module, nil)
+	s.run(`const lab = cdc.open()`)
+	module.lab.queue.open()
+	s.enter("warmup", time.Now(), 0)
+	if thrown := s.run(`lab.write()`); thrown != "" {
+		t.Fatal(thrown)
+	}
+	if r, _ := module.lab.queue.pop(); r.tags != nil || r.scenario != "warmup" {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// Samples of background goroutines go out with the next write() of any VU, and wait where the VU's
+// time is over: a push into a closed channel would end k6.
+func TestSamplesArePushedByVUs(t *testing.T) {
+	t.Parallel()
+	module := New()
+	s := newScript(t, module, nil)
+	s.run(`const lab = cdc.open()`)
+	lab := module.lab
+	lab.queue.open()
+	s.enter("load", time.Now(), 0)
+	tags := s.registry.RootTagSet().With("scenario", "load").With("entity", "order")
+	lab.samples.visible(&pending{tags: tags, Write: ledger.Write{IntendedNs: 1e6, CommittedNs: 3e6, VisibleNs: 5e6}})
+	lab.samples.unseen(&pending{tags: tags, Write: ledger.Write{Fate: ledger.Acked}})
+	lab.samples.settled(&pending{tags: tags, Write: ledger.Write{Fate: ledger.Acked, IntendedNs: 1e6, SentNs: 2e6, CommittedNs: 5e6}})
+	if thrown := s.run(`lab.write()`); thrown != "" {
+		t.Fatal(thrown)
+	}
+	got := map[string][]float64{}
+	for _, sample := range (<-s.samples).GetSamples() {
+		got[sample.Metric.Name] = append(got[sample.Metric.Name], sample.Value)
+	}
+	for name, want := range map[string]float64{
+		MetricLatency: 4, MetricPipeline: 2, MetricDelay: 1, MetricCommit: 3, MetricQuery: 3, MetricWrites: 1,
+	} {
+		if len(got[name]) != 1 || got[name][0] != want {
+			t.Errorf("%s: got %v, want %v", name, got[name], want)
+		}
+	}
+	if len(got[MetricSuccess]) != 2 || got[MetricSuccess][0] != 1 || got[MetricSuccess][1] != 0 {
+		t.Errorf("%s: got %v, want [1 0]", MetricSuccess, got[MetricSuccess])
+	}
+	lab.samples.unseen(&pending{tags: tags})
+	s.CancelContext()
+	s.run(`lab.write()`)
+	if len(s.samples) != 0 || len(lab.samples.take()) != 1 {
+		t.Error("a sample was pushed after the end, or lost")
+	}
+}
+
+func TestStartedIsMarkedOnce(t *testing.T) {
+	t.Parallel()
+	options := DefaultOptions()
+	options.Started = t.TempDir() + "/started"
+	lab := newLab(options, nil, nil)
+	for _, second := range []int64{7, 8} {
+		if err := lab.markStarted(time.Unix(second, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := readFile(t, options.Started); got != "7000000000\n" {
+		t.Errorf("got %q", got)
+	}
+	options.Started = t.TempDir() + "/no/such/folder"
+	if err := newLab(options, nil, nil).markStarted(time.Now()); err == nil || !strings.Contains(err.Error(), `"started"`) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,197 @@
+package cdc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.k6.io/k6/lib/types"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// Values of Options.Tracker.
+const (
+	TrackAuto         = "auto"         // a change stream where the server has one, else polling
+	TrackChangeStream = "changestream" // a change stream, or start() fails
+	TrackPoll         = "poll"
+)
+
+// Mix is how often each operation is chosen, as weights.
+type Mix struct {
+	Insert int `json:"insert"`
+	Update int `json:"update"`
+	Delete int `json:"delete"`
+}
+
+// Entities is how often each entity is chosen, as weights.
+type Entities struct {
+	Customer  int `json:"customer"`
+	Address   int `json:"address"`
+	Order     int `json:"order"`
+	OrderItem int `json:"order_item"`
+}
+
+// Options is what cdc.open() takes; index.d.ts describes each member. Two Options are equal with
+// == when they mean the same lab.
+type Options struct {
+	Postgres         string         `json:"postgres"`
+	Mongo            string         `json:"mongo"`
+	Database         string         `json:"database"`
+	Ledger           string         `json:"ledger"`
+	Started          string         `json:"started"`
+	Seed             int64          `json:"seed"`
+	Mix              Mix            `json:"mix"`
+	Entities         Entities       `json:"entities"`
+	Workers          int            `json:"workers"`
+	SeedRows         int            `json:"seedRows"`
+	Tracker          string         `json:"tracker"`
+	Timeout          types.Duration `json:"timeout"`
+	StatementTimeout types.Duration `json:"statementTimeout"`
+}
+
+// DefaultOptions is what cdc.open() assumes where neither the script nor the environment says more.
+func DefaultOptions() Options {
+	return Options{
+		Postgres: "postgres://postgres@127.0.0.1:5432/postgres",
+		Mongo:    "mongodb://127.0.0.1:27017",
+		Database: "cdc", Seed: 1, Workers: 16, SeedRows: 200, Tracker: TrackAuto,
+		Mix:              Mix{Insert: 70, Update: 20, Delete: 10},
+		Entities:         Entities{Customer: 40, Address: 20, Order: 20, OrderItem: 20},
+		Timeout:          types.Duration(30 * time.Second),
+		StatementTimeout: types.Duration(5 * time.Second),
+	}
+}
+
+// readOptions lays what the script gave (any value JSON can hold) over the environment over the
+// defaults. Its errors name the option or the variable.
+func readOptions(given any, env func(name string) (string, bool)) (Options, error) {
+	options := DefaultOptions()
+	for _, fallback := range []struct {
+		name string
+		into *string
+	}{
+		{"CDC_POSTGRES_DSN", &options.Postgres}, {"CDC_MONGO_URI", &options.Mongo},
+		{"CDC_MONGO_DATABASE", &options.Database}, {"CDC_LEDGER", &options.Ledger},
+		{"CDC_STARTED", &options.Started},
+	} {
+		if value, ok := env(fallback.name); ok && value != "" {
+			*fallback.into = value
+		}
+	}
+	if text, ok := env("CDC_SEED"); ok && text != "" {
+		seed, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return options, fmt.Errorf("CDC_SEED=%q: want a whole number", text)
+		}
+		options.Seed = seed
+	}
+	if given != nil {
+		if err := options.overlay(given); err != nil {
+			return options, err
+		}
+	}
+	return options, options.validate()
+}
+
+func (o *Options) overlay(given any) error {
+	members, ok := given.(map[string]any)
+	if !ok {
+		return fmt.Errorf("want an object of options, got %T", given)
+	}
+	for name, value := range members {
+		if value == nil { // {postgres: __ENV.PG} where PG is not set
+			delete(members, name)
+		}
+	}
+	// Weights that are given replace the default ones: {insert: 1} means inserts only.
+	if members["mix"] != nil {
+		o.Mix = Mix{}
+	}
+	if members["entities"] != nil {
+		o.Entities = Entities{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		text, err := json.Marshal(map[string]any{name: members[name]})
+		if err != nil {
+			return fmt.Errorf("option %q: %w", name, err)
+		}
+		decoder := json.NewDecoder(strings.NewReader(string(text)))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(o); err != nil {
+			return optionError(name, err)
+		}
+	}
+	return nil
+}
+
+func optionError(name string, err error) error {
+	var mistyped *json.UnmarshalTypeError
+	if errors.As(err, &mistyped) {
+		return fmt.Errorf("option %q: got a %s, want %s", mistyped.Field, mistyped.Value, mistyped.Type)
+	}
+	if unknown, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		if strings.Trim(unknown, `"`) == name {
+			return fmt.Errorf("there is no option %q; index.d.ts lists them", name)
+		}
+		return fmt.Errorf("option %q has no member %s", name, unknown)
+	}
+	return fmt.Errorf("option %q: %w", name, err)
+}
+
+func (o *Options) validate() error {
+	mix, entities := o.Mix, o.Entities
+	switch {
+	case o.Postgres == "":
+		return errors.New(`option "postgres": want a connection string`)
+	case o.Mongo == "":
+		return errors.New(`option "mongo": want a connection string`)
+	case o.Database == "":
+		return errors.New(`option "database": want the name of the database the consumer writes to`)
+	case min(mix.Insert, mix.Update, mix.Delete) < 0 || mix.Insert+mix.Update+mix.Delete == 0:
+		return fmt.Errorf(`option "mix": want weights of at least 0 and one above, got %+v`, mix)
+	case min(entities.Customer, entities.Address, entities.Order, entities.OrderItem) < 0 ||
+		entities == Entities{}:
+		return fmt.Errorf(`option "entities": want weights of at least 0 and one above, got %+v`, entities)
+	case o.Workers < 1 || o.Workers > 1024:
+		return fmt.Errorf(`option "workers": want 1 to 1024, got %d`, o.Workers)
+	case o.SeedRows < 0 || o.SeedRows > 1_000_000:
+		return fmt.Errorf(`option "seedRows": want 0 to 1000000, got %d`, o.SeedRows)
+	case !slices.Contains([]string{TrackAuto, TrackChangeStream, TrackPoll}, o.Tracker):
+		return fmt.Errorf(`option "tracker": want auto, changestream or poll, got %q`, o.Tracker)
+	case o.Timeout <= 0:
+		return fmt.Errorf(`option "timeout": want a length such as "30s", got %s`, o.Timeout)
+	case o.StatementTimeout < types.Duration(time.Millisecond):
+		return fmt.Errorf(`option "statementTimeout": want a length such as "5s", got %s`, o.StatementTimeout)
+	}
+	return nil
+}
+
+func (m Mix) choose(n int) ledger.Op {
+	switch {
+	case n < m.Insert:
+		return ledger.Insert
+	case n < m.Insert+m.Update:
+		return ledger.Update
+	}
+	return ledger.Delete
+}
+
+func (m Mix) sum() int { return m.Insert + m.Update + m.Delete }
+
+func (e Entities) choose(n int) entity {
+	for i, weight := range []int{e.Customer, e.Address, e.Order} {
+		if n < weight {
+			return entity(i)
+		}
+		n -= weight
+	}
+	return orderItem
+}
+
+func (e Entities) sum() int { return e.Customer + e.Address + e.Order + e.OrderItem }

@@ -1,0 +1,115 @@
+package cdc
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.k6.io/k6/lib/types"
+)
+
+func environment(variables map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := variables[name]
+		return value, ok
+	}
+}
+
+func TestOptionsPrecedence(t *testing.T) {
+	t.Parallel()
+	variables := map[string]string{
+		"CDC_POSTGRES_DSN": "postgres://env", "CDC_MONGO_URI": "mongodb://env", "CDC_MONGO_DATABASE": "envdb",
+		"CDC_LEDGER": "/env/ledger", "CDC_STARTED": "", "CDC_SEED": "42",
+	}
+	got, err := readOptions(map[string]any{
+		"mongo": "mongodb://script", "seed": int64(7), "mix": map[string]any{"insert": int64(1)},
+		"timeout": "1m30s", "statementTimeout": int64(250), "workers": int64(32), "ledger": nil,
+	}, environment(variables))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultOptions()
+	want.Postgres, want.Mongo, want.Database, want.Ledger = "postgres://env", "mongodb://script", "envdb", "/env/ledger"
+	want.Seed, want.Mix, want.Workers = 7, Mix{Insert: 1}, 32
+	want.Timeout, want.StatementTimeout = types.Duration(90*time.Second), types.Duration(250*time.Millisecond)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got, err = readOptions(nil, environment(nil)); err != nil || got != DefaultOptions() {
+		t.Errorf("nothing given: %+v, %v", got, err)
+	}
+}
+
+func TestOptionsErrorsNameTheOption(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		given any
+		want  string
+	}{
+		{"postgres://", "want an object of options, got string"},
+		{map[string]any{"postgress": "x"}, `no option "postgress"`},
+		{map[string]any{"postgres": ""}, `option "postgres"`},
+		{map[string]any{"mongo": int64(1)}, `option "mongo": got a number, want string`},
+		{map[string]any{"mongo": ""}, `option "mongo"`},
+		{map[string]any{"database": ""}, `option "database"`},
+		{map[string]any{"mix": map[string]any{"inserts": int64(1)}}, `option "mix" has no member "inserts"`},
+		{map[string]any{"mix": map[string]any{"insert": -1, "update": 2}}, `option "mix"`},
+		{map[string]any{"mix": map[string]any{}}, `option "mix"`},
+		{map[string]any{"mix": map[string]any{"insert": 0.5}}, `option "mix.insert": got a number 0.5, want int`},
+		{map[string]any{"entities": map[string]any{"customer": int64(0)}}, `option "entities"`},
+		{map[string]any{"workers": int64(0)}, `option "workers"`},
+		{map[string]any{"seedRows": int64(-1)}, `option "seedRows"`},
+		{map[string]any{"tracker": "magic"}, `option "tracker"`},
+		{map[string]any{"timeout": "soon"}, `option "timeout"`},
+		{map[string]any{"timeout": int64(0)}, `option "timeout"`},
+		{map[string]any{"statementTimeout": int64(0)}, `option "statementTimeout"`},
+	} {
+		_, err := readOptions(test.given, environment(nil))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v: got %v, want %s", test.given, err, test.want)
+		}
+	}
+	_, err := readOptions(nil, environment(map[string]string{"CDC_SEED": "x"}))
+	if err == nil || !strings.Contains(err.Error(), `CDC_SEED="x"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWeights(t *testing.T) {
+	t.Parallel()
+	entities := Entities{Customer: 2, Address: 0, Order: 1, OrderItem: 3}
+	chosen := map[entity]int{}
+	for n := range entities.sum() {
+		chosen[entities.choose(n)]++
+	}
+	if !maps.Equal(chosen, map[entity]int{customer: 2, order: 1, orderItem: 3}) {
+		t.Errorf("got %v", chosen)
+	}
+	mix, operations := Mix{Insert: 1, Update: 0, Delete: 2}, map[string]int{}
+	for n := range mix.sum() {
+		operations[string(mix.choose(n))]++
+	}
+	if !maps.Equal(operations, map[string]int{"insert": 1, "delete": 2}) {
+		t.Errorf("got %v", operations)
+	}
+}
+
+func TestSeedSizes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		total    int
+		entities Entities
+		want     [entityCount]int
+	}{
+		{200, DefaultOptions().Entities, [entityCount]int{80, 40, 40, 40}},
+		{0, DefaultOptions().Entities, [entityCount]int{}},
+		{10, Entities{Customer: 1}, [entityCount]int{10}},
+		{10, Entities{OrderItem: 1}, [entityCount]int{1, 0, 1, 10}},
+	} {
+		if got := seedSizes(test.total, test.entities); got != test.want {
+			t.Errorf("%d of %+v: got %v, want %v", test.total, test.entities, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package cdc
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// entity is one of the four tables, in the order in which parents come before children.
+type entity int8
+
+const (
+	customer entity = iota
+	address
+	order
+	orderItem
+	entityCount
+	anyEntity entity = -1
+)
+
+var entityNames = [entityCount]string{"customer", "address", "order", "order_item"}
+
+func (e entity) String() string { return entityNames[e] }
+
+func entityByName(name string) (entity, bool) {
+	for i, n := range entityNames {
+		if n == name {
+			return entity(i), true
+		}
+	}
+	return 0, false
+}
+
+// parent is the entity that rows of e belong to; false for a customer.
+func (e entity) parent() (entity, bool) {
+	switch e {
+	case address, order:
+		return customer, true
+	case orderItem:
+		return order, true
+	}
+	return 0, false
+}
+
+// deleteCandidates is how many random rows are looked at for one that has no children.
+const deleteCandidates = 32
+
+// row is one row of PostgreSQL as far as the generator knows.
+type row struct {
+	key    string
+	entity entity
+	parent *row
+	// children counts the rows that refer to this one, with those whose insert is outstanding and
+	// those of which it is not known whether they exist: while there is one, a delete could fail.
+	children int
+	// at is its place among the live rows, -1 while a write on it is outstanding or it is gone.
+	at int
+}
+
+// rows is the model of the live rows. It hands a row out to at most one write at a time, so that
+// for every row the order of its writes' IDs is the order of their commits, and never hands out a
+// parent for deletion that has children, so that every statement can succeed.
+type rows struct {
+	mu          sync.Mutex
+	random      *rand.Rand
+	keys        *rand.Rand
+	mix         Mix
+	entities    Entities
+	live        [entityCount][]*row
+	lastID      int64
+	substituted int64
+}
+
+// newRows: seed decides every choice; salt makes the keys of two runs with one seed differ.
+func newRows(mix Mix, entities Entities, seed, salt int64) *rows {
+	return &rows{
+		mix: mix, entities: entities,
+		random: rand.New(rand.NewPCG(uint64(seed), 1)),
+		keys:   rand.New(rand.NewPCG(uint64(seed), uint64(salt))),
+	}
+}
+
+// choice is a row taken out for one write.
+type choice struct {
+	id  int64
+	op  ledger.Op
+	row *row
+	// values is the seed of the row's new values.
+	values int64
+	// substituted: the write is not what was asked for, because no row was free for that.
+	substituted bool
+}
+
+// take chooses what was left open and takes a row out of the live ones (or makes one). The choice
+// must be given back with settle.
+func (r *rows) take(e entity, op ledger.Op) choice {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e == anyEntity {
+		e = r.entities.choose(r.random.IntN(r.entities.sum()))
+	}
+	if op == "" {
+		op = r.mix.choose(r.random.IntN(r.mix.sum()))
+	}
+	r.lastID++
+	c := choice{id: r.lastID, op: op, values: r.random.Int64()}
+	switch op {
+	case ledger.Update:
+		c.row = r.any(e)
+	case ledger.Delete:
+		c.row = r.childless(e)
+	}
+	if c.row != nil {
+		r.takeOut(c.row)
+		return c
+	}
+	c.op = ledger.Insert
+	c.row = r.fresh(e)
+	if c.substituted = op != ledger.Insert || c.row.entity != e; c.substituted {
+		r.substituted++
+	}
+	return c
+}
+
+// settle gives a choice back with what became of it. After a failed write the row is as it was;
+// after an indeterminate one nothing is known of it, so it is never written again.
+func (r *rows) settle(c choice, fate ledger.Fate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	parent := c.row.parent
+	switch {
+	case fate == ledger.Indeterminate:
+	case fate == ledger.Acked && c.op == ledger.Delete, fate == ledger.Failed && c.op == ledger.Insert:
+		if parent != nil {
+			parent.children--
+		}
+	default:
+		c.row.at = len(r.live[c.row.entity])
+		r.live[c.row.entity] = append(r.live[c.row.entity], c.row)
+	}
+}
+
+// outside is an ID, and a key, for a write of a row that is not in the model.
+func (r *rows) outside() (id int64, key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lastID++
+	return r.lastID, newUUID(r.keys)
+}
+
+// counts is how many rows of each entity are live and free, and how often a choice was substituted.
+func (r *rows) counts() (live [entityCount]int, substituted int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.live {
+		live[i] = len(r.live[i])
+	}
+	return live, r.substituted
+}
+
+// any is a random live row of e, nil when there is none.
+func (r *rows) any(e entity) *row {
+	if len(r.live[e]) == 0 {
+		return nil
+	}
+	return r.live[e][r.random.IntN(len(r.live[e]))]
+}
+
+// childless is a random live row of e without children, nil when none is found in a few tries.
+func (r *rows) childless(e entity) *row {
+	for range deleteCandidates {
+		if found := r.any(e); found == nil || found.children == 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+func (r *rows) takeOut(taken *row) {
+	live := r.live[taken.entity]
+	last := live[len(live)-1]
+	live[taken.at], last.at = last, taken.at
+	live[len(live)-1] = nil
+	r.live[taken.entity] = live[:len(live)-1]
+	taken.at = -1
+}
+
+// fresh is a new row of e below a random live parent. Where there is no parent, the parent is what
+// has to be made first.
+func (r *rows) fresh(e entity) *row {
+	var above *row
+	if parent, ok := e.parent(); ok {
+		if above = r.any(parent); above == nil {
+			return r.fresh(parent)
+		}
+		above.children++
+	}
+	return &row{key: newUUID(r.keys), entity: e, parent: above, at: -1}
+}
+
+// newUUID is a random UUID of version 4, as text.
+func newUUID(random *rand.Rand) string {
+	high, low := random.Uint64(), random.Uint64()
+	high = high&^0xf000 | 0x4000
+	low = low&^(0xc<<60) | 0x8<<60
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", high>>32, high>>16&0xffff, high&0xffff, low>>48, low&(1<<48-1))
+}

@@ -1,0 +1,234 @@
+package cdc
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.k6.io/k6/metrics"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// place is where a row shows in MongoDB: a document, or for an embedded row the member of the
+// document's items under the row's own key.
+type place struct {
+	collection, document string
+	embedded             bool
+}
+
+// pending is a Write on its way: it waits for its fate in PostgreSQL and for being seen in MongoDB,
+// in either order. All but seen belongs to the tracker once it expects it.
+type pending struct {
+	ledger.Write
+	place place
+	// tags are those of its samples; nil where none are wanted.
+	tags *metrics.TagSet
+	// older is the next older write of the same row that waits.
+	older *pending
+	// seen is closed when the write was seen; nil where nobody waits for that.
+	seen chan struct{}
+}
+
+// tracker matches what is seen in MongoDB with the writes that wait for it. It does not look
+// itself: a stream or a poll does, and calls saw.
+type tracker struct {
+	timeout time.Duration
+	samples *samples
+	// record takes each write of which all is known that ever will be.
+	record func(*pending)
+
+	// errors counts how often the watching failed; what was written meanwhile is seen too late.
+	errors atomic.Int64
+	// slowestNs is the longest time between two looks of a poll.
+	slowestNs atomic.Int64
+
+	mu sync.Mutex
+	// waiting holds, by key of the row, its newest write that waits; older ones hang on it.
+	waiting map[string]*pending
+	counts  counts
+}
+
+// counts are writes by what is known of them.
+type counts struct {
+	acked, failed, indeterminate, visible, superseded, timedOut int64
+	// outstanding are acked and not yet seen.
+	outstanding int64
+}
+
+func newTracker(timeout time.Duration, s *samples, record func(*pending)) *tracker {
+	return &tracker{timeout: timeout, samples: s, record: record, waiting: map[string]*pending{}}
+}
+
+// expect must come before the statement is sent: the change can be seen before its commit is
+// acknowledged. Every expected write must be settled.
+func (t *tracker) expect(p *pending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.older = t.waiting[p.Key]
+	t.waiting[p.Key] = p
+}
+
+// settle says what became of a write in PostgreSQL, known at atNs; reason is why it is not acked.
+func (t *tracker) settle(p *pending, fate ledger.Fate, atNs int64, reason error) {
+	t.mu.Lock()
+	p.Fate = fate
+	if reason != nil {
+		p.Error = reason.Error()
+	}
+	switch fate {
+	case ledger.Acked:
+		p.CommittedNs = atNs
+		t.counts.acked++
+		if p.VisibleNs == 0 {
+			t.counts.outstanding++
+		}
+	case ledger.Failed:
+		t.counts.failed++
+		t.remove(p)
+	case ledger.Indeterminate:
+		t.counts.indeterminate++
+	}
+	finished := fate == ledger.Failed || p.VisibleNs != 0
+	t.samples.settled(p)
+	if finished {
+		t.finish(p)
+	}
+	t.mu.Unlock()
+	if finished {
+		t.record(p)
+	}
+}
+
+// saw says that at atNs the row with that key showed this version in MongoDB (0: none), or was
+// shown as deleted. A version satisfies the writes that are not newer. A tombstone satisfies a
+// delete that waits and all writes before it; where no delete waits, it is not of our making.
+func (t *tracker) saw(key string, version int64, deleted bool, atNs int64) {
+	t.mu.Lock()
+	var finished []*pending
+	newest := t.waiting[key]
+	buried := deleted && newest != nil && newest.Op == ledger.Delete
+	var left *pending
+	end := &left
+	for p := newest; p != nil; p = p.older {
+		if !buried && (version < p.ID || p.Op == ledger.Delete) {
+			*end, end = p, &p.older
+			continue
+		}
+		p.VisibleNs = atNs
+		p.Superseded = version > p.ID || buried && p.Op != ledger.Delete
+		if p.seen != nil {
+			close(p.seen)
+		}
+		if p.Fate != "" {
+			finished = append(finished, p)
+		}
+	}
+	*end = nil
+	t.keep(key, left)
+	for _, p := range finished {
+		if p.Fate == ledger.Acked {
+			t.counts.outstanding--
+		}
+		t.finish(p)
+	}
+	t.mu.Unlock()
+	for _, p := range finished {
+		t.record(p)
+	}
+}
+
+// finish measures a write of which all is known.
+func (t *tracker) finish(p *pending) {
+	if p.VisibleNs == 0 {
+		return
+	}
+	if !p.TimedOut && p.VisibleNs-p.IntendedNs > t.timeout.Nanoseconds() {
+		t.timeOut(p)
+	}
+	t.counts.visible++
+	if p.Superseded {
+		t.counts.superseded++
+	}
+	t.samples.visible(p)
+}
+
+func (t *tracker) timeOut(p *pending) {
+	p.TimedOut = true
+	t.counts.timedOut++
+	t.samples.unseen(p)
+}
+
+// sweep marks the acked writes whose time is over at nowNs. They are still waited for.
+func (t *tracker) sweep(nowNs int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.waiting {
+		for ; p != nil; p = p.older {
+			late := nowNs-p.IntendedNs > t.timeout.Nanoseconds()
+			if late && p.Fate == ledger.Acked && !p.TimedOut {
+				t.timeOut(p)
+			}
+		}
+	}
+}
+
+// abandon gives up on every write that still waits, and records it as it is.
+func (t *tracker) abandon() {
+	t.mu.Lock()
+	var left []*pending
+	for _, p := range t.waiting {
+		for ; p != nil; p = p.older {
+			left = append(left, p)
+			if !p.TimedOut {
+				t.samples.unseen(p)
+			}
+		}
+	}
+	t.waiting = map[string]*pending{}
+	t.mu.Unlock()
+	for _, p := range left {
+		t.record(p)
+	}
+}
+
+// some is at most limit places where a waiting write would show, with the keys of the rows, in a
+// random order.
+func (t *tracker) some(limit int) map[string]place {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	places := make(map[string]place, min(limit, len(t.waiting)))
+	for key, p := range t.waiting {
+		if len(places) == limit {
+			break
+		}
+		places[key] = p.place
+	}
+	return places
+}
+
+func (t *tracker) snapshot() counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts
+}
+
+// remove takes one write out of those that wait.
+func (t *tracker) remove(p *pending) {
+	left := t.waiting[p.Key]
+	for at := &left; *at != nil; at = &(*at).older {
+		if *at == p {
+			*at = p.older
+			break
+		}
+	}
+	t.keep(p.Key, left)
+}
+
+func (t *tracker) keep(key string, left *pending) {
+	if left == nil {
+		delete(t.waiting, key)
+		return
+	}
+	t.waiting[key] = left
+}
