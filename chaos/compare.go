@@ -143,7 +143,8 @@ func (c *comparison) findings(fates *fates) []finding {
 		v, astray := r.verdict, c.astray[key]
 		switch {
 		case len(astray) > 0:
-			v = verdict{WrongParent, v.fields, "alive in " + strings.Join(parents(astray), ", ") + ", its row says " + r.parent}
+			v = verdict{WrongParent, v.fields, fmt.Sprintf("alive in %s, its row says %s",
+				strings.Join(parents(astray), ", "), r.parent)}
 		case v.status == "":
 			v = verdict{status: Lost, detail: "nothing is there"}
 		}

@@ -22,10 +22,11 @@ const (
 	Late  Status = "late" // wrong at the first look, right within Settle
 	Lost  Status = "lost" // a row, and no live document or item
 	Stale Status = "stale"
-	// Corrupt: the version of the row and other content, a version that the row never had yet, or
-	// content that cannot be read as the field's kind.
+	// Corrupt: the version of the row and other content, a version that the row does not have yet,
+	// or content that cannot be read as the field's kind.
 	Corrupt Status = "corrupt"
-	// WrongParent: a reference differs at the same version, or an item is alive in another order.
+	// WrongParent: a reference differs at the same version, or an item is alive in another order
+	// than its row's, be it in both.
 	WrongParent Status = "wrong-parent"
 	// Phantom: a live document or item without a row, and no delete of it is known.
 	Phantom Status = "phantom"
@@ -109,7 +110,6 @@ const settleEvery = 250 * time.Millisecond
 // that is missing, a ledger without its end, and nothing at all to compare are errors: then nothing
 // is known, and nothing passed.
 func Check(ctx context.Context, c CheckConfig) (Consistency, error) {
-	begin := time.Now()
 	fates, err := readFates(c.LedgerPath, c.Registry)
 	if err != nil {
 		return Consistency{}, fmt.Errorf("check: %w", err)
@@ -133,12 +133,13 @@ func Check(ctx context.Context, c CheckConfig) (Consistency, error) {
 		return Consistency{}, errors.New("check: nothing to compare: no rows and no documents")
 	}
 	first := tables.findings(fates)
-	last, err := l.settle(ctx, first, fates, begin.Add(c.Settle))
+	looked := time.Now()
+	last, err := l.settle(ctx, first, fates, looked.Add(c.Settle))
 	if err != nil {
 		return Consistency{}, fmt.Errorf("check: %w", err)
 	}
 	if len(first) > 0 {
-		result.Settled = time.Since(begin)
+		result.Settled = time.Since(looked)
 	}
 	result.conclude(first, last, fates, c.Examples)
 	return result, nil
@@ -146,7 +147,8 @@ func Check(ctx context.Context, c CheckConfig) (Consistency, error) {
 
 // settle looks again at what is wrong until nothing is, or until the deadline, and returns what
 // still is. A key that was right once is not looked at again.
-func (l *look) settle(ctx context.Context, wrong []finding, fates *fates, until time.Time) ([]finding, error) {
+func (l *look) settle(ctx context.Context, wrong []finding, fates *fates,
+	until time.Time) ([]finding, error) {
 	for len(wrong) > 0 && time.Now().Before(until) {
 		if err := sleep(ctx, settleEvery); err != nil {
 			return nil, fmt.Errorf("settle: %w", err)

@@ -312,6 +312,17 @@ func (s *servers) fails(t *testing.T, config CheckConfig) {
 			c.MongoURI = fmt.Sprintf("mongodb://127.0.0.1:%d/?serverSelectionTimeoutMS=200", freePort(t))
 		},
 		"no ledger": func(c *CheckConfig) { c.LedgerPath += ".none" },
+		"ledger of another lab": func(c *CheckConfig) {
+			c.LedgerPath = filepath.Join(t.TempDir(), "other")
+			w, err := ledger.Create(c.LedgerPath, ledger.Header{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Append(&ledger.Write{ID: 1, Entity: "invoice", Key: "k", Op: ledger.Insert, Fate: ledger.Acked})
+			if err := w.Close(ledger.End{}); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"half a ledger": func(c *CheckConfig) {
 			c.LedgerPath = filepath.Join(t.TempDir(), "half")
 			if err := os.WriteFile(c.LedgerPath, []byte(`{"version":1}`+"\n"), 0o644); err != nil {

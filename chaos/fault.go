@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -25,19 +26,14 @@ type kind struct {
 	onProxy     func(*Fault, path) *injection
 }
 
-// kinds is filled in init because Fault's methods look things up in it.
-var kinds map[string]kind
-
-func init() {
-	kinds = map[string]kind{
-		"kill": {onComponent: func(c stack.Component) *injection {
-			return restart(c, func(context.Context) error { return c.Kill() })
-		}},
-		"stop":      {onComponent: func(c stack.Component) *injection { return restart(c, c.Stop) }},
-		"pause":     {lasts: true, onComponent: pause},
-		"latency":   {lasts: true, proxy: true, onProxy: latency},
-		"partition": {lasts: true, proxy: true, onProxy: partition},
-	}
+var kinds = map[string]kind{
+	"kill": {onComponent: func(c stack.Component) *injection {
+		return restart(c, func(context.Context) error { return c.Kill() })
+	}},
+	"stop":      {onComponent: func(c stack.Component) *injection { return restart(c, c.Stop) }},
+	"pause":     {lasts: true, onComponent: pause},
+	"latency":   {lasts: true, proxy: true, onProxy: latency},
+	"partition": {lasts: true, proxy: true, onProxy: partition},
 }
 
 func kindNames() string {
@@ -119,7 +115,9 @@ func restart(c stack.Component, end func(context.Context) error) *injection {
 	}
 	i.during = func(ctx context.Context) (string, error) {
 		for _, pid := range before {
-			if there, err := process.PidExistsWithContext(ctx, int32(pid)); err != nil || there {
+			// A zombie is a dead process that its parent has not asked about yet.
+			state, err := stateOf(ctx, pid)
+			if err != nil || state != "" && state != process.Zombie {
 				return "", errors.Join(fmt.Errorf("pid %d of %s is still there", pid, c.Name()), err)
 			}
 		}
@@ -160,8 +158,10 @@ func pause(c stack.Component) *injection {
 	i.during = func(ctx context.Context) (string, error) {
 		pids := c.PIDs()
 		for _, pid := range pids {
-			if err := frozen(ctx, pid); err != nil {
-				return "", fmt.Errorf("%s: %w", c.Name(), err)
+			state, err := stateOf(ctx, pid)
+			if err != nil || state != process.Stop {
+				return "", errors.Join(
+					fmt.Errorf("pid %d of %s is not stopped but %q", pid, c.Name(), state), err)
 			}
 		}
 		if len(pids) > 0 {
@@ -175,19 +175,20 @@ func pause(c stack.Component) *injection {
 	return i
 }
 
-func frozen(ctx context.Context, pid int) error {
-	p, err := process.NewProcessWithContext(ctx, int32(pid))
-	if err != nil {
-		return fmt.Errorf("look at pid %d: %w", pid, err)
+// stateOf is a process's state in gopsutil's words, empty when there is no such process.
+func stateOf(ctx context.Context, pid int) (string, error) {
+	there, err := process.PidExistsWithContext(ctx, int32(pid))
+	if err != nil || !there {
+		return "", err
 	}
-	states, err := p.StatusWithContext(ctx)
-	if err != nil {
-		return fmt.Errorf("look at pid %d: %w", pid, err)
+	states, err := (&process.Process{Pid: int32(pid)}).StatusWithContext(ctx)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
 	}
-	if !slices.Contains(states, process.Stop) {
-		return fmt.Errorf("pid %d is not stopped but %v", pid, states)
+	if err != nil || len(states) != 1 {
+		return "", fmt.Errorf("look at pid %d: states %v: %w", pid, states, err)
 	}
-	return nil
+	return states[0], nil
 }
 
 // path is what the faults need of a Proxy.
@@ -237,9 +238,11 @@ func poison(p path, toxics ...stack.Toxic) *injection {
 	i.during = func(context.Context) (string, error) {
 		n := p.bytes() - before
 		if n == 0 {
-			return "", fmt.Errorf("no bytes went through proxy %s: it is bypassed, or there was no load", p.name)
+			return "", fmt.Errorf("no bytes through proxy %s: it is bypassed, or there was no load",
+				p.name)
 		}
-		return fmt.Sprintf("%d bytes through proxy %s with %s", n, p.name, strings.Join(added, ", ")), nil
+		on := strings.Join(added, ", ")
+		return fmt.Sprintf("%d bytes through proxy %s with %s", n, p.name, on), nil
 	}
 	// A toxic that is not there any more cannot be removed: then the fault was not in force.
 	i.undo = func(context.Context) error {

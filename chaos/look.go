@@ -179,8 +179,9 @@ func keys(set map[string]bool) []string {
 	return list
 }
 
-// readDocuments shows every document of a collection to t, and the items in it to those inside.
-func (l *look) readDocuments(ctx context.Context, t *comparison, inside tables, places map[string][]string) error {
+// readDocuments shows the documents of a collection to t, and the items in them to those inside.
+func (l *look) readDocuments(ctx context.Context, t *comparison, inside tables,
+	places map[string][]string) error {
 	filter := bson.M{}
 	if t.only != nil {
 		wanted := keys(t.only)
@@ -237,7 +238,8 @@ func seeDocument(t *comparison, inside tables, document bson.M) {
 func (l *layout) itemSight(key, parent string, value any) sight {
 	item, ok := value.(bson.M)
 	if !ok {
-		return sight{key: key, record: record{parent: parent}, malformed: fmt.Sprintf("a %T and no document", value)}
+		malformed := fmt.Sprintf("a %T and no document", value)
+		return sight{key: key, record: record{parent: parent}, malformed: malformed}
 	}
 	return l.sight(key, parent, item)
 }

@@ -1,8 +1,8 @@
 // Package chaos breaks a Stack on purpose and finds out what that did to the data: a Plan of Faults
 // is run on a timeline against a Stack's Components and Proxies, and the table check compares every
 // row of PostgreSQL with its document in MongoDB. It makes no load, keeps no results and gives no
-// Verdict: that is the caller's. Start reading at Plan, then Run; for the table check at Check, then
-// at comparison.
+// Verdict: that is the caller's. Start reading at Plan, then Run; for the table check at Check,
+// then comparison.
 package chaos
 
 import (
@@ -153,7 +153,8 @@ func (p *Plan) overlap() error {
 func (f *Fault) validate() error {
 	kind, ok := kinds[f.Kind]
 	if !ok {
-		return complain(f.node, "fault", fmt.Sprintf("unknown fault %q; there are %s", f.Kind, kindNames()))
+		return complain(f.node, "fault",
+			fmt.Sprintf("unknown fault %q; there are %s", f.Kind, kindNames()))
 	}
 	if targets := kind.targets(); !slices.Contains(targets, f.Target) {
 		return complain(f.node, "target", fmt.Sprintf("unknown target %q of %s; there are %s",

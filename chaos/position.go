@@ -27,7 +27,8 @@ func decode(node ast.Node, value any, lengths ...string) error {
 		}
 		length, err := time.ParseDuration(text.Value)
 		if err != nil || length < 0 || length > maxLength {
-			return complain(node, key, fmt.Sprintf("%s: %q is not a length from 0s to %v", key, text.Value, maxLength))
+			return complain(node, key,
+				fmt.Sprintf("%s: %q is not a length from 0s to %v", key, text.Value, maxLength))
 		}
 	}
 	if err := yaml.NodeToValue(node, value, yaml.Strict()); err != nil {

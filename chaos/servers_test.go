@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,13 +155,12 @@ func freePort(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// command runs path as nobody, unless only root can.
+// command runs PostgreSQL's programs as nobody when the test is root.
 func command(path string, arguments ...string) *exec.Cmd {
 	c := exec.Command(path, arguments...)
 	c.Dir = "/"
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() == 0 && strings.Contains(path, "/postgresql/") {
-		c.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	if os.Getuid() == 0 && slices.Contains([]string{"postgres", "initdb"}, filepath.Base(path)) {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
 	return c
 }

@@ -30,7 +30,8 @@ func (s SteadyState) Judge(c Consistency, windows []Window) (failed, unknown []s
 		n := c.Counts[status]
 		switch {
 		case status == SourceLoss && n > 0:
-			unknown = append(unknown, fmt.Sprintf("%d keys: PostgreSQL does not hold what it acknowledged", n))
+			unknown = append(unknown,
+				fmt.Sprintf("%d keys: PostgreSQL does not hold what it acknowledged", n))
 		case status.Bad() && n > allowed[status]:
 			failed = append(failed, fmt.Sprintf("%d %s, at most %d allowed", n, status, allowed[status]))
 		}

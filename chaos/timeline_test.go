@@ -310,7 +310,7 @@ func TestProxyFaults(t *testing.T) {
 	}{
 		"latency":   {late, 100, false, "500 bytes through proxy consumer-mongo with chaos-latency", ""},
 		"partition": {split, 2, false, "10 bytes through proxy consumer-mongo with chaos-partition-up, chaos-partition-down", ""},
-		"bypassed":  {late, 0, false, "", "no bytes went through proxy consumer-mongo"},
+		"bypassed":  {late, 0, false, "", "no bytes through proxy consumer-mongo"},
 		"reset":     {late, 100, true, "500 bytes through proxy consumer-mongo with chaos-latency", "no toxic chaos-latency"},
 	} {
 		t.Run(name, func(t *testing.T) {

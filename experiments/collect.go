@@ -6,7 +6,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -206,13 +205,15 @@ func ReportConsistency(c chaos.Consistency) reports.Consistency {
 		Checked: true, Rows: int64(c.Rows), Documents: int64(c.Documents), Counts: map[string]int64{},
 	}
 	for status, n := range c.Counts {
-		if status == chaos.SourceLoss && n > 0 {
-			result.Checked = false
-			result.Error = fmt.Sprintf("PostgreSQL itself lost %d acknowledged writes", n)
-		}
 		if status != chaos.SourceLoss {
 			result.Counts[string(status)] = int64(n)
 		}
+	}
+	// What PostgreSQL itself lost says nothing of the pipeline; what the pipeline did besides still
+	// fails the run.
+	if n := c.Counts[chaos.SourceLoss]; n > 0 {
+		result.Error = fmt.Sprintf("PostgreSQL itself lost %d acknowledged writes", n)
+		result.Checked = c.Bad() > n
 	}
 	for _, e := range c.Examples[:min(len(c.Examples), maxExamples)] {
 		result.Examples = append(result.Examples, reports.Example{
@@ -222,35 +223,13 @@ func ReportConsistency(c chaos.Consistency) reports.Consistency {
 	return result
 }
 
-// settings are what two runs must share to be compared.
-func (s *session) settings() map[string]string {
-	c := s.config
-	settings := map[string]string{"partitions": strconv.Itoa(c.Stack.Partitions)}
-	if c.Rate > 0 {
-		settings["rate"] = strconv.Itoa(c.Rate)
-	}
-	if c.Duration > 0 {
-		settings["duration"] = c.Duration.String()
-	}
-	if c.Warmup > 0 {
-		settings["warmup"] = c.Warmup.String()
-	}
-	if c.Mix != "" {
-		settings["mix"] = c.Mix
-	}
-	if s.plan != nil {
-		settings["plan"] = s.plan.Name
-	}
-	return settings
-}
-
 func goVersion() string { return runtime.Version() }
 
 // reportFault turns a window of the timeline into the report's.
 func reportFault(w chaos.Window, proxies []string) reports.FaultWindow {
 	f := reports.FaultWindow{
 		Name: w.Fault, Target: w.Target, Applied: w.Applied, ProxyBytes: w.ProxyBytes, Detail: w.Evidence,
-		StartSeconds: w.Start.Seconds(), EndSeconds: w.End.Seconds(), RecoveredSeconds: -1,
+		StartSeconds: w.Start.Seconds(), EndSeconds: max(w.Start, w.End).Seconds(), RecoveredSeconds: -1,
 	}
 	if w.Recovered > 0 {
 		f.RecoveredSeconds = max(0, (w.Recovered - w.End).Seconds())

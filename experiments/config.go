@@ -124,15 +124,9 @@ func (c *Config) prepareOut(root string, now time.Time) (string, error) {
 	return filepath.Abs(out)
 }
 
-// environment is the scenario's part of the k6 child's environment.
-func (c *Config) environment(endpoints stack.Endpoints) map[string]string {
-	env := map[string]string{
-		"CDC_POSTGRES_DSN":   endpoints.PostgresDSN,
-		"CDC_MONGO_URI":      endpoints.MongoURI,
-		"CDC_MONGO_DATABASE": endpoints.MongoDatabase,
-		"CDC_SEED":           fmt.Sprint(c.Seed),
-		"SEED":               fmt.Sprint(c.Seed),
-	}
+// environment is what the scenario is told.
+func (c *Config) environment() map[string]string {
+	env := map[string]string{"CDC_SEED": fmt.Sprint(c.Seed)}
 	if c.Rate > 0 {
 		env["RATE"] = fmt.Sprint(c.Rate)
 	}

@@ -52,13 +52,8 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	command.WaitDelay = interruptGrace
-	command.Env = os.Environ()
-	for name, value := range g.env {
-		command.Env = append(command.Env, name+"="+value)
-	}
-	command.Env = append(command.Env, "CDC_LEDGER="+g.ledgerPath(), "CDC_STARTED="+g.startedPath(),
+	command.Env = append(g.environment(), "CDC_LEDGER="+g.ledgerPath(), "CDC_STARTED="+g.startedPath(),
 		"CDC_SUMMARY="+g.summaryPath())
-	slices.Sort(command.Env)
 	err = command.Run()
 	var exit *exec.ExitError
 	switch {
@@ -70,6 +65,39 @@ func (g *generator) run(ctx context.Context) (int, error) {
 		return k6ThresholdsFailed, nil
 	}
 	return 0, fmt.Errorf("k6 %s: %w\n%s", filepath.Base(g.scenario), err, lastLines(g.logPath(), 8))
+}
+
+func (g *generator) environment() []string {
+	environment := os.Environ()
+	for name, value := range g.env {
+		environment = append(environment, name+"="+value)
+	}
+	return environment
+}
+
+// arrivals is the part of a k6 scenario that says how much load it is.
+type arrivals struct {
+	Executor string `json:"executor"`
+	Rate     int    `json:"rate"`
+	Duration string `json:"duration"`
+}
+
+// inspect asks k6 what the script comes to with its environment: its scenarios by name.
+func (g *generator) inspect(ctx context.Context) (map[string]arrivals, error) {
+	command := exec.CommandContext(ctx, g.program, "inspect", g.scenario)
+	var errorText strings.Builder
+	command.Env, command.Stderr = g.environment(), &errorText
+	text, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("read the scenario %s: %w\n%s", g.scenario, err, errorText.String())
+	}
+	var script struct {
+		Scenarios map[string]arrivals `json:"scenarios"`
+	}
+	if err := json.Unmarshal(text, &script); err != nil {
+		return nil, fmt.Errorf("read the scenario %s: %w", g.scenario, err)
+	}
+	return script.Scenarios, nil
 }
 
 // k6Summary is what lib/summary.js writes: k6's own end-of-test data.

@@ -57,18 +57,22 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
 		return nil, err
 	}
-	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: c.Terminal}
-	return s, s.describe(started)
+	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: c.Terminal, env: c.environment()}
+	return s, s.describe(ctx, started)
 }
 
 // describe fills in what is known of the Run before it begins.
-func (s *session) describe(started time.Time) error {
+func (s *session) describe(ctx context.Context, started time.Time) error {
 	name := strings.TrimSuffix(filepath.Base(s.scenario), ".js")
 	scenarioSum, err := fileSHA256(s.scenario)
 	if err != nil {
 		return err
 	}
 	consumerSum, err := fileSHA256(s.config.Programs.Consumer)
+	if err != nil {
+		return err
+	}
+	settings, err := s.settings(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,11 +85,30 @@ func (s *session) describe(started time.Time) error {
 	}
 	s.run.Provenance = reports.Provenance{
 		Commit: commit, Dirty: dirty, GoVersion: goVersion(), Host: describeHost(),
-		Stack: s.config.Stack.Kind, Seed: s.config.Seed, Config: s.settings(),
+		Stack: s.config.Stack.Kind, Seed: s.config.Seed, Config: settings,
 		ScenarioFile: name + ".js", ScenarioSHA256: scenarioSum, ConsumerSHA256: consumerSum,
 		Command: s.config.Command,
 	}
 	return nil
+}
+
+// settings are what two runs must share to be compared, with the scenario's own defaults filled in.
+func (s *session) settings(ctx context.Context) (map[string]string, error) {
+	scenarios, err := s.k6.inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{"partitions": strconv.Itoa(s.config.Stack.Partitions)}
+	for name, load := range scenarios {
+		settings[name] = fmt.Sprintf("%s %d/s %s", load.Executor, load.Rate, load.Duration)
+	}
+	if s.config.Mix != "" {
+		settings["mix"] = s.config.Mix
+	}
+	if s.plan != nil {
+		settings["plan"] = s.plan.Name
+	}
+	return settings, nil
 }
 
 func (s *session) commit() (string, bool) {
@@ -119,7 +142,10 @@ func (s *session) up(ctx context.Context) error {
 	p := &s.run.Provenance
 	p.StackVersions, p.MongoKind, p.Tmpfs = s.stack.Versions(), s.stack.MongoKind(), s.stack.Tmpfs()
 	s.run.Notes = append(s.run.Notes, s.stack.Notes()...)
-	s.k6.env = s.config.environment(s.stack.Endpoints())
+	endpoints := s.stack.Endpoints()
+	s.k6.env["CDC_POSTGRES_DSN"] = endpoints.PostgresDSN
+	s.k6.env["CDC_MONGO_URI"] = endpoints.MongoURI
+	s.k6.env["CDC_MONGO_DATABASE"] = endpoints.MongoDatabase
 	return nil
 }
 

@@ -31,8 +31,8 @@ type tick struct {
 type band struct {
 	X, Width    float64
 	Class, Text string
-	// TextY keeps the texts of bands apart that lie close to each other.
-	TextY float64
+	// TextX and TextY keep the texts of bands apart that lie close to each other.
+	TextX, TextY float64
 }
 
 type line struct{ Class, Path string }

@@ -13,6 +13,8 @@ import (
 const (
 	grossPercent = 50.0
 	grossMs      = 1.0
+	// smallestBase, in any unit, is the least that a change is related to.
+	smallestBase = 1e-6
 )
 
 // Comparison is what changed from a base to a head Run.
@@ -34,7 +36,7 @@ type Comparison struct {
 type Metric struct {
 	Name, Unit string
 	Base, Head float64
-	// Known: both Runs have it. DeltaPercent is relative to Base, 0 if Base is 0.
+	// Known: both Runs have it. DeltaPercent is relative to Base, 0 if Base is nearly 0.
 	Known        bool
 	DeltaPercent float64
 	// Better is true when the change is in the good direction.
@@ -98,7 +100,7 @@ func (m *metric) compare(base, head *Run) Metric {
 	b, baseOK := m.read(base)
 	h, headOK := m.read(head)
 	result := Metric{Name: m.name, Unit: m.unit, Base: b, Head: h, Known: baseOK && headOK}
-	if b > 0 && result.Known {
+	if b >= smallestBase && result.Known {
 		result.DeltaPercent = 100 * (h - b) / b
 	}
 	result.Better = h < b != m.higherBetter && h != b
@@ -116,7 +118,7 @@ func differences(base, head *Run) (reasons, warnings []string) {
 		{"MongoDB server", b.MongoKind, h.MongoKind},
 		{"data on tmpfs", fmt.Sprint(b.Tmpfs), fmt.Sprint(h.Tmpfs)},
 		{"tracker", base.Tracker.Kind, head.Tracker.Kind},
-		{"faults", faultNames(base), faultNames(head)},
+		{"list of faults", faultNames(base), faultNames(head)},
 	} {
 		if d.base != d.head {
 			reasons = append(reasons, differs(d.what, d.base, d.head))

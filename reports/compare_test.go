@@ -40,7 +40,7 @@ func TestCompare(t *testing.T) {
 			slower(head, E2E, 0.2, 0.2)
 		}, Pass, ""},
 		{"grossly slower", func(_, head *Run) { slower(head, E2E, 3, 3) }, Fail,
-			"The head is grossly slower: e2e p50 2.2 -> 6.5 ms (+200 %)"},
+			"The head is grossly slower: e2e p50 2.2 -> 6.6 ms (+200 %)"},
 		{"another machine", func(_, head *Run) {
 			head.Provenance.Host.Fingerprint = "other"
 			slower(head, E2E, 3, 3)
@@ -58,7 +58,7 @@ func TestCompare(t *testing.T) {
 		{"another scenario", func(_, head *Run) { head.TestRun.Scenario = "spike" }, Unknown, "scenario"},
 		{"a fault", func(_, head *Run) {
 			head.Faults = []FaultWindow{{Name: "kill", Applied: true}}
-		}, Unknown, "The faults differs: none in the base, kill in the head."},
+		}, Unknown, "The list of faults differs: none in the base, kill in the head."},
 		{"a base that failed", func(base, _ *Run) { base.Verdict = fail("x") }, Unknown, "The verdict of the base is fail."},
 		{"a head in doubt", func(_, head *Run) { head.Verdict = unknown("x") }, Unknown, "The verdict of the head is unknown."},
 		{"a head that failed", func(_, head *Run) { head.Verdict = fail("x") }, Pass, ""},

@@ -97,7 +97,8 @@ func checkVersion(tree any) error {
 		return errors.New("schemaVersion: missing")
 	}
 	if number, ok := version.(json.Number); !ok || number.String() != fmt.Sprint(SchemaVersion) {
-		return fmt.Errorf("schemaVersion: got %v, want %d", version, SchemaVersion)
+		got, _ := json.Marshal(version) // what was just decoded can be encoded
+		return fmt.Errorf("schemaVersion: got %s, want %d", got, SchemaVersion)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func TestDecodeRefuses(t *testing.T) {
 	good := encoded(t, goodRun(t))
 	for _, c := range []struct{ name, old, new, want string }{
 		{"wrong version", `"schemaVersion": 1`, `"schemaVersion": 2`, "schemaVersion: got 2, want 1"},
-		{"text version", `"schemaVersion": 1`, `"schemaVersion": "1"`, "schemaVersion: got 1, want 1"},
+		{"text version", `"schemaVersion": 1`, `"schemaVersion": "1"`, `schemaVersion: got "1", want 1`},
 		{"no version", `"schemaVersion": 1,`, ``, "schemaVersion: missing"},
 		{"missing member", `"dirty": false,`, ``, "provenance.dirty: missing"},
 		{"missing in a list", `"second": 1,`, ``, "series[1].second: missing"},
@@ -65,6 +65,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"fraction of a write", `"timeouts": 0`, `"timeouts": 0.5`, "summary.timeouts: got a number 0.5"},
 		{"negative count", `"timeouts": 0`, `"timeouts": -1`, "summary.timeouts: got -1"},
 		{"negative percent", `"cpuStealPercent": 0.3`, `"cpuStealPercent": -0.3`, "host.cpuStealPercent: got -0.3"},
+		{"unbelievable count", `"timeouts": 0`, `"timeouts": 1000000000000001`, "summary.timeouts: got 1.000000000000001e+15"},
+		{"unbelievable latency", `"max": 4.`, `"max": 9999999994.`, "latency.max: got 9.99"},
+		{"second year", `"second": 59,`, `"second": 99999999,`, "series[59].second: 99999999 after 58"},
 		{"negative memory", `"memoryBytes": 8589934592`, `"memoryBytes": -1`, "provenance.host.memoryBytes: got -1"},
 		{"beyond a float", `"cpuStealPercent": 0.3`, `"cpuStealPercent": 1e999`, "host.cpuStealPercent: got a number 1e999"},
 		{"more late than timeouts", `"late": 0`, `"late": 2`, "summary.late: 2 of 0 timeouts"},
@@ -146,6 +149,16 @@ func TestLoadNamesTheFile(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion": 1}`))
 	f.Add([]byte(encoded(f, unmeasuredRun(nil))))
+	extreme := unmeasuredRun(nil)
+	far := Latency{P50: 1e-300, P95: 1e-300, P99: maxLatencyMs, Max: maxLatencyMs}
+	extreme.Summary.TotalOperations = maxNumber
+	extreme.Stages = []Stage{{Stage: E2E, Count: 1, Latency: far}, {Stage: Commit, Count: 1},
+		{Stage: E2E, Entity: "order", Count: 1, Latency: far}}
+	extreme.Series = []Second{{Offered: maxNumber}, {Second: MaxSecond, P99: 1e-300, Max: maxLatencyMs}}
+	extreme.Faults = []FaultWindow{{Name: "x", StartSeconds: 5, EndSeconds: maxNumber, Applied: true,
+		RecoveredSeconds: maxNumber}}
+	extreme.Conclude()
+	f.Add([]byte(encoded(f, extreme)))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		run, err := Decode(bytes.NewReader(text))
 		if err != nil {
@@ -162,8 +175,10 @@ func FuzzDecode(f *testing.F) {
 		if err := errors.Join(WriteText(&out, run, nil, "x"), WriteHTML(&out, run, Compare(run, again))); err != nil {
 			t.Error(err)
 		}
-		if bytes.Contains(out.Bytes(), []byte("NaN")) && !bytes.Contains(text, []byte("NaN")) {
-			t.Error("a report holds NaN")
+		for _, wrong := range []string{"NaN", "Inf"} {
+			if strings.Contains(out.String(), wrong) && !bytes.Contains(text, []byte(wrong)) {
+				t.Errorf("a report holds %s", wrong)
+			}
 		}
 	})
 }

@@ -3,6 +3,8 @@ package reports
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -11,7 +13,7 @@ import (
 func goodRun(t *testing.T) *Run {
 	t.Helper()
 	r := describedRun()
-	recordWrites(r, 60, 100, nil)
+	r.take(goodRecording())
 	r.Consistency = Consistency{Checked: true, Rows: 4310, Documents: 4310,
 		Counts: map[string]int64{OK: 4310}}
 	r.Conclude()
@@ -31,7 +33,7 @@ func chaosRun(t *testing.T) *Run {
 		{Name: "slow MongoDB", Target: "mongo", StartSeconds: 40, EndSeconds: 45,
 			RecoveredSeconds: -1, Proxy: "consumer-mongo", Detail: "toxic was refused: <404>"},
 	}
-	recordWrites(r, 60, 100, &r.Faults[0])
+	r.take(chaosRecording())
 	r.Consistency = Consistency{Checked: true, Rows: 4310, Documents: 4309,
 		Counts: map[string]int64{OK: 4309, Lost: 1, Late: 2},
 		Examples: []Example{{Lost, "order", "5e9a6a0e-31d5-4a7e-9c51-b0f6c7f3a001",
@@ -70,9 +72,34 @@ func describedRun() *Run {
 	}
 }
 
+// The two recordings are made once, because they are the slow part of a test.
+var (
+	goodRecording  = sync.OnceValue(func() recording { return recordWrites(nil) })
+	chaosRecording = sync.OnceValue(func() recording {
+		return recordWrites(&FaultWindow{StartSeconds: 20, EndSeconds: 24, RecoveredSeconds: 3.4})
+	})
+)
+
+// seconds and rate are the load of the recordings.
+const seconds, rate = 60, 100
+
+// recording is what a Recorder said; tests share it and change copies.
+type recording struct {
+	stages []Stage
+	series []Second
+	clock  Clock
+}
+
+// take fills in what comes from the recorded writes.
+func (r *Run) take(from recording) {
+	r.Stages, r.Series, r.Clock = slices.Clone(from.stages), slices.Clone(from.series), from.clock
+	r.Summary.TotalOperations = seconds * rate
+	r.Summary.Throughput = Throughput{Offered: rate, Mean: rate, Max: rate + 2}
+}
+
 // recordWrites makes up writes with log-normal latencies, the same every time; those intended in the
 // fault are seen when the pipeline has recovered from it.
-func recordWrites(r *Run, seconds, rate int, fault *FaultWindow) {
+func recordWrites(fault *FaultWindow) recording {
 	random := rand.New(rand.NewPCG(1, 2))
 	recorder := NewRecorder()
 	sample := func(medianMs, sigma float64) time.Duration {
@@ -108,7 +135,5 @@ func recordWrites(r *Run, seconds, rate int, fault *FaultWindow) {
 		recorder.Committed(int(intended + (delay + commit).Seconds()))
 		recorder.Visible(int(intended + e2e.Seconds()))
 	}
-	r.Stages, r.Series, r.Clock = recorder.Stages(), recorder.Seconds(), recorder.Clock()
-	r.Summary.TotalOperations = int64(seconds * rate)
-	r.Summary.Throughput = Throughput{Offered: float64(rate), Mean: float64(rate), Max: float64(rate) + 2}
+	return recording{recorder.Stages(), recorder.Seconds(), recorder.Clock()}
 }

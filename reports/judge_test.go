@@ -8,116 +8,122 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestJudge changes one thing in a run against which nothing can be said, and wants one reason.
+// steadyFault is a fault against which nothing can be said.
+var steadyFault = FaultWindow{Name: "kill", Target: "consumer", StartSeconds: 1, EndSeconds: 2,
+	Applied: true}
+
+// judgeCases change one thing in a run against which nothing can be said; reason is the only one
+// that the verdict then has, or empty for none.
+var judgeCases = []struct {
+	name   string
+	change func(*Run)
+	status Status
+	reason string
+}{
+	{"good", func(*Run) {}, Pass, ""},
+	{"late rows", func(r *Run) { r.Consistency.Counts[Late] = 5 }, Pass, ""},
+	{"lost", func(r *Run) { r.Consistency.Counts[Lost] = 1 }, Fail,
+		"1 row or document is lost: committed in PostgreSQL and absent from MongoDB."},
+	{"stale", func(r *Run) { r.Consistency.Counts[Stale] = 2 }, Fail, "2 rows or documents are stale"},
+	{"phantom", func(r *Run) { r.Consistency.Counts[Phantom] = 1 }, Fail, "1 row or document is phantom"},
+	{"resurrected", func(r *Run) { r.Consistency.Counts[Resurrected] = 1 }, Fail, "is resurrected"},
+	{"corrupt", func(r *Run) { r.Consistency.Counts[Corrupt] = 1 }, Fail, "is corrupt"},
+	{"wrong parent", func(r *Run) { r.Consistency.Counts[WrongParent] = 3 }, Fail,
+		"3 rows or documents are under the wrong parent."},
+	{"p50", func(r *Run) { r.Summary.Latency = Latency{500, 600, 700, 800, 500} }, Fail,
+		"E2e p50 is 500, the limit is < 500 ms."},
+	{"p95", func(r *Run) { r.Summary.Latency = Latency{1, 2000, 2000, 2000, 1} }, Fail,
+		"E2e p95 is 2000, the limit is < 2000 ms."},
+	{"p99", func(r *Run) { r.Summary.Latency = Latency{1, 2, 5140, 6000, 1} }, Fail,
+		"E2e p99 is 5140, the limit is < 5000 ms."},
+	{"errors", func(r *Run) { r.Summary.Errors = Errors{6, 0.001} }, Fail,
+		"Error rate is 0.1, the limit is < 0.1 %."},
+	{"rate", func(r *Run) { r.Summary.Throughput.Mean = 98.9 }, Fail,
+		"Achieved rate is 98.9, the limit is >= 99 % of offered."},
+	{"a threshold of k6", func(r *Run) {
+		r.Thresholds.Violations = []Violation{{"checks", "rate > 0.99", 0.5}}
+	}, Fail, "Checks is 0.5, the limit is rate > 0.99."},
+	{"partial", func(r *Run) { r.TestRun.Partial, r.TestRun.DurationSeconds = true, 12 }, Unknown,
+		"The run was ended before its time, after 12 s."},
+	{"not checked", func(r *Run) { r.Consistency = Consistency{Error: "drain took longer than 60 s"} },
+		Unknown, "The rows were not compared with the documents: drain took longer than 60 s."},
+	{"nothing to check", func(r *Run) { r.Consistency.Counts = nil }, Unknown,
+		"The check compared 0 rows and documents"},
+	{"truncated ledger", func(r *Run) { r.Ledger.Truncated = true }, Unknown,
+		"The ledger has no end after 6500 writes"},
+	{"dropped", func(r *Run) {
+		r.Summary.DroppedIterations, r.Summary.Throughput.Mean = 7, 50
+	}, Unknown, "The generator dropped 7 iterations"},
+	{"no operations", func(r *Run) { r.Summary.TotalOperations = 0 }, Unknown,
+		"Of 0 operations, 0 were measured from end to end."},
+	{"nothing seen", func(r *Run) { r.Stages = nil }, Unknown, "Of 6000 operations, 0 were measured"},
+	{"unseen", func(r *Run) { r.Summary.Timeouts, r.Summary.Late = 5, 2 }, Unknown,
+		"The tracker never saw 3 acknowledged writes"},
+	{"all seen late", func(r *Run) { r.Summary.Timeouts, r.Summary.Late = 5, 5 }, Pass, ""},
+	{"untracked", func(r *Run) { r.Tracker.TrackedShare = 0.999 }, Unknown,
+		"The tracker watched 99.9 % of the writes, it was set to 100 %."},
+	{"sampled on purpose", func(r *Run) { r.Tracker.AskedShare, r.Tracker.TrackedShare = 0.1, 0.095 },
+		Pass, ""},
+	{"sampled too little", func(r *Run) { r.Tracker.AskedShare, r.Tracker.TrackedShare = 0.1, 0.08 },
+		Unknown, "The tracker watched 8 % of the writes, it was set to 10 %."},
+	{"saturated", func(r *Run) { r.Generator.LateTicksP99Ms = 6 }, Unknown,
+		"The generator was saturated: its own ticks were 6 ms late at p99, at most 5 ms is sound"},
+	{"late beside a slow pipeline", func(r *Run) {
+		r.Generator.LateTicksP99Ms, r.Summary.Latency.P99 = 45, 4000
+	}, Pass, ""},
+	{"saturated beside a slow pipeline", func(r *Run) {
+		r.Generator.LateTicksP99Ms, r.Summary.Latency.P99 = 51, 4000
+	}, Unknown, "51 ms late at p99, at most 50 ms"},
+	{"a database that stalls is no saturation", func(r *Run) {
+		for i := range r.Stages {
+			if r.Stages[i].Stage == ScheduleDelay {
+				r.Stages[i].P99, r.Stages[i].Max = 4000, 4000
+			}
+		}
+		r.Generator.QueueMax = 400
+	}, Pass, ""},
+	{"negative span", func(r *Run) { r.Clock.NegativeSpans = 1 }, Unknown,
+		"The clocks cannot be trusted: 1 measured span ended before the beginning."},
+	{"endless span", func(r *Run) { r.Clock.ClampedSpans = 2 }, Unknown,
+		"2 measured spans were longer than the ten minutes"},
+	{"steal", func(r *Run) { r.Host.CPUStealPercent = 12.5 }, Unknown,
+		"Other machines took 12.5 % of the processor, at most 10 % is sound."},
+	{"a good fault", func(r *Run) { r.Faults = []FaultWindow{steadyFault} }, Pass, ""},
+	{"rate and errors under a fault", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Summary.Throughput.Mean, r.Summary.Errors.Rate = 80, 0.2
+		r.Summary.Latency = Latency{4000, 5000, 6000, 7000, 4000}
+	}, Pass, ""},
+	{"slow outside the fault", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Stages = append(r.Stages, Stage{Stage: E2ESteady, Count: 10,
+			Latency: Latency{600, 700, 800, 900, 600}})
+	}, Fail, "E2e outside faults p50 is 600"},
+	{"slow recovery", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].RecoveredSeconds = 75
+	}, Fail, "Recovery from kill is 75, the limit is < 60 s."},
+	{"no recovery", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].RecoveredSeconds = -1
+	}, Unknown, "It is not known when the pipeline recovered from kill, which was removed at second 2."},
+	{"not applied", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].Applied, r.Faults[0].Detail = false, "no such process."
+	}, Unknown, "The fault kill was not applied to consumer at second 1: no such process."},
+	{"bypassed", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].Proxy = "consumer-mongo"
+	}, Unknown, "0 bytes went through the proxy consumer-mongo."},
+	{"through the proxy", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].Proxy, r.Faults[0].ProxyBytes = "consumer-mongo", 1
+	}, Pass, ""},
+}
+
 func TestJudge(t *testing.T) {
 	t.Parallel()
-	fault := FaultWindow{Name: "kill", Target: "consumer", StartSeconds: 1, EndSeconds: 2, Applied: true}
-	for _, c := range []struct {
-		name   string
-		change func(*Run)
-		status Status
-		reason string
-	}{
-		{"good", func(*Run) {}, Pass, ""},
-		{"late rows", func(r *Run) { r.Consistency.Counts[Late] = 5 }, Pass, ""},
-		{"lost", func(r *Run) { r.Consistency.Counts[Lost] = 1 }, Fail,
-			"1 row or document is lost: committed in PostgreSQL and absent from MongoDB."},
-		{"stale", func(r *Run) { r.Consistency.Counts[Stale] = 2 }, Fail, "2 rows or documents are stale"},
-		{"phantom", func(r *Run) { r.Consistency.Counts[Phantom] = 1 }, Fail, "1 row or document is phantom"},
-		{"resurrected", func(r *Run) { r.Consistency.Counts[Resurrected] = 1 }, Fail, "is resurrected"},
-		{"corrupt", func(r *Run) { r.Consistency.Counts[Corrupt] = 1 }, Fail, "is corrupt"},
-		{"wrong parent", func(r *Run) { r.Consistency.Counts[WrongParent] = 3 }, Fail,
-			"3 rows or documents are under the wrong parent."},
-		{"p50", func(r *Run) { r.Summary.Latency = Latency{500, 600, 700, 800, 500} }, Fail,
-			"E2e p50 is 500, the limit is < 500 ms."},
-		{"p95", func(r *Run) { r.Summary.Latency = Latency{1, 2000, 2000, 2000, 1} }, Fail,
-			"E2e p95 is 2000, the limit is < 2000 ms."},
-		{"p99", func(r *Run) { r.Summary.Latency = Latency{1, 2, 5140, 6000, 1} }, Fail,
-			"E2e p99 is 5140, the limit is < 5000 ms."},
-		{"errors", func(r *Run) { r.Summary.Errors = Errors{6, 0.001} }, Fail,
-			"Error rate is 0.1, the limit is < 0.1 %."},
-		{"rate", func(r *Run) { r.Summary.Throughput.Mean = 98.9 }, Fail,
-			"Achieved rate is 98.9, the limit is >= 99 % of offered."},
-		{"a threshold of k6", func(r *Run) {
-			r.Thresholds.Violations = []Violation{{"checks", "rate > 0.99", 0.5}}
-		}, Fail, "Checks is 0.5, the limit is rate > 0.99."},
-		{"partial", func(r *Run) { r.TestRun.Partial, r.TestRun.DurationSeconds = true, 12 }, Unknown,
-			"The run was ended before its time, after 12 s."},
-		{"not checked", func(r *Run) { r.Consistency = Consistency{Error: "drain took longer than 60 s"} },
-			Unknown, "The rows were not compared with the documents: drain took longer than 60 s."},
-		{"nothing to check", func(r *Run) { r.Consistency.Counts = nil }, Unknown,
-			"The check compared 0 rows and documents"},
-		{"truncated ledger", func(r *Run) { r.Ledger.Truncated = true }, Unknown,
-			"The ledger has no end after 6500 writes"},
-		{"dropped", func(r *Run) {
-			r.Summary.DroppedIterations, r.Summary.Throughput.Mean = 7, 50
-		}, Unknown, "The generator dropped 7 iterations"},
-		{"no operations", func(r *Run) { r.Summary.TotalOperations = 0 }, Unknown,
-			"Of 0 operations, 0 were measured from end to end."},
-		{"nothing seen", func(r *Run) { r.Stages = nil }, Unknown, "Of 6000 operations, 0 were measured"},
-		{"unseen", func(r *Run) { r.Summary.Timeouts, r.Summary.Late = 5, 2 }, Unknown,
-			"The tracker never saw 3 acknowledged writes"},
-		{"all seen late", func(r *Run) { r.Summary.Timeouts, r.Summary.Late = 5, 5 }, Pass, ""},
-		{"untracked", func(r *Run) { r.Tracker.TrackedShare = 0.999 }, Unknown,
-			"The tracker watched 99.9 % of the writes, it was set to 100 %."},
-		{"sampled on purpose", func(r *Run) { r.Tracker.AskedShare, r.Tracker.TrackedShare = 0.1, 0.095 },
-			Pass, ""},
-		{"sampled too little", func(r *Run) { r.Tracker.AskedShare, r.Tracker.TrackedShare = 0.1, 0.08 },
-			Unknown, "The tracker watched 8 % of the writes, it was set to 10 %."},
-		{"saturated", func(r *Run) { r.Generator.LateTicksP99Ms = 6 }, Unknown,
-			"The generator was saturated: its own ticks were 6 ms late at p99, at most 5 ms is sound"},
-		{"late beside a slow pipeline", func(r *Run) {
-			r.Generator.LateTicksP99Ms, r.Summary.Latency.P99 = 45, 4000
-		}, Pass, ""},
-		{"saturated beside a slow pipeline", func(r *Run) {
-			r.Generator.LateTicksP99Ms, r.Summary.Latency.P99 = 51, 4000
-		}, Unknown, "51 ms late at p99, at most 50 ms"},
-		{"a database that stalls is no saturation", func(r *Run) {
-			for i := range r.Stages {
-				if r.Stages[i].Stage == ScheduleDelay {
-					r.Stages[i].P99, r.Stages[i].Max = 4000, 4000
-				}
-			}
-			r.Generator.QueueMax = 400
-		}, Pass, ""},
-		{"negative span", func(r *Run) { r.Clock.NegativeSpans = 1 }, Unknown,
-			"The clocks cannot be trusted: 1 measured span ended before the beginning."},
-		{"endless span", func(r *Run) { r.Clock.ClampedSpans = 2 }, Unknown,
-			"2 measured spans were longer than the ten minutes"},
-		{"steal", func(r *Run) { r.Host.CPUStealPercent = 12.5 }, Unknown,
-			"Other machines took 12.5 % of the processor, at most 10 % is sound."},
-		{"a good fault", func(r *Run) { r.Faults = []FaultWindow{fault} }, Pass, ""},
-		{"rate and errors under a fault", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Summary.Throughput.Mean, r.Summary.Errors.Rate = 80, 0.2
-			r.Summary.Latency = Latency{4000, 5000, 6000, 7000, 4000}
-		}, Pass, ""},
-		{"slow outside the fault", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Stages = append(r.Stages, Stage{Stage: E2ESteady, Count: 10,
-				Latency: Latency{600, 700, 800, 900, 600}})
-		}, Fail, "E2e outside faults p50 is 600"},
-		{"slow recovery", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Faults[0].RecoveredSeconds = 75
-		}, Fail, "Recovery from kill is 75, the limit is < 60 s."},
-		{"no recovery", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Faults[0].RecoveredSeconds = -1
-		}, Unknown, "It is not known when the pipeline recovered from kill, which was removed at second 2."},
-		{"not applied", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Faults[0].Applied, r.Faults[0].Detail = false, "no such process."
-		}, Unknown, "The fault kill was not applied to consumer at second 1: no such process."},
-		{"bypassed", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Faults[0].Proxy = "consumer-mongo"
-		}, Unknown, "0 bytes went through the proxy consumer-mongo."},
-		{"through the proxy", func(r *Run) {
-			r.Faults = []FaultWindow{fault}
-			r.Faults[0].Proxy, r.Faults[0].ProxyBytes = "consumer-mongo", 1
-		}, Pass, ""},
-	} {
+	for _, c := range judgeCases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			run := goodRun(t)

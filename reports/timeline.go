@@ -73,7 +73,8 @@ func (c *chart) shade(x axis, f FaultWindow) {
 	}
 }
 
-// stagger lowers the text of a band that would be written over the one before it.
+// stagger keeps the texts of the bands within the chart, and lowers one that would be written over
+// the one before it.
 func (c *chart) stagger() {
 	const characterWidth = 6.8
 	var end, lowered float64
@@ -82,13 +83,15 @@ func (c *chart) stagger() {
 		if b.Text == "" {
 			continue
 		}
-		if b.X < end {
+		width := characterWidth * float64(len([]rune(b.Text)))
+		b.TextX = max(c.Left, min(b.X, round(c.Right-width)))
+		if b.TextX < end {
 			lowered += 14
 		} else {
 			lowered = 0
 		}
 		b.TextY += lowered
-		end = max(end, b.X+characterWidth*float64(len(b.Text)))
+		end = max(end, b.TextX+width)
 	}
 }
 

@@ -23,7 +23,13 @@ func (r *Run) Validate() error {
 	return nil
 }
 
-// member is a number with its name; it must be finite and not negative.
+// The greatest believable numbers. Beyond them arithmetic and the axes of the charts break down.
+const (
+	maxNumber    = 1e15
+	maxLatencyMs = 1e9
+)
+
+// member is a number with its name; it must be believable and not negative.
 type member struct {
 	name  string
 	value float64
@@ -31,8 +37,8 @@ type member struct {
 
 func checkNumbers(prefix string, members ...member) error {
 	for _, m := range members {
-		if math.IsNaN(m.value) || math.IsInf(m.value, 0) || m.value < 0 {
-			return fmt.Errorf("%s: got %v, want a number that is not negative", prefix+m.name, m.value)
+		if math.IsNaN(m.value) || m.value < 0 || m.value > maxNumber {
+			return fmt.Errorf("%s: got %v, want a number from 0 to %g", prefix+m.name, m.value, maxNumber)
 		}
 	}
 	return nil
@@ -117,6 +123,9 @@ func (l *Latency) validate(path string) error {
 		member{"p99", l.P99}, member{"max", l.Max}, member{"mean", l.Mean}); err != nil {
 		return err
 	}
+	if l.Max > maxLatencyMs {
+		return fmt.Errorf("%s.max: got %v ms, want at most %g", path, l.Max, maxLatencyMs)
+	}
 	if l.P50 > l.P95 || l.P95 > l.P99 || l.P99 > l.Max {
 		return fmt.Errorf("%s: p50 %v, p95 %v, p99 %v, max %v do not ascend",
 			path, l.P50, l.P95, l.P99, l.Max)
@@ -162,7 +171,7 @@ func (r *Run) validateSeries() error {
 	last := -1
 	for i, s := range r.Series {
 		path := fmt.Sprintf("series[%d]", i)
-		if s.Second <= last {
+		if s.Second <= last || s.Second > MaxSecond {
 			return fmt.Errorf("%s.second: %d after %d", path, s.Second, last)
 		}
 		last = s.Second

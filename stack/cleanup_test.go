@@ -136,8 +136,8 @@ func TestCleanUpSparesStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A child whose pid somebody else has got since.
-	err = f.write(record{Name: "postgres", identity: identity{PID: stranger.Process.Pid, Start: "long ago"}})
-	if err != nil {
+	reused := identity{PID: stranger.Process.Pid, Start: "long ago"}
+	if err := f.write(record{Name: "postgres", identity: reused}); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(readFile(t, f.file(stateName)), fmt.Sprint(os.Getpid()), "0")

@@ -1,15 +1,191 @@
 package stack
-import ("context";"github.com/jackc/pglogrepl")
-type source struct{}
-func (s *source) metricsURL() string {return ""}
-func (s *source) confirmed() pglogrepl.LSN {return ^pglogrepl.LSN(0)}
-func (s *Stack) prepareConnector(context.Context) error { s.parts.connector=&source{}; return nil }
-func (s *source) Name() string {return Connector}
-func (s *source) Version() string {return ""}
-func (s *source) Start(context.Context) error {return nil}
-func (s *source) Stop(context.Context) error {return nil}
-func (s *source) Kill() error {return nil}
-func (s *source) Pause() error {return nil}
-func (s *source) Resume() error {return nil}
-func (s *source) Health(context.Context) error {return nil}
-func (s *source) PIDs() []int {return nil}
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"github.com/cdclab/cdclab/stack/connector"
+)
+
+// source is the lab's own connector as a Component inside this process. Where it resumes is a
+// replication slot in PostgreSQL, so Kill has nothing to lose and Start nothing to load.
+type source struct {
+	config connector.Config
+	// died is told when it ends without being told to.
+	died func(string)
+
+	mu      sync.Mutex
+	current *connector.Connector
+	// cancel ends Run, done is closed when it has returned err.
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	err    error
+}
+
+func (s *Stack) prepareConnector(context.Context) error {
+	config := connector.DefaultConfig()
+	config.DSN = s.parts.postgres.dsn()
+	config.Brokers = s.parts.kafka.brokers()
+	config.TopicPrefix = topicPrefix
+	config.Partitions = s.options.Partitions
+	s.parts.connector = &source{config: config, died: s.folder.report}
+	s.note("the connector is the lab's own (pgoutput), faster than Debezium, which polls")
+	return nil
+}
+
+// Name is the Component's name.
+func (s *source) Name() string { return Connector }
+
+// Version is the one in its envelopes.
+func (s *source) Version() string { return connector.New(s.config).Version() }
+
+// Start runs the connector and returns when it streams.
+func (s *source) Start(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running() {
+		s.mu.Unlock()
+		return errors.New("start connector: it is running")
+	}
+	// It outlives the start, whose ctx ends with it.
+	run, cancel := context.WithCancelCause(context.Background())
+	c, done := connector.New(s.config), make(chan struct{})
+	s.current, s.cancel, s.done = c, cancel, done
+	s.mu.Unlock()
+	go func() {
+		err := c.Run(run)
+		s.mu.Lock()
+		s.err = err
+		s.mu.Unlock()
+		close(done)
+		if run.Err() == nil {
+			s.died(fmt.Sprintf("connector ended by itself: %v", err))
+		}
+	}()
+	if err := s.streams(ctx, c, done); err != nil {
+		return errors.Join(fmt.Errorf("start connector: %w", err),
+			s.end(context.Background(), connector.ErrCrash))
+	}
+	return nil
+}
+
+// streams waits until it does.
+func (s *source) streams(ctx context.Context, c *connector.Connector, done chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, startGrace)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		state, why := c.State()
+		if state == connector.Streaming {
+			return nil
+		}
+		select {
+		case <-done:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.err
+		case <-ctx.Done():
+			if why != nil {
+				return fmt.Errorf("%w while %s (%w)", ctx.Err(), state, why)
+			}
+			return fmt.Errorf("%w while %s", ctx.Err(), state)
+		case <-tick.C:
+		}
+	}
+}
+
+// running needs mu.
+func (s *source) running() bool {
+	if s.done == nil {
+		return false
+	}
+	select {
+	case <-s.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// end ends Run for a cause and waits.
+func (s *source) end(ctx context.Context, cause error) error {
+	s.mu.Lock()
+	cancel, done := s.cancel, s.done
+	s.mu.Unlock()
+	if done == nil {
+		return nil
+	}
+	cancel(cause)
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stop has it deliver and confirm what it has read, and waits.
+func (s *source) Stop(ctx context.Context) error {
+	if err := s.end(ctx, context.Canceled); err != nil {
+		return fmt.Errorf("stop connector: %w", err)
+	}
+	return nil
+}
+
+// Kill cuts its connections; nothing is flushed or confirmed.
+func (s *source) Kill() error {
+	s.mu.Lock()
+	running := s.running()
+	s.mu.Unlock()
+	if !running {
+		return errors.New("kill connector: it is not running")
+	}
+	return s.end(context.Background(), connector.ErrCrash)
+}
+
+var errNotFrozen = errors.New("the embedded connector is no process of its own and cannot be " +
+	"frozen: kill or stop it")
+
+// Pause is refused.
+func (s *source) Pause() error { return fmt.Errorf("pause connector: %w", errNotFrozen) }
+
+// Resume is refused.
+func (s *source) Resume() error { return fmt.Errorf("resume connector: %w", errNotFrozen) }
+
+// Health is nil while it streams.
+func (s *source) Health(context.Context) error {
+	s.mu.Lock()
+	c, running := s.current, s.running()
+	s.mu.Unlock()
+	if !running {
+		return errors.New("connector is not running")
+	}
+	state, why := c.State()
+	switch {
+	case state == connector.Streaming:
+		return nil
+	case why != nil:
+		return fmt.Errorf("connector is %s: %w", state, why)
+	}
+	return fmt.Errorf("connector is %s", state)
+}
+
+// PIDs is empty: it runs inside this process.
+func (s *source) PIDs() []int { return nil }
+
+// confirmed is up to where Kafka has everything of PostgreSQL's log.
+func (s *source) confirmed() pglogrepl.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return 0
+	}
+	return pglogrepl.LSN(s.current.ConfirmedLSN())
+}
+
+func (s *source) metricsURL() string { return "" }

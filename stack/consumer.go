@@ -20,8 +20,8 @@ const consumerGroup = "cdclab"
 // mongoURIEnv is the consumer's --mongo-uri.
 const mongoURIEnv = "CDC_CONSUMER_MONGO_URI"
 
-// consumer is the consumer program as a child. The Stack knows only its flags, its HTTP endpoint and
-// its answer to signals, so any build of it can be measured.
+// consumer is the consumer program as a child. The Stack knows only its flags, its HTTP endpoint
+// and its answer to signals, so any build of it can be measured.
 type consumer struct {
 	child
 	path string

@@ -70,7 +70,9 @@ func (s *Stack) walPosition(ctx context.Context) (pglogrepl.LSN, error) {
 }
 
 // lookForRest says what the pipeline has still to do, "" when nothing, and where the topics end.
-func (s *Stack) lookForRest(ctx context.Context, admin *kadm.Client, target pglogrepl.LSN) (ends map[string]int64, waiting string) {
+func (s *Stack) lookForRest(
+	ctx context.Context, admin *kadm.Client, target pglogrepl.LSN,
+) (ends map[string]int64, waiting string) {
 	if confirmed := s.parts.connector.confirmed(); confirmed < target {
 		return nil, fmt.Sprintf("the connector, which has confirmed %v of %v", confirmed, target)
 	}
@@ -85,7 +87,9 @@ func (s *Stack) lookForRest(ctx context.Context, admin *kadm.Client, target pglo
 }
 
 // groupLag compares the consumer's committed offsets with the ends of the tables' topics.
-func groupLag(ctx context.Context, admin *kadm.Client) (ends map[string]int64, lag int64, err error) {
+func groupLag(
+	ctx context.Context, admin *kadm.Client,
+) (ends map[string]int64, lag int64, err error) {
 	topics, err := admin.ListTopics(ctx)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list the topics: %w", err)

@@ -121,7 +121,7 @@ func (s *Stack) preparePostgres(ctx context.Context) error {
 }
 
 func (s *Stack) prepareKafka(context.Context) error {
-	s.note("Kafka is kfake inside the lab's process: it replicates nothing and is no measure of a broker")
+	s.note("Kafka is kfake inside the lab's process: it replicates nothing, no measure of a broker")
 	var err error
 	s.parts.kafka, err = newKafka(s.options.Partitions)
 	return err
@@ -215,4 +215,3 @@ func (s *Stack) Endpoints() Endpoints {
 		ConnectorMetricsURL: s.parts.connector.metricsURL(),
 	}
 }
-

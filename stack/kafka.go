@@ -145,7 +145,8 @@ func askVersions(ctx context.Context, broker string) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	const correlation = 1
 	question := kmsg.NewPtrApiVersionsRequest()
-	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, question, correlation)); err != nil {
+	request := kmsg.NewRequestFormatter().AppendRequest(nil, question, correlation)
+	if _, err := conn.Write(request); err != nil {
 		return err
 	}
 	// The answer begins with its size and the number of the question.

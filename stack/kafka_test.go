@@ -26,7 +26,8 @@ func startKafka(t *testing.T) *kafka {
 
 func kafkaClient(t *testing.T, k *kafka, more ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(append(more, kgo.SeedBrokers(k.brokers()...), kgo.DefaultProduceTopic(testTopic))...)
+	more = append(more, kgo.SeedBrokers(k.brokers()...), kgo.DefaultProduceTopic(testTopic))
+	client, err := kgo.NewClient(more...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,8 @@ func findMongo(ctx context.Context, cacheDir string, say func(string)) (mongoPro
 	path, err = installSecantusPy(ctx, cacheDir, say)
 	if err != nil {
 		return mongoProgram{}, fmt.Errorf("find a MongoDB: no %s and no %s on PATH, no %s in %s "+
-			"(`./just fetch` puts it there), and the stand-in: %w", Mongod, SecantusRS, SecantusRS, cacheDir, err)
+			"(`./just fetch` puts it there), and the stand-in: %w",
+			Mongod, SecantusRS, SecantusRS, cacheDir, err)
 	}
 	return mongoProgram{SecantusPy, path}, nil
 }

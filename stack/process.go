@@ -150,8 +150,8 @@ func (p *process) logTail() string {
 	return "; its log ends:\n  " + strings.Join(lines, "\n  ")
 }
 
-// stop asks the child to end with the signal and waits; what it leaves behind of its tree is killed.
-// After stopGrace, or when ctx ends, all of it is killed and that is the error.
+// stop asks the child to end with the signal and waits; what it leaves of its tree is killed. After
+// stopGrace, or when ctx ends, all of it is killed and that is the error.
 func (p *process) stop(ctx context.Context, signal syscall.Signal) error {
 	if !p.alive() {
 		return nil

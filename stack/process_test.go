@@ -108,17 +108,19 @@ func TestStopThawsAPausedProcess(t *testing.T) {
 
 func TestStopKillsWhatDoesNotListen(t *testing.T) {
 	t.Parallel()
-	p, err := testFolder(t).start(shell("deaf", `trap "" TERM; echo ready >up; while :; do sleep 1; done`))
+	deaf := shell("deaf", `trap "" TERM; echo ready >up; while :; do sleep 1; done`)
+	p, err := testFolder(t).start(deaf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it runs", func() bool { _, err := os.Stat(filepath.Join(p.command.dir, "up")); return err == nil })
+	eventually(t, "it runs", func() bool {
+		_, err := os.Stat(filepath.Join(p.command.dir, "up"))
+		return err == nil
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	err = p.stop(ctx, syscall.SIGTERM)
-	if err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Errorf("stop said %v, want that it was killed", err)
-	}
+	wantError(t, err, "killed")
 	if p.alive() {
 		t.Error("it is still there")
 	}
@@ -131,9 +133,7 @@ func TestDeathAtStart(t *testing.T) {
 	never := func(context.Context) error { return errors.New("no answer") }
 	for _, word := range []string{"apples", "pears"} {
 		err := first.run(testContext(t), shell("", "echo no "+word+" >&2; exit 3"), never)
-		if err == nil || !strings.Contains(err.Error(), "no "+word) || !strings.Contains(err.Error(), "exit status 3") {
-			t.Errorf("the error does not tell the log's end and the status: %v", err)
-		}
+		wantError(t, err, "no "+word, "exit status 3")
 		if word == "pears" && strings.Contains(err.Error(), "apples") {
 			t.Errorf("the error tells the log of an earlier start: %v", err)
 		}
@@ -184,6 +184,20 @@ func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// wantError wants an error that holds all the words.
+func wantError(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want one with %q", words)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the error does not say %q: %v", word, err)
+		}
+	}
 }
 
 // eventually waits until the condition holds.

@@ -107,7 +107,9 @@ func (p *Proxy) Bytes() (in, out int64) { return p.in.bytes.Load(), p.out.bytes.
 
 func (p *Proxy) stop() { p.proxy.Stop() }
 
-func (p *Proxy) add(name, kind string, d stream.Direction, attributes any) (*toxics.ToxicWrapper, error) {
+func (p *Proxy) add(
+	name, kind string, d stream.Direction, attributes any,
+) (*toxics.ToxicWrapper, error) {
 	text, err := json.Marshal(map[string]any{
 		"name": name, "type": kind, "stream": d.String(), "toxicity": 1, "attributes": attributes,
 	})
@@ -125,7 +127,9 @@ type byteCounter struct {
 	bytes atomic.Int64
 }
 
-var registerByteCounter = sync.OnceFunc(func() { toxics.Register(byteCounterType, new(byteCounter)) })
+var registerByteCounter = sync.OnceFunc(func() {
+	toxics.Register(byteCounterType, new(byteCounter))
+})
 
 func (p *Proxy) count(d stream.Direction) (*byteCounter, error) {
 	wrapper, err := p.add(byteCounterType+"_"+d.String(), byteCounterType, d, struct{}{})

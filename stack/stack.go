@@ -159,6 +159,9 @@ func (s *Stack) down(ctx context.Context) error {
 		p.stop()
 	}
 	failed = append(failed, s.parts.close(ctx), s.folder.close(s.options.Keep))
+	if s.options.Keep {
+		s.options.Say("kept: " + s.folder.path)
+	}
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("take the stack down: %w", err)
 	}

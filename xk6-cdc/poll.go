@@ -91,7 +91,7 @@ func (p *poll) look(ctx context.Context, limit int) error {
 
 func (p *poll) find(ctx context.Context, collection string, documents bson.A, projection bson.D) error {
 	cursor, err := p.database.Collection(collection).Find(ctx,
-		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documents}}}}, options.Find().SetProjection(projection))
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documents}}}}, options.Find().SetProjection(projection).SetBatchSize(pollBatch))
 	if err != nil {
 		return fmt.Errorf("poll %s: %w", collection, err)
 	}

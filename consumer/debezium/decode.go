@@ -243,6 +243,9 @@ func micros(field string, us, ms *int64) (int64, error) {
 	return *ms * 1000, nil
 }
 
+// flattened begins the reason for records that went through Debezium's transformation.
+const flattened = "is a flattened row (ExtractNewRecordState), not Debezium's whole envelope"
+
 // otherMessage says what a legal JSON value without op or source is instead of an envelope.
 func otherMessage(value []byte) error {
 	var members map[string]json.RawMessage
@@ -258,7 +261,7 @@ func otherMessage(value []byte) error {
 	has := func(name string) bool { _, there := members[name]; return there }
 	switch {
 	case members == nil:
-		return formatErrorf("value", "its payload is null")
+		return formatErrorf("value", flattened+": its payload is null")
 	case has("op") && has("before") || has("op") && has("after"):
 		return formatErrorf("source", "is missing: op is there, the source block is not")
 	case has("source") && has("before") || has("source") && has("after"):
@@ -268,8 +271,7 @@ func otherMessage(value []byte) error {
 	case has("status") && has("id") && has("event_count"):
 		return formatErrorf("value", "is transaction metadata, not a change: leave its topic out")
 	}
-	return formatErrorf("value", "is a flattened row without op and source"+
-		" (ExtractNewRecordState): this needs Debezium's whole envelope")
+	return formatErrorf("value", flattened+": it has neither op nor source")
 }
 
 // kindNames are what the members of the envelope are read into.

@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // Column is one column of a row, in the order of the table.
 //
-// Value is nil, bool, int64, json.Number (a legal JSON number), string or []any of these. Decimals
-// are strings ("2.50", as with decimal.handling.mode=string), timestamptz is a string like
-// "2026-11-22T07:55:47.954888Z", a float's NaN the string "NaN".
+// Value is nil, bool, int64, json.Number (a legal JSON number), string, []Column (a structure, as a
+// point is) or []any of these. Decimals are strings ("2.50", as with decimal.handling.mode=string),
+// timestamptz is a string like "2026-11-22T07:55:47.954888Z", a float's NaN the string "NaN".
 type Column struct {
 	Name  string
 	Value any
@@ -166,10 +167,12 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	case string:
 		return appendString(dst, v), nil
 	case json.Number:
-		if v == "" || v[0] != '-' && (v[0] < '0' || v[0] > '9') || !json.Valid([]byte(v)) {
+		if !isNumber(string(v)) {
 			return append(dst, "null"...), fmt.Errorf("%q is no JSON number", string(v))
 		}
 		return append(dst, v...), nil
+	case []Column:
+		return appendRow(dst, v)
 	case []any:
 		var first error
 		dst = append(dst, '[')
@@ -187,19 +190,29 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	return append(dst, "null"...), fmt.Errorf("a %T has no encoding", v)
 }
 
+// isNumber: a legal JSON value between these characters is a number without white space.
+func isNumber(text string) bool {
+	digit := func(b byte) bool { return b >= '0' && b <= '9' }
+	return text != "" && (text[0] == '-' || digit(text[0])) && digit(text[len(text)-1]) && json.Valid([]byte(text))
+}
+
 // short are the escapes of one letter.
 var short = [' ']byte{'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}
 
-// appendString writes a JSON string as Jackson does: only what must be escaped is.
+// appendString writes a JSON string as Jackson does, to the byte: a key's bytes decide its
+// partition. Escaped is what must be, and what is not in Unicode's first plane.
 func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789ABCDEF"
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
 		b := s[i]
 		if b >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
-			dst = utf8.AppendRune(dst, r)
 			i += size
+			if high, low := utf16.EncodeRune(r); r > 0xFFFF {
+				dst = appendEscape(appendEscape(dst, high), low)
+				continue
+			}
+			dst = utf8.AppendRune(dst, r)
 			continue
 		}
 		i++
@@ -211,8 +224,13 @@ func appendString(dst []byte, s string) []byte {
 		case short[b] != 0:
 			dst = append(dst, '\\', short[b])
 		default:
-			dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
+			dst = appendEscape(dst, rune(b))
 		}
 	}
 	return append(dst, '"')
+}
+
+func appendEscape(dst []byte, r rune) []byte {
+	const hex = "0123456789ABCDEF"
+	return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }

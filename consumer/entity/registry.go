@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -119,10 +120,14 @@ func (d *document) yamlError(err error) error {
 // place that is not there is reported where its parent begins.
 func (d *document) errorf(path, format string, args ...any) error {
 	line := 1
-	if p, err := yaml.PathString(path); err == nil {
-		if node, err := p.FilterFile(d.file); err == nil && node != nil {
-			line = node.GetToken().Position.Line
+	for path != "$" {
+		if p, err := yaml.PathString(path); err == nil {
+			if node, err := p.FilterFile(d.file); err == nil && node != nil {
+				line = node.GetToken().Position.Line
+				break
+			}
 		}
+		path = path[:strings.LastIndexAny(path, ".[")]
 	}
 	return fmt.Errorf("%s:%d: %s", d.path, line, fmt.Sprintf(format, args...))
 }

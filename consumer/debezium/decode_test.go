@@ -1,0 +1,213 @@
+package debezium
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const goodSource = `"source":{"version":"3.6.3.Final","connector":"postgresql","name":"cdc","ts_ms":1,
+	"snapshot":"false","db":"lab","sequence":"[\"10\",\"20\"]","ts_us":1500,"ts_ns":1500000,"schema":"public",
+	"table":"customer","txId":7,"lsn":20,"xmin":null}`
+
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	source := Source{Version: "3.6.3.Final", Connector: "postgresql", Name: "cdc", TsUs: 1500,
+		Snapshot: "false", DB: "lab", Sequence: [2]uint64{10, 20}, Schema: "public", Table: "customer",
+		TxID: 7, LSN: 20}
+	value := `{"before":null,"after":{"id":"a","n":9007199254740993,"x":null},` + goodSource +
+		`,"transaction":null,"op":"c","ts_ms":2,"ts_us":2500,"ts_ns":2500000}`
+	want := Event{
+		Key: Row{"id": "a"}, Op: Create, Source: source, TsUs: 2500, CommitLSN: 30,
+		After: Row{"id": "a", "n": json.Number("9007199254740993"), "x": nil},
+	}
+	wrap := func(payload string) string { return `{"schema":{"type":"struct"},"payload":` + payload + `}` }
+	headers := []Header{{"other", []byte("x")}, {HeaderCommitLSN, []byte("30")}}
+	for name, in := range map[string][2]string{
+		"schemas off":  {`{"id":"a"}`, value},
+		"schemas on":   {wrap(`{"id":"a"}`), wrap(value)},
+		"null schema":  {`{"schema":null,"payload":{"id":"a"}}`, `{"schema":null,"payload":` + value + `}`},
+		"white space":  {" {\"id\":\"a\"}\n", value + "\n"},
+		"old, ms only": {`{"id":"a"}`, strings.NewReplacer(`"ts_us":1500,`, "", `"ts_us":2500,`, "").Replace(value)},
+	} {
+		want := want
+		if name == "old, ms only" {
+			want.TsUs, want.Source.TsUs = 2000, 1000
+		}
+		got, err := Decode([]byte(in[0]), []byte(in[1]), headers)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestDecodeKeys(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]Row{
+		"":                             nil,
+		"null":                         nil,
+		`{"schema":"a","payload":"b"}`: {"schema": "a", "payload": "b"},
+		`{"schema":{"type":"struct","optional":true},"payload":null}`: nil,
+		`{"schema":{"type":"struct","fields":[{"field":"n","type":"bytes","name":` +
+			`"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}]},"payload":{"n":"APo="}}`: {"n": "2.50"},
+	} {
+		got, err := Decode([]byte(key), nil, nil)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		if diff := cmp.Diff(Event{Key: want, Tombstone: true}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
+	}
+}
+
+func TestSnapshotTexts(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`true`: "true", `false`: "false", `null`: "", `"last"`: "last", `"incremental"`: "incremental",
+	} {
+		value := strings.Replace(`{"after":{},"op":"r",`+goodSource+`}`, `"snapshot":"false"`, `"snapshot":`+in, 1)
+		e, err := Decode(nil, []byte(value), nil)
+		if err != nil || e.Source.Snapshot != want {
+			t.Errorf("%s became %q, %v; want %q", in, e.Source.Snapshot, err, want)
+		}
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	t.Parallel()
+	good := `{"before":null,"after":{},` + goodSource + `,"op":"c","ts_us":1}`
+	with := func(old, replacement string) string {
+		if !strings.Contains(good, old) {
+			t.Fatalf("%s is not in the value", old)
+		}
+		return strings.Replace(good, old, replacement, 1)
+	}
+	for _, c := range []struct{ key, value, want string }{
+		{`{"id":1`, good, "key: is bad JSON at byte 7"},
+		{`["id"]`, good, "key: is a JSON array, not an object"},
+		{`{"schema":{"type":"string"},"payload":"a"}`, good, "key: is no row of columns"},
+		{`{"id":1} x`, good, "key: is bad JSON at byte 10: text after the end"},
+		{"", " ", "value: is bad JSON at byte 1"},
+		{"", "{\"a\":\xff}", "value: is not UTF-8"},
+		{"", `{"op":"c",}`, "value: is bad JSON at byte 11"},
+		{"", good + `{}`, "text after the end"},
+		{"", "null", "value: is not an object"},
+		{"", "[1]", "value: is not an object"},
+		{"", "5", "value: is not an object"},
+		{"", `{}`, "value: is a flattened row"},
+		{"", `{"schema":{},"payload":null}`, "value: is a flattened row"},
+		{"", `{"id":1,"payload":"a"}`, "value: is a flattened row"},
+		{"", `{"ts_ms":5}`, "value: is a heartbeat"},
+		{"", `{"status":"BEGIN","id":"1:2","event_count":null,"data_collections":null,"ts_ms":1}`, "value: is transaction metadata"},
+		{"", `{"before":null,"after":{},"op":"c"}`, "source: is missing"},
+		{"", `{"before":null,"after":{},` + goodSource + `}`, "op: is missing"},
+		{"", with(`"op":"c"`, `"op":"x"`), `op: "x" is unknown`},
+		{"", with(`"op":"c"`, `"op":1`), "op: is a JSON number, not a text"},
+		{"", with(`"after":{}`, `"after":null`), `after: is null where op is "c"`},
+		{"", with(`"after":{}`, `"after":[1]`), "after: is a JSON array, not an object"},
+		{"", with(`"before":null`, `"before":"x"`), "before: is a JSON string, not an object"},
+		{"", with(`"table":"customer"`, `"table":""`), "source.table"},
+		{"", with(`"lsn":20`, `"lsn":-1`), "source.lsn: -1 is negative"},
+		{"", with(`"lsn":20`, `"lsn":"0/16B37"`), "source.lsn: is a JSON string, not a whole number"},
+		{"", with(`"lsn":20`, `"lsn":1.5`), "source.lsn: is a JSON number 1.5, not a whole number"},
+		{"", with(`"snapshot":"false"`, `"snapshot":1`), "source.snapshot"},
+		{"", with(`"[\"10\",\"20\"]"`, `"[\"10\"]"`), "source.sequence"},
+		{"", with(`"[\"10\",\"20\"]"`, `"[\"10\",\"-2\"]"`), "source.sequence"},
+		{"", with(`"[\"10\",\"20\"]"`, `"[10,20]"`), "source.sequence"},
+		{"", with(`"ts_us":1500,`, `"ts_ms":9223372036854775807,`), "source.ts_us: 9223372036854775807 ms is out of range"},
+		{"", `{"schema":{},"payload":` + with(`"op":"c"`, `"op":1`) + `}`, "op: is a JSON number, not a text"},
+		{"", `{"schema":{},"payload":` + with(`"lsn":20`, `"lsn":true`) + `}`, "source.lsn: is a JSON bool"},
+		{"", strings.Repeat(`{"a":`, 20000), "value: is bad JSON"},
+	} {
+		_, err := Decode([]byte(c.key), []byte(c.value), nil)
+		var format *FormatError
+		if !errors.As(err, &format) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("key %.60q, value %.200q: error %v, want %q", c.key, c.value, err, c.want)
+		}
+	}
+	_, err := Decode(nil, []byte(good), []Header{{HeaderCommitLSN, []byte("0/16B37")}})
+	if want := `header cdc.commit_lsn: "0/16B37" is no decimal LSN`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// TestPartOfEvent: a dead letter says what it can.
+func TestPartOfEvent(t *testing.T) {
+	t.Parallel()
+	e, err := Decode([]byte(`{"id":"a"}`), []byte(`{"after":null,"op":"c",`+goodSource+`}`), nil)
+	if err == nil || e.Key["id"] != "a" || e.Source.Table != "customer" || e.Op != Create {
+		t.Errorf("the event is %+v, %v", e, err)
+	}
+}
+
+func TestLongTransactionNumber(t *testing.T) {
+	t.Parallel()
+	value := strings.Replace(`{"after":{},"op":"r",`+goodSource+`}`, `"txId":7`, `"txId":4294967303`, 1)
+	if e, err := Decode(nil, []byte(value), nil); err != nil || e.Source.TxID != 7 {
+		t.Errorf("txId is %d, %v; want the xid without its epoch, 7", e.Source.TxID, err)
+	}
+}
+
+// FuzzDecode: a bad record is an error and never more; what is accepted is whole.
+func FuzzDecode(f *testing.F) {
+	seen := map[string]bool{}
+	for _, c := range corpusCases(f, corpusDir) {
+		for _, r := range corpusRecords(f, corpusDir, c) {
+			e, _ := Decode(r.Key, r.Value, nil)
+			if kind := c.Config + r.Topic + string(e.Op); !seen[kind] {
+				seen[kind] = true
+				f.Add(r.Key, r.Value, []byte("123"))
+			}
+		}
+	}
+	f.Add([]byte(`{"schema":1,"payload":2}`), []byte(`{"schema":{},"payload":{"op":"c"}}`), []byte("-1"))
+	f.Fuzz(func(t *testing.T, key, value, header []byte) {
+		e, err := Decode(key, value, []Header{{HeaderCommitLSN, header}})
+		if err != nil {
+			var format *FormatError
+			if !errors.As(err, &format) || format.Field == "" || format.Reason == "" {
+				t.Fatalf("the error is no whole FormatError: %#v", err)
+			}
+			return
+		}
+		if e.Tombstone != (len(value) == 0) {
+			t.Fatalf("tombstone is %t for %q", e.Tombstone, value)
+		}
+		position, err := e.Position()
+		if err == nil && len(position) != 32 {
+			t.Fatalf("position %q", position)
+		}
+		if e.Tombstone {
+			return
+		}
+		if (e.Op == Create || e.Op == Update || e.Op == Read) && e.After == nil {
+			t.Fatalf("%q has no row", e.Op)
+		}
+		for _, v := range e.After {
+			IsUnavailable(v)
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, name := range []string{"schemas-off/insert", "schemas-on/insert"} {
+		r := record(b, name, 0)
+		headers := r.headers()
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(r.Value)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Decode(r.Key, r.Value, headers); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,30 @@
+// Baseline: normal load, 100 writes per second for 5 minutes (specification 2.7.3).
+//
+//   k6 run -e RATE=200 -e DURATION=1m baseline.js
+//
+// k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
+import cdc from 'k6/x/cdc';
+import { constantLoad, drainLimit, mix, seed, summaryTrendStats, thresholds, timeouts } from './lib/load.js';
+
+export { handleSummary } from './lib/summary.js';
+
+export const options = {
+  scenarios: constantLoad({ rate: 100, duration: '5m' }),
+  thresholds,
+  summaryTrendStats,
+  ...timeouts,
+};
+
+const lab = cdc.open({ mix, seed });
+
+export function setup() {
+  lab.start();
+}
+
+export default function () {
+  lab.write();
+}
+
+export function teardown() {
+  lab.drain(drainLimit);
+}

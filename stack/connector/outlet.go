@@ -1,0 +1,111 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// roomBytes is how much may wait for Kafka before PostgreSQL is no longer read.
+	roomBytes = 64 << 20
+	// recordBytes is what a record costs beyond its key and value.
+	recordBytes = 512
+	// topicLimit bounds the creation of a topic.
+	topicLimit = 10 * time.Second
+	// flushLimit bounds the waiting for acknowledgements at the end of Run.
+	flushLimit = 3 * time.Second
+)
+
+// outlet is the way to Kafka. It outlives the sessions: what one of them read is delivered before
+// what the next one reads again.
+type outlet struct {
+	client     *kgo.Client
+	admin      *kadm.Client
+	room       *semaphore.Weighted
+	partitions int32
+	// topics are those known to exist.
+	topics map[string]bool
+}
+
+func newOutlet(config Config) (*outlet, error) {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(config.Brokers...),
+		kgo.ClientID("cdclab-connector"),
+		// Idempotent and in order; a record is tried until it arrives or is refused for good.
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(0),
+		// The wire is the loopback: compression would only cost time.
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		// The partition of Java's default partitioner, which Debezium's records get.
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.UnknownTopicRetries(-1),
+		// room is the bound, because waiting for it can be given up.
+		kgo.MaxBufferedRecords(math.MaxInt32),
+		kgo.MetadataMinAge(50*time.Millisecond),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("make a Kafka client: %w", err)
+	}
+	return &outlet{
+		client:     client,
+		admin:      kadm.NewClient(client),
+		room:       semaphore.NewWeighted(roomBytes),
+		partitions: int32(config.Partitions),
+		topics:     map[string]bool{},
+	}, nil
+}
+
+// close drops what has not been delivered.
+func (o *outlet) close() { o.client.Close() }
+
+// ensure creates the topic unless it exists.
+func (o *outlet) ensure(ctx context.Context, topic string) error {
+	if o.topics[topic] {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, topicLimit)
+	defer cancel()
+	const defaultReplication = -1
+	_, err := o.admin.CreateTopic(ctx, o.partitions, defaultReplication, nil, topic)
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	o.topics[topic] = true
+	return nil
+}
+
+// send hands a record of the transaction to Kafka and returns at once, unless too much waits
+// already. The tracker learns what became of it.
+func (o *outlet) send(ctx context.Context, record *kgo.Record, acks *tracker, tx *transaction) error {
+	size := min(int64(len(record.Key)+len(record.Value)+recordBytes), roomBytes)
+	if err := o.room.Acquire(ctx, size); err != nil {
+		return fmt.Errorf("wait for Kafka: %w", err)
+	}
+	acks.sent(tx)
+	// Not ctx: what was taken is delivered even if the session ends first.
+	o.client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
+		o.room.Release(size)
+		if err != nil {
+			err = fmt.Errorf("deliver a record of %d bytes to %s: %w", len(r.Value), r.Topic, err)
+		}
+		acks.acked(tx, err)
+	})
+	return nil
+}
+
+// flush waits until everything that was sent is acknowledged.
+func (o *outlet) flush(ctx context.Context) error {
+	if err := o.client.Flush(ctx); err != nil {
+		return fmt.Errorf("wait for Kafka: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// publishedTable is a table of the publication.
+type publishedTable struct {
+	oid          uint32
+	schema, name string
+	// partitioned tables hold no rows themselves; others are read without their children, which
+	// are in the publication on their own.
+	partitioned bool
+}
+
+// published lists the tables of the publication by name.
+func (s *session) published(ctx context.Context) ([]publishedTable, error) {
+	rows, err := s.sql.Query(ctx, `SELECT c.oid, p.schemaname, p.tablename, c.relkind = 'p'
+		FROM pg_publication_tables p
+		JOIN pg_namespace n ON n.nspname = p.schemaname
+		JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+		WHERE p.pubname = $1 ORDER BY p.schemaname, p.tablename`, s.config.Publication)
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of publication %s: %w", s.config.Publication, err)
+	}
+	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t publishedTable, err error) {
+		err = row.Scan(&t.oid, &t.schema, &t.name, &t.partitioned)
+		return t, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of publication %s: %w", s.config.Publication, err)
+	}
+	return tables, nil
+}
+
+// snapshot sends every row of the published tables, as of the point in the log where the new slot
+// begins, and makes the slot when Kafka has acknowledged them all. It returns that point.
+func (s *session) snapshot(ctx context.Context) (consistent uint64, err error) {
+	temporary := s.config.Slot + "_snapshot"
+	slot, err := pglogrepl.CreateReplicationSlot(ctx, s.replication, temporary, "pgoutput",
+		pglogrepl.CreateReplicationSlotOptions{
+			Temporary: true, Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT",
+		})
+	if err != nil {
+		return 0, fmt.Errorf("create the temporary slot: %w", err)
+	}
+	point, err := pglogrepl.ParseLSN(slot.ConsistentPoint)
+	if err != nil {
+		return 0, fmt.Errorf("create the temporary slot: %w", err)
+	}
+	rows := &snapshotRows{session: s, acks: newTracker(uint64(point)), point: uint64(point)}
+	rows.tx = rows.acks.begin()
+	if err := s.readSnapshot(ctx, slot.SnapshotName, rows); err != nil {
+		return 0, err
+	}
+	if err := s.out.flush(ctx); err != nil {
+		return 0, err
+	}
+	if err := rows.acks.failure(); err != nil {
+		return 0, err
+	}
+	if _, err := s.sql.Exec(ctx, "SELECT pg_copy_logical_replication_slot($1, $2, false)",
+		temporary, s.config.Slot); err != nil {
+		return 0, fmt.Errorf("make slot %s: %w", s.config.Slot, err)
+	}
+	err = pglogrepl.DropReplicationSlot(ctx, s.replication, temporary,
+		pglogrepl.DropReplicationSlotOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("drop the temporary slot: %w", err)
+	}
+	return uint64(point), nil
+}
+
+// readSnapshot reads the tables in the exported snapshot.
+func (s *session) readSnapshot(ctx context.Context, name string, rows *snapshotRows) error {
+	conn := s.sql.PgConn()
+	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '" + name + "'"
+	if _, err := conn.Exec(ctx, begin).ReadAll(); err != nil {
+		return fmt.Errorf("enter the slot's snapshot: %w", err)
+	}
+	tables, err := s.published(ctx)
+	if err != nil {
+		return err
+	}
+	for _, published := range tables {
+		if err := s.readTable(ctx, published, rows); err != nil {
+			return fmt.Errorf("read table %s.%s: %w", published.schema, published.name, err)
+		}
+	}
+	if err := rows.send(ctx, "last"); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "COMMIT").ReadAll(); err != nil {
+		return fmt.Errorf("leave the slot's snapshot: %w", err)
+	}
+	return nil
+}
+
+func (s *session) readTable(ctx context.Context, published publishedTable, rows *snapshotRows) error {
+	columns, err := s.catalog(ctx, published.oid)
+	if err != nil {
+		return err
+	}
+	t := s.newTable(published.schema, published.name)
+	var names string
+	var keyPlaces []int
+	for _, c := range columns {
+		// The stream leaves generated columns out; Debezium's snapshot does not.
+		if c.generated {
+			continue
+		}
+		if names != "" {
+			names += ", "
+		}
+		names += pgx.Identifier{c.name}.Sanitize()
+		t.columns = append(t.columns, column{name: c.name, kind: c.kind})
+		keyPlaces = append(keyPlaces, c.keyPlace)
+	}
+	t.key = inKeyOrder(keyPlaces)
+	if err := s.out.ensure(ctx, t.topic); err != nil {
+		return err
+	}
+	from := "ONLY "
+	if published.partitioned {
+		from = ""
+	}
+	query := "SELECT " + names + " FROM " + from + pgx.Identifier{published.schema, published.name}.Sanitize()
+	// Over the simple protocol values are text, and rows are read as they are sent on.
+	results := s.sql.PgConn().Exec(ctx, query)
+	for results.NextResult() {
+		if err := rows.add(ctx, t, results.ResultReader()); err != nil {
+			_ = results.Close()
+			return err
+		}
+	}
+	return results.Close()
+}
+
+// snapshotRows sends rows one late: a row's mark says whether others follow.
+type snapshotRows struct {
+	session *session
+	acks    *tracker
+	tx      *transaction
+	// point is where the slot begins.
+	point uint64
+	sent  bool
+	// held is the row read last, of table; first in it or not.
+	held    []debezium.Column
+	table   *table
+	isFirst bool
+}
+
+func (r *snapshotRows) add(ctx context.Context, t *table, reader *pgconn.ResultReader) error {
+	for reader.NextRow() {
+		values := reader.Values()
+		if len(values) != len(t.columns) {
+			return fmt.Errorf("%d values for %d columns", len(values), len(t.columns))
+		}
+		row := make([]debezium.Column, len(values))
+		for i, c := range t.columns {
+			row[i].Name = c.name
+			if values[i] != nil {
+				row[i].Value = c.kind.value(string(values[i]))
+			}
+		}
+		mark := "true"
+		if r.table != t {
+			mark = "last_in_data_collection"
+		}
+		if err := r.send(ctx, mark); err != nil {
+			return err
+		}
+		r.held, r.isFirst, r.table = row, r.table != t, t
+	}
+	return nil
+}
+
+// send sends the row that is held. A row can be the first and the last of something: Debezium says
+// last then, but for the very first.
+func (r *snapshotRows) send(ctx context.Context, mark string) error {
+	if r.held == nil {
+		return nil
+	}
+	if r.isFirst && mark == "true" {
+		mark = "first_in_data_collection"
+	}
+	if !r.sent && mark != "last" {
+		mark = "first"
+	}
+	now := time.Now().UnixMicro()
+	change := &debezium.Change{
+		After: r.held, Op: debezium.Read, TsUs: now,
+		Source: debezium.Source{
+			TsUs: now, Snapshot: mark, Sequence: [2]uint64{0, r.point}, LSN: r.point,
+		},
+	}
+	r.held, r.sent = nil, true
+	e := emitter{session: r.session, acks: r.acks, tx: r.tx, commitLSN: commitHeader(r.point)}
+	return e.send(ctx, r.table, change, change.After)
+}

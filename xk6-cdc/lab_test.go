@@ -1,0 +1,229 @@
+package cdc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.k6.io/k6/lib/types"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// changes makes PostgreSQL keep every change of a row, as its log would.
+const changes = `
+	CREATE TABLE change (number bigserial PRIMARY KEY, key text, version bigint, deleted bool, collection text, parent text);
+	CREATE FUNCTION changed() RETURNS trigger LANGUAGE plpgsql AS $$
+	DECLARE r jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+	BEGIN
+		INSERT INTO change (key, version, deleted, collection, parent) VALUES (
+			r->>'id', (r->>'lab_version')::bigint, TG_OP = 'DELETE', TG_ARGV[0], coalesce(r->>'order_id', ''));
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER c AFTER INSERT OR UPDATE OR DELETE ON customer FOR EACH ROW EXECUTE FUNCTION changed('customers');
+	CREATE TRIGGER c AFTER INSERT OR UPDATE OR DELETE ON address FOR EACH ROW EXECUTE FUNCTION changed('addresses');
+	CREATE TRIGGER c AFTER INSERT OR UPDATE OR DELETE ON "order" FOR EACH ROW EXECUTE FUNCTION changed('orders');
+	CREATE TRIGGER c AFTER INSERT OR UPDATE OR DELETE ON order_item FOR EACH ROW EXECUTE FUNCTION changed('orders')`
+
+// copier is a pipeline in its simplest form: it writes the changes as the consumer would.
+type copier struct {
+	source *pgx.Conn
+	target *mongo.Database
+}
+
+type change struct {
+	Number             int64
+	Key                string
+	Version            int64
+	Deleted            bool
+	Collection, Parent string
+}
+
+func (c *copier) run(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		rows, _ := c.source.Query(ctx, `DELETE FROM change RETURNING *`)
+		batch, err := pgx.CollectRows(rows, pgx.RowToStructByPos[change])
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(batch, func(a, b change) int { return cmp.Compare(a.Number, b.Number) })
+		for _, one := range batch {
+			if err := c.write(ctx, one); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *copier) write(ctx context.Context, one change) error {
+	id, members := one.Key, bson.D{{Key: versionMember, Value: one.Version}}
+	if one.Deleted {
+		members = bson.D{{Key: deletedMember, Value: true}}
+	}
+	if one.Parent != "" {
+		id, members = one.Parent, bson.D{{Key: "items." + one.Key, Value: members}}
+	}
+	_, err := c.target.Collection(one.Collection).UpdateByID(ctx, id, bson.D{{Key: "$set", Value: members}},
+		options.UpdateOne().SetUpsert(true))
+	return err
+}
+
+func startCopier(t *testing.T, from *database, to *server, name string) {
+	t.Helper()
+	from.run(t, changes)
+	source, err := pgx.Connect(t.Context(), from.dsn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &copier{source: source, target: to.client(t).Database(name)}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		source.Close(context.Background())
+	})
+}
+
+// The whole way: start, write, drain, and the ledger accounts for every write.
+func TestLabFromStartToDrain(t *testing.T) {
+	t.Parallel()
+	target, source := startServer(t), startDatabase(t)
+	lab, _ := labOn(t, target, func(o *Options) {
+		o.Postgres, o.SeedRows, o.Mix = source.dsn(), 40, Mix{40, 40, 20}
+	})
+	startCopier(t, source, target, lab.options.Database)
+	if err := lab.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const writes = 400
+	for range writes {
+		now := lab.now()
+		if err := lab.enqueue(request{scenario: "load", entity: anyEntity, intendedNs: now, enqueuedNs: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := lab.Drain(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	_, lines, end := readLedger(t, lab)
+	seeds, operations := 0, map[ledger.Op]int{}
+	for _, w := range lines {
+		if w.Scenario == "seed" {
+			seeds++
+			continue
+		}
+		operations[w.Op]++
+		if w.Fate != ledger.Acked || w.VisibleNs == 0 || w.SentNs < w.EnqueuedNs || w.CommittedNs < w.SentNs {
+			t.Errorf("%+v", w)
+		}
+	}
+	if seeds != 40 || len(lines) != 40+writes || end.Outstanding != 0 || end.QueueMax < 1 {
+		t.Errorf("%d seeds, %d lines, end %+v", seeds, len(lines), end)
+	}
+	for _, op := range []ledger.Op{ledger.Insert, ledger.Update, ledger.Delete} {
+		if operations[op] < writes/20 {
+			t.Errorf("%d of %d writes are %ss", operations[op], writes, op)
+		}
+	}
+	if err := lab.enqueue(request{}); err == nil || !strings.Contains(err.Error(), "drained") {
+		t.Errorf("a write after the drain: %v", err)
+	}
+}
+
+func TestStartWithoutAPipeline(t *testing.T) {
+	t.Parallel()
+	target, source := startServer(t), startDatabase(t)
+	lab, _ := labOn(t, target, func(o *Options) {
+		o.Postgres, o.SeedRows, o.Timeout = source.dsn(), 10, types.Duration(300*time.Millisecond)
+	})
+	err := lab.Start(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "none of the 10 seed rows") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := ledger.Read(lab.options.Ledger, func(ledger.Write) error { return nil }); !errors.Is(err, ledger.ErrTruncated) {
+		t.Errorf("the ledger of a lab that did not start: %v", err)
+	}
+}
+
+func TestStartWithoutTables(t *testing.T) {
+	t.Parallel()
+	target, source := startServer(t), startDatabase(t)
+	source.run(t, `DROP TABLE order_item`)
+	lab, _ := labOn(t, target, func(o *Options) { o.Postgres = source.dsn() })
+	err := lab.Start(t.Context())
+	if err == nil || !strings.Contains(err.Error(), `insert into order_item: ERROR: relation "order_item" does not exist`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What is outstanding when the time is over stands in the ledger as it is: acked and not seen, or
+// never sent.
+func TestDrainGivesUp(t *testing.T) {
+	t.Parallel()
+	target, source := startServer(t), startDatabase(t)
+	lab, _ := labOn(t, target, func(o *Options) { o.Postgres, o.SeedRows, o.Workers = source.dsn(), 0, 1 })
+	if err := lab.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	source.run(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF NEW.email = 'slow' THEN PERFORM pg_sleep(4); END IF; RETURN NEW; END $$;
+		CREATE TRIGGER slow BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION slow()`)
+	for _, email := range []string{"quick", "slow", "waiting"} {
+		if err := lab.enqueue(request{scenario: "load", entity: customer, op: ledger.Insert, intendedNs: lab.now(),
+			fields: map[string]any{"email": email}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lab.await(t.Context(), 10*time.Second, func() bool { return lab.tracker.snapshot().acked == 1 })
+	if err := lab.Drain(t.Context(), 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	_, lines, end := readLedger(t, lab)
+	fates := map[int64]ledger.Write{}
+	for _, w := range lines {
+		fates[w.ID] = w
+	}
+	if len(lines) != 3 || fates[1].Fate != ledger.Acked || fates[1].VisibleNs != 0 || end.Outstanding != 1 ||
+		fates[2].Fate != ledger.Indeterminate || fates[3].Fate != ledger.Failed || fates[3].SentNs != 0 {
+		t.Errorf("end %+v\n%+v", end, lines)
+	}
+}
+
+func TestDrainInterrupted(t *testing.T) {
+	t.Parallel()
+	target, source := startServer(t), startDatabase(t)
+	lab, _ := labOn(t, target, func(o *Options) { o.Postgres, o.SeedRows = source.dsn(), 0 })
+	if err := lab.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.enqueue(request{scenario: "load", entity: customer, op: ledger.Insert}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := lab.Drain(ctx, time.Minute); err == nil || !strings.Contains(err.Error(), "teardownTimeout") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := ledger.Read(lab.options.Ledger, func(ledger.Write) error { return nil }); !errors.Is(err, ledger.ErrTruncated) {
+		t.Errorf("the ledger of an interrupted drain: %v", err)
+	}
+}
