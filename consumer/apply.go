@@ -168,7 +168,7 @@ func (p *planner) check(spec *entity.Spec, row debezium.Row) error {
 			first = v.Rule
 		}
 		p.metrics.failed.WithLabelValues(v.Rule).Inc()
-		reasons = append(reasons, v.Error())
+		reasons = append(reasons, fmt.Sprintf("column %s %s", v.Field, v.Reason))
 	}
 	if first != "" {
 		return &rejection{first, strings.Join(reasons, "; ")}

@@ -35,7 +35,7 @@ func record(table string, op debezium.Op, commit int, key, before, after []debez
 	change := debezium.Change{
 		Key: key, Before: before, After: after, Op: op, TsUs: testTime.UnixMicro() + 2000,
 		Source: debezium.Source{Connector: "postgresql", Name: "cdc", DB: "lab", Schema: "public",
-			Table: table, TsUs: testTime.UnixMicro() + 1000, LSN: uint64(1000 - commit), TxID: 7},
+			Table: table, TsUs: testTime.UnixMicro() + 1000, LSN: uint64(1<<20 - commit), TxID: 7},
 	}
 	value, err := change.AppendValue(nil)
 	if err != nil {

@@ -179,8 +179,10 @@ func (c *Config) validate() error {
 	if c.QueueMax < c.BatchMax {
 		wrong("queue-max", "%d: must be at least --batch-max (%d)", c.QueueMax, c.BatchMax)
 	}
-	for flag, d := range map[string]time.Duration{"commit-interval": c.CommitInterval,
-		"mongo-connect-timeout": c.MongoConnectTimeout, "mongo-select-timeout": c.MongoSelectTimeout,
+	if c.CommitInterval < commitIntervalMin {
+		wrong("commit-interval", "%s: must be at least %s", c.CommitInterval, commitIntervalMin)
+	}
+	for flag, d := range map[string]time.Duration{"mongo-connect-timeout": c.MongoConnectTimeout, "mongo-select-timeout": c.MongoSelectTimeout,
 		"mongo-timeout": c.MongoTimeout, "retry-min": c.RetryMin,
 		"shutdown-timeout": c.ShutdownTimeout} {
 		if d <= 0 {

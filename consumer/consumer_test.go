@@ -258,7 +258,7 @@ func TestShutdown(t *testing.T) {
 	})
 	started := time.Now()
 	r.end(t)
-	if took := time.Since(started); took > 3*time.Second {
+	if took := time.Since(started); took > lab.config.ShutdownTimeout {
 		t.Errorf("the end took %v", took)
 	}
 	if lag := lab.lag(t); lag != 0 {
@@ -371,6 +371,25 @@ func TestNewTopic(t *testing.T) {
 		if h.Key == HeaderRule && string(h.Value) != ruleTable {
 			t.Errorf("the rule is %s, want %s", h.Value, ruleTable)
 		}
+	}
+}
+
+// TestInstance: a static member does not leave, so that its successor has the partitions at once and
+// not after the session's timeout.
+func TestInstance(t *testing.T) {
+	t.Parallel()
+	lab, s := newKafkaLab(t), newMemoryStore()
+	lab.config.Instance = "lab"
+	lab.produce(t, customer(insert, 1, 1, "one@x"))
+	first := lab.run(t, s)
+	eventually(t, "all committed", func() bool { return lab.lag(t) == 0 })
+	first.end(t)
+	lab.produce(t, customer(insert, 2, 2, "two@x"))
+	started := time.Now()
+	lab.run(t, s)
+	eventually(t, "all committed again", func() bool { return lab.lag(t) == 0 })
+	if took := time.Since(started); took >= lab.config.SessionTimeout {
+		t.Errorf("the successor needed %v", took)
 	}
 }
 

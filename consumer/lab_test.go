@@ -43,7 +43,7 @@ func newKafkaLab(t *testing.T) *kafkaLab {
 	config := DefaultConfig()
 	config.Brokers = strings.Join(cluster.ListenAddrs(), ",")
 	config.MetadataMaxAge = 300 * time.Millisecond
-	config.CommitInterval = 20 * time.Millisecond
+	config.CommitInterval = commitIntervalMin
 	config.Output = testLog{t}
 	return &kafkaLab{cluster, producer, kadm.NewClient(producer), config}
 }

@@ -14,6 +14,17 @@ import (
 // metadataMinAge lets a moved leader or a new topic be noticed soon; the client's default is 5 s.
 const metadataMinAge = 250 * time.Millisecond
 
+// leaveTimeout is for the last commit, and again for leaving the group.
+const leaveTimeout = time.Second
+
+// fetchMaxWait: a partition that is new or no longer paused waits for the fetch under way to end,
+// which asks for the others only. Records end it at once, so it costs an idle consumer a few
+// requests a second and a busy one nothing.
+const fetchMaxWait = 250 * time.Millisecond
+
+// commitIntervalMin is the least the client allows.
+const commitIntervalMin = 100 * time.Millisecond
+
 // router gives what is fetched to the partitions' goroutines, and keeps those in step with what
 // the group assigns. It never waits for a partition while it polls: a slow one only has its
 // fetching paused.
@@ -40,6 +51,7 @@ func newRouter(c *Consumer, letters *deadLetters, stop context.CancelCauseFunc) 
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMinBytes(1),
+		kgo.FetchMaxWait(fetchMaxWait),
 		kgo.FetchMaxBytes(16 << 20),
 		kgo.FetchMaxPartitionBytes(2 << 20),
 		kgo.MetadataMinAge(metadataMinAge),
@@ -148,6 +160,9 @@ func (r *router) newPartition(client *kgo.Client, topic string, number int32) *p
 }
 
 func (r *router) revoked(ctx context.Context, client *kgo.Client, lost map[string][]int32) {
+	if len(lost) == 0 {
+		return
+	}
 	r.finish(r.remove(lost))
 	r.commit(ctx, client)
 	r.consumer.log.Info("partitions revoked", "partitions", lost)
@@ -155,9 +170,18 @@ func (r *router) revoked(ctx context.Context, client *kgo.Client, lost map[strin
 
 // commit failing loses nothing: what it would have covered is delivered again, and is stale then.
 func (r *router) commit(ctx context.Context, client *kgo.Client) {
-	ctx, cancel := context.WithTimeout(ctx, r.consumer.config.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	if err := client.CommitMarkedOffsets(ctx); err != nil {
+	// The client waits for its own commit under way whatever ctx says.
+	done := make(chan error, 1)
+	go func() { done <- client.CommitMarkedOffsets(ctx) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		r.consumer.log.Warn("offsets not committed", "error", err.Error())
 	}
 }
@@ -208,7 +232,7 @@ func (r *router) shutdown() {
 	r.mu.Unlock()
 	r.finish(r.remove(all))
 	r.commit(context.Background(), r.client)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if err := r.client.LeaveGroupContext(ctx); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 		r.consumer.log.Warn("group not left", "error", err.Error())

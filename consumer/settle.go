@@ -143,9 +143,10 @@ func (s *settler) bury(ctx context.Context, p *plan) error {
 	for _, l := range p.rejected {
 		s.metrics.events.WithLabelValues(l.entity, l.operation, OutcomeDeadLetter).Inc()
 		s.metrics.deadLetters.WithLabelValues(l.rule()).Inc()
-		s.log.Warn("dead letter", "topic", l.record.Topic, "partition", l.record.Partition,
-			"offset", l.record.Offset, "rule", l.rule(), "reason", l.err.Error())
 	}
+	first := &p.rejected[0]
+	s.log.Warn("dead letters", "count", len(p.rejected), "topic", first.record.Topic,
+		"partition", first.record.Partition, "offset", first.record.Offset, "reason", first.err.Error())
 	p.rejected = nil
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,7 +60,7 @@ func (k *kafka) Name() string { return Kafka }
 
 // Version names kfake and its module version.
 func (k *kafka) Version() string {
-	return "kfake " + moduleVersion("github.com/twmb/franz-go/pkg/kfake")
+	return strings.TrimSpace("kfake " + moduleVersion("github.com/twmb/franz-go/pkg/kfake"))
 }
 
 // Start makes the broker the first time and opens its port again after that.

@@ -27,6 +27,7 @@ type Lab struct {
 	samples *samples
 	queue   *queue
 	rows    *rows
+	origins origins
 	tracker *tracker
 	phase   phase
 

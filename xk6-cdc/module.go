@@ -123,7 +123,7 @@ func (h *handle) Write(named ...sobek.Value) error {
 	if scenario == nil {
 		return errors.New("lab.write() belongs in an iteration, not in setup() or teardown()")
 	}
-	due := intended(state, scenario, now)
+	due := h.lab.origins.intended(state, scenario, now)
 	r.intendedNs, r.enqueuedNs = due.Sub(h.lab.epoch).Nanoseconds(), now.Sub(h.lab.epoch).Nanoseconds()
 	r.scenario = scenario.Name
 	if !unmeasured[scenario.Name] {

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"math"
+	"sync"
 	"time"
 
 	"go.k6.io/k6/lib"
@@ -15,15 +16,45 @@ import (
 // k6 counts the iterations that it started, not the ticks of its schedule: every iteration that it
 // dropped makes the later ones look due one tick too early. A run with dropped iterations is void
 // for that reason too.
-func intended(state *lib.State, scenario *lib.ScenarioState, now time.Time) time.Time {
+func (o *origins) intended(state *lib.State, scenario *lib.ScenarioState, now time.Time) time.Time {
 	if state.GetScenarioGlobalVUIter == nil {
 		return now
 	}
-	offset, ok := dueAfter(state.Options.Scenarios[scenario.Name], state.GetScenarioGlobalVUIter())
+	config := state.Options.Scenarios[scenario.Name]
+	offset, ok := dueAfter(config, state.GetScenarioGlobalVUIter())
 	if !ok {
 		return now
 	}
+	if _, ramping := config.(*executor.RampingArrivalRateConfig); ramping {
+		return o.earliest(scenario, now.Add(-offset)).Add(offset)
+	}
 	return scenario.StartTime.Add(offset)
+}
+
+// origins remembers when the schedule of each ramping scenario began: k6 starts it only when all
+// its VUs are awake, tens of milliseconds after the scenario's start time, and does not say when.
+// No iteration starts early, so the one that was least late tells best.
+type origins struct {
+	mu     sync.Mutex
+	origin map[*lib.ScenarioState]time.Time
+}
+
+// earliest is the best guess so far, given that the schedule began at the candidate or before.
+func (o *origins) earliest(scenario *lib.ScenarioState, candidate time.Time) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if candidate.Before(scenario.StartTime) {
+		candidate = scenario.StartTime
+	}
+	known, ok := o.origin[scenario]
+	if ok && !candidate.Before(known) {
+		return known
+	}
+	if o.origin == nil {
+		o.origin = map[*lib.ScenarioState]time.Time{}
+	}
+	o.origin[scenario] = candidate
+	return candidate
 }
 
 // dueAfter is how long after the start of its scenario iteration n, counted from 0, is due; false

@@ -85,8 +85,38 @@ func TestIntended(t *testing.T) {
 		"loop":    late,
 		"unknown": late,
 	} {
-		if got := intended(state, &lib.ScenarioState{Name: name, StartTime: start}, late); !got.Equal(want) {
+		if got := new(origins).intended(state, &lib.ScenarioState{Name: name, StartTime: start}, late); !got.Equal(want) {
 			t.Errorf("%s: intended %v after the start, want %v", name, got.Sub(start), want.Sub(start))
+		}
+	}
+}
+
+// A ramp whose schedule began 30 ms after its scenario: the least late iteration shows it.
+func TestIntendedOfARamp(t *testing.T) {
+	t.Parallel()
+	config := executor.NewRampingArrivalRateConfig("ramp")
+	config.StartRate, config.TimeUnit = null.IntFrom(100), types.NullDurationFrom(time.Second)
+	config.Stages = []executor.Stage{{Duration: types.NullDurationFrom(time.Minute), Target: null.IntFrom(100)}}
+	start := time.Now()
+	scenario := &lib.ScenarioState{Name: "ramp", StartTime: start}
+	var known origins
+	for _, step := range []struct {
+		iteration             uint64
+		startedMs, intendedMs int
+	}{
+		{0, 42, 42}, // due at 40, but the first can only be taken at its word
+		{1, 51, 51},
+		{2, 61, 61},
+		{3, 70, 70},
+		{4, 95, 80}, // 15 ms late
+		{0, 5, 10},  // nothing is due before the scenario starts
+	} {
+		state := &lib.State{GetScenarioGlobalVUIter: func() uint64 { return step.iteration }}
+		state.Options.Scenarios = lib.ScenarioConfigs{"ramp": config}
+		at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+		if got := known.intended(state, scenario, at(step.startedMs)); !got.Equal(at(step.intendedMs)) {
+			t.Errorf("iteration %d, started at %d ms: intended at %v, want %d ms",
+				step.iteration, step.startedMs, got.Sub(start), step.intendedMs)
 		}
 	}
 }

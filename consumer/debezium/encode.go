@@ -193,7 +193,8 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 // isNumber: a legal JSON value between these characters is a number without white space.
 func isNumber(text string) bool {
 	digit := func(b byte) bool { return b >= '0' && b <= '9' }
-	return text != "" && (text[0] == '-' || digit(text[0])) && digit(text[len(text)-1]) && json.Valid([]byte(text))
+	return text != "" && (text[0] == '-' || digit(text[0])) && digit(text[len(text)-1]) &&
+		json.Valid([]byte(text))
 }
 
 // short are the escapes of one letter.

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// The logical types of precise decimals: kafka's Decimal.java, Debezium's VariableScaleDecimal.java.
+// The logical types of precise decimals: Kafka's Decimal.java and Debezium's
+// VariableScaleDecimal.java.
 const (
 	connectDecimal  = "org.apache.kafka.connect.data.Decimal"
 	variableDecimal = "io.debezium.data.VariableScaleDecimal"

@@ -20,7 +20,9 @@ type Violation struct {
 	Reason string
 }
 
-func (v Violation) Error() string { return fmt.Sprintf("%s: column %s %s", v.Rule, v.Field, v.Reason) }
+func (v Violation) Error() string {
+	return fmt.Sprintf("%s: column %s %s", v.Rule, v.Field, v.Reason)
+}
 
 // Check returns the rules that a row breaks, in the order of the Fields; none for a good row. row
 // holds decoded JSON values by column, as for Field.BSON. Columns that are not in the Spec are

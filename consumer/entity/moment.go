@@ -11,8 +11,8 @@ func parseISO(text string) (time.Time, error) {
 	return parseTime(text, time.RFC3339)
 }
 
-// parsePostgres reads timestamptz in DateStyle ISO: 2026-11-22 10:00:01.123456+00, with an offset of
-// hours, of hours and minutes, or (before standard time) of seconds too.
+// parsePostgres reads timestamptz in DateStyle ISO: 2026-11-22 10:00:01.123456+00, with an offset
+// of hours, of hours and minutes, or (before standard time) of seconds too.
 func parsePostgres(text string) (time.Time, error) {
 	layout := "2006-01-02 15:04:05-07"
 	if i := strings.LastIndexAny(text, "+-"); i > 0 {

@@ -141,7 +141,8 @@ func (d *document) validateEmbed(into *document) []error {
 	e := d.spec.Embed
 	var errs []error
 	if d.spec.field(e.Parent) == nil {
-		errs = append(errs, d.errorf("$.embed.parent", "the parent column %q is not among the fields", e.Parent))
+		errs = append(errs, d.errorf("$.embed.parent",
+			"the parent column %q is not among the fields", e.Parent))
 	}
 	if strings.ContainsAny(e.Field, ".\x00") || strings.HasPrefix(e.Field, "$") || e.Field == "" {
 		errs = append(errs, d.errorf("$.embed.field", "%q cannot be the name of a member", e.Field))

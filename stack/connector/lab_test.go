@@ -1,0 +1,242 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// patience is how long a condition may take; it is there for a busy machine, not for the code.
+const patience = 60 * time.Second
+
+var databases atomic.Int64
+
+// lab is a database, a Kafka and a connector between them.
+type lab struct {
+	t       *testing.T
+	server  *server
+	kafka   *kfake.Cluster
+	config  Config
+	conn    *pgx.Conn
+	current *Connector
+	cancel  context.CancelCauseFunc
+	done    chan error
+}
+
+func newLab(t *testing.T, s *server, partitions int) *lab {
+	t.Helper()
+	name := fmt.Sprintf("t%d", databases.Add(1))
+	l := &lab{t: t, server: s, config: DefaultConfig()}
+	admin := l.connect("postgres")
+	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if l.kafka, err = kfake.NewCluster(kfake.NumBrokers(1)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.kafka.Close)
+	l.config.DSN, l.config.Brokers = s.dsn(name), l.kafka.ListenAddrs()
+	// Slots are the server's, not the database's.
+	l.config.Slot, l.config.Partitions = name, partitions
+	l.conn = l.connect(name)
+	t.Cleanup(func() {
+		if l.current != nil {
+			l.stop(nil)
+		}
+	})
+	return l
+}
+
+func (l *lab) connect(database string) *pgx.Conn {
+	l.t.Helper()
+	conn, err := pgx.Connect(l.t.Context(), l.server.dsn(database))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func (l *lab) reconnect() { l.conn = l.connect(l.config.Slot) }
+
+func (l *lab) exec(statements ...string) {
+	l.t.Helper()
+	for _, sql := range statements {
+		if _, err := l.conn.Exec(l.t.Context(), sql); err != nil {
+			l.t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+func (l *lab) query(sql string) (text string) {
+	l.t.Helper()
+	if err := l.conn.QueryRow(l.t.Context(), sql).Scan(&text); err != nil {
+		l.t.Fatalf("%s: %v", sql, err)
+	}
+	return text
+}
+
+// launch starts the connector without waiting for anything.
+func (l *lab) launch() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	l.current, l.cancel, l.done = New(l.config), cancel, make(chan error, 1)
+	go func(c *Connector, done chan error) { done <- c.Run(ctx) }(l.current, l.done)
+}
+
+// start starts the connector and waits until it streams.
+func (l *lab) start() {
+	l.t.Helper()
+	l.launch()
+	l.streams()
+}
+
+func (l *lab) streams() {
+	l.t.Helper()
+	eventually(l.t, "the connector streams", func() error {
+		state, err := l.current.State()
+		if state != Streaming {
+			return fmt.Errorf("%s: %w", state, err)
+		}
+		return nil
+	})
+}
+
+// stop ends the connector, with ErrCrash as a crash does.
+func (l *lab) stop(cause error) {
+	l.t.Helper()
+	l.cancel(cause)
+	if err := <-l.done; err != nil {
+		l.t.Errorf("Run: %v", err)
+	}
+	l.current = nil
+}
+
+// drained waits until the connector has confirmed everything committed up to now.
+func (l *lab) drained() {
+	l.t.Helper()
+	target := l.walEnd()
+	eventually(l.t, "the connector has confirmed "+target.String(), func() error {
+		if confirmed := pglogrepl.LSN(l.current.ConfirmedLSN()); confirmed < target {
+			return fmt.Errorf("it has confirmed %v", confirmed)
+		}
+		return nil
+	})
+}
+
+func (l *lab) walEnd() pglogrepl.LSN {
+	l.t.Helper()
+	lsn, err := pglogrepl.ParseLSN(l.query("SELECT pg_current_wal_flush_lsn()::text"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return lsn
+}
+
+// slotConfirmed is what PostgreSQL believes is confirmed.
+func (l *lab) slotConfirmed() string {
+	l.t.Helper()
+	return l.query("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '" +
+		l.config.Slot + "'")
+}
+
+// got is a record of Kafka, decoded.
+type got struct {
+	*kgo.Record
+	debezium.Event
+}
+
+func (g got) header(name string) string {
+	for _, h := range g.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// records reads everything that is in Kafka now, in the order of each partition.
+func (l *lab) records() []got {
+	l.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(l.kafka.ListenAddrs()...), kgo.ConsumeRegex(),
+		kgo.ConsumeTopics(`^cdc\..*`), kgo.FetchMaxWait(50*time.Millisecond))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer client.Close()
+	left := l.ends(kadm.NewClient(client))
+	var all []got
+	for len(left) > 0 {
+		ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+		fetches := client.PollFetches(ctx)
+		cancel()
+		if err := fetches.Err(); err != nil {
+			l.t.Fatalf("read Kafka, still waiting for %v: %v", left, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			all = append(all, l.decode(r))
+			at := fmt.Sprintf("%s/%d", r.Topic, r.Partition)
+			if end, ok := left[at]; ok && r.Offset+1 >= end {
+				delete(left, at)
+			}
+		})
+	}
+	return all
+}
+
+// ends are the ends of the partitions that hold something.
+func (l *lab) ends(admin *kadm.Client) map[string]int64 {
+	l.t.Helper()
+	listed, err := admin.ListEndOffsets(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	ends := map[string]int64{}
+	listed.Each(func(end kadm.ListedOffset) {
+		if end.Offset > 0 {
+			ends[fmt.Sprintf("%s/%d", end.Topic, end.Partition)] = end.Offset
+		}
+	})
+	return ends
+}
+
+func (l *lab) decode(r *kgo.Record) got {
+	l.t.Helper()
+	var headers []debezium.Header
+	for _, h := range r.Headers {
+		headers = append(headers, debezium.Header(h))
+	}
+	event, err := debezium.Decode(r.Key, r.Value, headers)
+	if err != nil {
+		l.t.Fatalf("decode %s: %v", r.Value, err)
+	}
+	return got{r, event}
+}
+
+// eventually waits until the condition holds.
+func eventually(t *testing.T, what string, holds func() error) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := holds()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("waited %v until %s: %v", patience, what, err)
+		case <-tick.C:
+		}
+	}
+}
