@@ -57,7 +57,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
 		return nil, err
 	}
-	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: c.Terminal, env: c.environment()}
+	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: progressTo(c.Terminal), env: c.environment()}
 	return s, s.describe(ctx, started)
 }
 

@@ -1,0 +1,69 @@
+package experiments
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestConfigMistakes(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*Config){
+		"rate -1":           func(c *Config) { c.Rate = -1 },
+		"duration":          func(c *Config) { c.Duration = -time.Second },
+		"floor writes 0":    func(c *Config) { c.FloorWrites = 0 },
+		`mix "70/20"`:       func(c *Config) { c.Mix = "70/20" },
+		`mix "50/20/10"`:    func(c *Config) { c.Mix = "50/20/10" },
+		`mix "0/90/10"`:     func(c *Config) { c.Mix = "0/90/10" },
+		`mix "70/20/10/10"`: func(c *Config) { c.Mix = "70/20/10/10" },
+	} {
+		c := DefaultConfig()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+	}
+	if c := DefaultConfig(); c.Validate() != nil {
+		t.Errorf("the default: %v", c.Validate())
+	}
+}
+
+func TestScenarioPath(t *testing.T) {
+	t.Parallel()
+	root, err := FindRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(t.TempDir(), "own.js")
+	writeFile(t, own, "")
+	for scenario, want := range map[string]string{
+		"baseline":    filepath.Join(root, "experiments", "scenarios", "baseline.js"),
+		own:           own,
+		"nonsense":    "",
+		"nonsense.js": "",
+	} {
+		c := Config{Scenario: scenario}
+		got, err := c.scenarioPath(root)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v, want %q", scenario, got, err, want)
+		}
+	}
+}
