@@ -36,7 +36,9 @@ const (
 )
 
 // Statuses lists them all, the bad ones first and worst first.
-var Statuses = []Status{Lost, Resurrected, Corrupt, WrongParent, Stale, Phantom, SourceLoss, Late, OK}
+var Statuses = []Status{
+	Lost, Resurrected, Corrupt, WrongParent, Stale, Phantom, SourceLoss, Late, OK,
+}
 
 // Bad says whether the status is a defect.
 func (s Status) Bad() bool { return s != OK && s != Late }

@@ -159,7 +159,9 @@ func selectTexts(spec *entity.Spec, columns []string) string {
 func quote(column string) string { return pgx.Identifier{column}.Sanitize() }
 
 // keyTypes are the types to which a list of keys is cast, so that the primary key's index serves.
-var keyTypes = map[entity.Kind]string{entity.UUID: "uuid", entity.Int: "bigint", entity.Text: "text"}
+var keyTypes = map[entity.Kind]string{
+	entity.UUID: "uuid", entity.Int: "bigint", entity.Text: "text",
+}
 
 func keyKind(spec *entity.Spec) entity.Kind {
 	for _, f := range spec.Fields {

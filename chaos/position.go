@@ -61,7 +61,9 @@ type positionError struct {
 	reason       string
 }
 
-func (e *positionError) Error() string { return fmt.Sprintf("%d:%d: %s", e.line, e.column, e.reason) }
+func (e *positionError) Error() string {
+	return fmt.Sprintf("%d:%d: %s", e.line, e.column, e.reason)
+}
 
 // complain blames the member of the mapping, or the mapping itself when it has no such member.
 func complain(node ast.Node, member, reason string) error {

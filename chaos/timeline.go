@@ -44,7 +44,8 @@ const (
 // for each step, and returns when all are undone and their targets healthy again, or waited for
 // long enough; it returns one Window for each Fault of the Method, in that order. When ctx ends,
 // every fault is undone at once and those that had not begun are not applied.
-func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time, say func(string)) []Window {
+func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time,
+	say func(string)) []Window {
 	return run(ctx, plan, func(f *Fault) (*injection, error) { return bind(f, s) }, start, say)
 }
 

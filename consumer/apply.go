@@ -192,7 +192,8 @@ func fields(spec *entity.Spec, row debezium.Row) ([]field, error) {
 		}
 		made = append(made, field{name: f.Member(), value: stored})
 		if f.Kind == entity.Timestamp {
-			made = append(made, field{name: f.Member() + entity.ExactSuffix, value: exact, absent: exact == ""})
+			made = append(made,
+				field{name: f.Member() + entity.ExactSuffix, value: exact, absent: exact == ""})
 		}
 	}
 	return made, nil
@@ -207,7 +208,8 @@ func completeWhereNew(op debezium.Op, row debezium.Row) error {
 	}
 	for column, value := range row {
 		if debezium.IsUnavailable(value) {
-			return rejectf(ruleIncomplete, "column %s of a new row was left out as unchanged", column)
+			return rejectf(ruleIncomplete, "column %s of a new row was left out as unchanged",
+				column)
 		}
 	}
 	return nil

@@ -171,7 +171,8 @@ func (c *Config) validate() error {
 		wrong("topics", "matches the dead-letter topic %s: each dead letter would come back",
 			c.DeadLetterTopic)
 	}
-	for flag, number := range map[string]int{"batch-max": c.BatchMax, "mongo-pool-max": c.MongoPoolMax} {
+	for flag, number := range map[string]int{"batch-max": c.BatchMax,
+		"mongo-pool-max": c.MongoPoolMax} {
 		if number < 1 {
 			wrong(flag, "%d: must be at least 1", number)
 		}
@@ -182,9 +183,9 @@ func (c *Config) validate() error {
 	if c.CommitInterval < commitIntervalMin {
 		wrong("commit-interval", "%s: must be at least %s", c.CommitInterval, commitIntervalMin)
 	}
-	for flag, d := range map[string]time.Duration{"mongo-connect-timeout": c.MongoConnectTimeout, "mongo-select-timeout": c.MongoSelectTimeout,
-		"mongo-timeout": c.MongoTimeout, "retry-min": c.RetryMin,
-		"shutdown-timeout": c.ShutdownTimeout} {
+	for flag, d := range map[string]time.Duration{"mongo-timeout": c.MongoTimeout,
+		"mongo-connect-timeout": c.MongoConnectTimeout, "retry-min": c.RetryMin,
+		"mongo-select-timeout": c.MongoSelectTimeout, "shutdown-timeout": c.ShutdownTimeout} {
 		if d <= 0 {
 			wrong(flag, "%s: must be above 0", d)
 		}

@@ -61,7 +61,8 @@ func newConsumer(config Config, s store) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Consumer{config: config, registry: registry, metrics: newMetrics(), log: log, store: s}, nil
+	return &Consumer{config: config, registry: registry, metrics: newMetrics(), log: log,
+		store: s}, nil
 }
 
 // Run consumes until ctx is cancelled; then it finishes the batches in flight, commits their
@@ -93,11 +94,11 @@ func (c *Consumer) consume(ctx context.Context, stop context.CancelCauseFunc, t 
 	if c.mongo != nil {
 		indexes := func(ctx context.Context) error { return c.mongo.createIndexes(ctx, c.registry) }
 		if err := c.untilDone(ctx, "create the indexes", indexes); err != nil {
-			return verdict(ctx, err)
+			return ending(ctx, err)
 		}
 	}
 	if err := c.untilDone(ctx, "create the dead-letter topic", letters.create); err != nil {
-		return verdict(ctx, err)
+		return ending(ctx, err)
 	}
 	r, err := newRouter(c, letters, stop)
 	if err != nil {
@@ -106,11 +107,12 @@ func (c *Consumer) consume(ctx context.Context, stop context.CancelCauseFunc, t 
 	t.ready(r.ready)
 	r.poll(ctx)
 	r.shutdown()
-	return verdict(ctx, nil)
+	return ending(ctx, nil)
 }
 
 // untilDone tries again while the error may pass.
-func (c *Consumer) untilDone(ctx context.Context, what string, do func(context.Context) error) error {
+func (c *Consumer) untilDone(ctx context.Context, what string,
+	do func(context.Context) error) error {
 	for attempt := 0; ; attempt++ {
 		err := do(ctx)
 		if err == nil {
@@ -128,8 +130,8 @@ func (c *Consumer) untilDone(ctx context.Context, what string, do func(context.C
 	}
 }
 
-// verdict is what Run says at its end: nothing when it was asked to end, else the reason.
-func verdict(ctx context.Context, err error) error {
+// ending is what Run says at its end: nothing when it was asked to end, else the reason.
+func ending(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
 			return nil

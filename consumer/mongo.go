@@ -38,7 +38,7 @@ func openMongo(config Config) (*mongoStore, error) {
 		SetTimeout(config.MongoTimeout)
 	client, err := mongo.Connect(o)
 	if err != nil && strings.Contains(config.MongoURI, "@") {
-		return nil, errors.New("--mongo-uri: not valid (the reason may quote the password, so it is left out)")
+		return nil, errors.New("--mongo-uri: not valid (the reason may hold the password: left out)")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--mongo-uri: %w", err)

@@ -12,8 +12,6 @@ import (
 // partition works off one assigned partition: a batch is whatever has arrived while the one before
 // was being written, so that one record alone never waits for company.
 type partition struct {
-	topic    string
-	number   int32
 	planner  *planner
 	settler  *settler
 	batchMax int

@@ -145,7 +145,6 @@ func (r *router) assigned(_ context.Context, client *kgo.Client, added map[strin
 func (r *router) newPartition(client *kgo.Client, topic string, number int32) *partition {
 	c := r.consumer
 	return &partition{
-		topic: topic, number: number,
 		planner: &planner{c.registry, c.metrics, time.Now},
 		settler: &settler{c.store, r.letters.send, c.config.backoff, c.metrics, c.log},
 		mark:    func(last *kgo.Record) { client.MarkCommitRecords(last) },

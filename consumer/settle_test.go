@@ -96,8 +96,8 @@ func TestSettleWaitsOutTransientErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		// 50 ms, doubled up to 2 s: ten tries until then.
-		if took := time.Since(started); took > 11*time.Second || sent[uuid(1)] != 10 || sent[uuid(2)] != 1 {
-			t.Errorf("took %v with the tries %v", took, sent)
+		if sent[uuid(1)] != 10 || sent[uuid(2)] != 1 {
+			t.Errorf("took %v with the tries %v", time.Since(started), sent)
 		}
 		if paused := valueOf(t, s.metrics.paused); paused != 0 || len(s.letters) != 0 {
 			t.Errorf("%v partitions paused, dead letters %v", paused, s.letters)
@@ -115,7 +115,8 @@ func TestSettleLeavesWhenStopped(t *testing.T) {
 		s.memory.refuse = func(*write) error { return errors.New("connection refused") }
 		stopped := make(chan struct{})
 		time.AfterFunc(time.Minute, func() { close(stopped) })
-		err := s.settle(context.Background(), stopped, testPlanner().plan(arrivals(customer(insert, 1, 1, "a"))))
+		work := testPlanner().plan(arrivals(customer(insert, 1, 1, "a@x")))
+		err := s.settle(context.Background(), stopped, work)
 		if !errors.Is(err, errLeft) {
 			t.Errorf("settle returned %v, want %v", err, errLeft)
 		}
@@ -129,7 +130,8 @@ func TestSettleStops(t *testing.T) {
 	t.Parallel()
 	s := newSettling()
 	s.memory.refuse = func(*write) error { return &haltError{errors.New("not authorized")} }
-	err := s.settle(context.Background(), nil, testPlanner().plan(arrivals(customer(insert, 1, 1, "a"))))
+	work := testPlanner().plan(arrivals(customer(insert, 1, 1, "a@x")))
+	err := s.settle(context.Background(), nil, work)
 	if err == nil || fateOf(err) != stop {
 		t.Errorf("settle returned %v, want an error to stop for", err)
 	}
@@ -160,7 +162,8 @@ func TestSettleUnfolds(t *testing.T) {
 	if len(s.letters) != 1 || s.letters[0].record != refused {
 		t.Errorf("dead letters %+v, want one", s.letters)
 	}
-	for outcome, want := range map[string]float64{OutcomeApplied: 3, OutcomeDeadLetter: 1, OutcomeFolded: 0} {
+	for outcome, want := range map[string]float64{OutcomeApplied: 3, OutcomeDeadLetter: 1,
+		OutcomeFolded: 0} {
 		if n := eventCount(t, s.metrics, "customer", outcome); n != want {
 			t.Errorf("%v events %s, want %v", n, outcome, want)
 		}

@@ -33,8 +33,8 @@ type server struct {
 var servers = []*server{
 	{kind: "given", find: givenURI},
 	{kind: "mongod", find: func() (string, error) { return exec.LookPath("mongod") }},
-	{kind: "secantusd-rs", find: func() (string, error) { return findStandIn("secantusd-rs", "CDCLAB_SECANTUSD_RS") }},
-	{kind: "secantusd-py", find: func() (string, error) { return findStandIn("secantusd-py", "CDCLAB_SECANTUSD_PY") }},
+	{kind: "secantusd-rs", find: standIn("secantusd-rs", "CDCLAB_SECANTUSD_RS")},
+	{kind: "secantusd-py", find: standIn("secantusd-py", "CDCLAB_SECANTUSD_PY")},
 }
 
 func TestMain(m *testing.M) {
@@ -52,6 +52,10 @@ func givenURI() (string, error) {
 		return uri, nil
 	}
 	return "", errors.New("CDCLAB_MONGO_URI is not set")
+}
+
+func standIn(name, env string) func() (string, error) {
+	return func() (string, error) { return findStandIn(name, env) }
 }
 
 func findStandIn(name, env string) (string, error) {
@@ -98,12 +102,12 @@ func anyServer(t *testing.T) string {
 			return s.open(t)
 		}
 	}
-	t.Skip("no MongoDB and no stand-in: set CDCLAB_MONGO_URI, CDCLAB_SECANTUSD_RS or CDCLAB_SECANTUSD_PY")
+	t.Skip("no MongoDB and no stand-in of it: set CDCLAB_MONGO_URI or CDCLAB_SECANTUSD_RS")
 	return ""
 }
 
 func start(kind, program string) (uri string, end func(), err error) {
-	folder, err := os.MkdirTemp(memory(), "cdclab-consumer-test-")
+	folder, err := os.MkdirTemp(fastFolder(), "cdclab-consumer-test-")
 	if err != nil {
 		return "", nil, err
 	}
@@ -114,7 +118,8 @@ func start(kind, program string) (uri string, end func(), err error) {
 	args := []string{"--host", "127.0.0.1", "--port", port, "--storage-path", folder,
 		"--cache-size", "512M", "--sync-on-commit"}
 	if kind == "mongod" {
-		args = []string{"--bind_ip", "127.0.0.1", "--port", port, "--dbpath", folder, "--replSet", "test"}
+		args = []string{"--bind_ip", "127.0.0.1", "--port", port, "--dbpath", folder,
+			"--replSet", "test"}
 	}
 	var output bytes.Buffer
 	command := exec.Command(program, args...)
@@ -148,7 +153,8 @@ func awaitServer(kind, uri string) error {
 		return err
 	}
 	admin := client.Database("admin")
-	if err := admin.RunCommand(ctx, bson.D{{Key: "replSetInitiate", Value: bson.D{}}}).Err(); err != nil {
+	initiate := bson.D{{Key: "replSetInitiate", Value: bson.D{}}}
+	if err := admin.RunCommand(ctx, initiate).Err(); err != nil {
 		return err
 	}
 	for tick := time.Tick(50 * time.Millisecond); ; <-tick {
@@ -162,8 +168,8 @@ func awaitServer(kind, uri string) error {
 	}
 }
 
-// memory is a folder that is no disk, where there is one.
-func memory() string {
+// fastFolder is a folder that is no disk, where there is one.
+func fastFolder() string {
 	if _, err := os.Stat("/dev/shm"); err == nil {
 		return "/dev/shm"
 	}
