@@ -146,6 +146,12 @@ var plants = map[string]plant{
 		items(w.order(spec, key), spec)[key] = "a text"
 		return Example{spec.Entity, key, Corrupt, nil, "a string and no document"}
 	},
+	"items that are none": func(w *world) Example {
+		spec := w.spec("order")
+		key := w.insert(spec)
+		w.of(spec, key)["items"] = rapid.SampledFrom([]any{"a text", bson.A{}, int64(1)}).Draw(w.t, "items")
+		return Example{spec.Entity, key, Corrupt, nil, "items is a "}
+	},
 	"another reference": func(w *world) Example {
 		spec := w.spec(rapid.SampledFrom([]string{"address", "order"}).Draw(w.t, "spec"))
 		key := w.any(spec.Entity)

@@ -271,7 +271,8 @@ func TestCheckAgainstServers(t *testing.T) {
 
 // settles: what is wrong at the first look is looked at again, and only that.
 func (s *servers) settles(t *testing.T, config CheckConfig) {
-	s.update(t, "orders", orderKey, bson.M{"$set": bson.M{"items." + itemKey + ".deleted": true}, "$unset": bson.M{"customerId": ""}})
+	s.update(t, "orders", orderKey, bson.M{"$set": bson.M{"items." + itemKey + ".deleted": true}})
+	s.update(t, "orders", otherOrder, bson.M{"$unset": bson.M{"customerId": ""}})
 	s.update(t, "customers", deletedKey, bson.M{"$unset": bson.M{"deleted": ""}})
 	l, err := openLook(t.Context(), config)
 	if err != nil {
@@ -296,10 +297,10 @@ func (s *servers) settles(t *testing.T, config CheckConfig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(last) != 1 || last[0].Status != WrongParent || last[0].Key != orderKey {
+	if len(last) != 1 || last[0].Status != WrongParent || last[0].Key != otherOrder {
 		t.Errorf("after settling %+v, want the order's reference", last)
 	}
-	s.update(t, "orders", orderKey, bson.M{"$set": bson.M{"customerId": customerKey}})
+	s.update(t, "orders", otherOrder, bson.M{"$set": bson.M{"customerId": customerKey}})
 	if last, err = l.settle(t.Context(), last, known, time.Now().Add(time.Minute)); err != nil || len(last) > 0 {
 		t.Errorf("after all is right: %+v, %v", last, err)
 	}

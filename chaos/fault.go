@@ -204,11 +204,13 @@ func through(p *stack.Proxy) path {
 	return path{p.Name(), p.Add, p.Remove, func() int64 { in, out := p.Bytes(); return in + out }}
 }
 
+// latency is a longer wire: each direction takes that much more, as between two distant hosts. On
+// the way back alone it would delay answers only, and a write would be seen as soon as ever.
 func latency(f *Fault, p path) *injection {
-	return poison(p, stack.Toxic{
-		Name: "chaos-latency", Type: "latency",
-		Attributes: map[string]any{"latency": f.Latency.Milliseconds()},
-	})
+	longer := map[string]any{"latency": f.Latency.Milliseconds()}
+	return poison(p,
+		stack.Toxic{Name: "chaos-latency-up", Type: "latency", Upstream: true, Attributes: longer},
+		stack.Toxic{Name: "chaos-latency-down", Type: "latency", Attributes: longer})
 }
 
 // partition lets nothing through in either direction and keeps the connections open, as a network

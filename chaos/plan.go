@@ -46,7 +46,7 @@ type Fault struct {
 	For time.Duration `yaml:"for"`
 	// RestartAfter is how long after kill and stop the target is started again.
 	RestartAfter time.Duration `yaml:"restart-after"`
-	// Latency is what the latency fault adds to everything on its way from the server to the client.
+	// Latency is what the latency fault adds to each direction.
 	Latency time.Duration `yaml:"latency"`
 
 	node ast.Node

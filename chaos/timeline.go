@@ -16,7 +16,8 @@ type Window struct {
 	// Fault and Target are as in the Plan; At is when the Plan wanted it.
 	Fault, Target string
 	At            time.Duration
-	// Start is when the injection began and End when it was undone, both 0 when it never began.
+	// Start is when the injection began and End when its undoing began, both 0 when it never began:
+	// how long a killed target takes to come back is its recovery, not the fault.
 	Start, End time.Duration
 	// Recovered is when the target was first seen healthy after End; 0 when it was not.
 	Recovered time.Duration
@@ -108,11 +109,11 @@ func (t *timeline) do(ctx context.Context, f *Fault, target *injection, w *Windo
 		_ = sleep(ctx, w.Start+f.end()-f.At-t.offset())
 		w.Evidence, hidden = target.during(mending)
 	}
-	undone := undo(mending, target)
 	w.End = t.offset()
 	w.ProxyBytes = throughProxy(target) - bytes
 	t.say(fmt.Sprintf("chaos: end of %s %s after %v", f.Kind, f.Target,
 		(w.End - w.Start).Round(time.Millisecond)))
+	undone := undo(mending, target)
 	var missing error
 	if injected && undone == nil && target.after != nil {
 		var more string

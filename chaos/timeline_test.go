@@ -57,11 +57,17 @@ func (p *part) set(err error) {
 	p.sick = err
 }
 
-func (p *part) Start(context.Context) error { return p.call("start", nil) }
-func (p *part) Stop(context.Context) error  { return p.call("stop", errors.New("stopped")) }
-func (p *part) Kill() error                 { return p.call("kill", errors.New("killed")) }
-func (p *part) Pause() error                { return p.call("pause", errors.New("paused")) }
-func (p *part) Resume() error               { return p.call("resume", nil) }
+func (p *part) Start(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return p.call("start", nil)
+}
+
+func (p *part) Stop(context.Context) error { return p.call("stop", errors.New("stopped")) }
+func (p *part) Kill() error                { return p.call("kill", errors.New("killed")) }
+func (p *part) Pause() error               { return p.call("pause", errors.New("paused")) }
+func (p *part) Resume() error              { return p.call("resume", nil) }
 
 func (p *part) Health(context.Context) error {
 	p.mu.Lock()
@@ -308,10 +314,10 @@ func TestProxyFaults(t *testing.T) {
 		evidence string
 		err      string
 	}{
-		"latency":   {late, 100, false, "500 bytes through proxy consumer-mongo with chaos-latency", ""},
+		"latency":   {late, 100, false, "500 bytes through proxy consumer-mongo with chaos-latency-up, chaos-latency-down", ""},
 		"partition": {split, 2, false, "10 bytes through proxy consumer-mongo with chaos-partition-up, chaos-partition-down", ""},
 		"bypassed":  {late, 0, false, "", "no bytes through proxy consumer-mongo"},
-		"reset":     {late, 100, true, "500 bytes through proxy consumer-mongo with chaos-latency", "no toxic chaos-latency"},
+		"reset":     {late, 100, true, "500 bytes through proxy consumer-mongo with chaos-latency-up, chaos-latency-down", "no toxic chaos-latency-up"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

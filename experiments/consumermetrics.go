@@ -37,8 +37,15 @@ type histogram struct {
 	buckets    []bucket
 }
 
-// consumerMetrics are the stages of one scrape by label value; nil when the scrape failed.
-type consumerMetrics map[string]histogram
+// startMetric tells one process of the consumer from the next.
+const startMetric = "process_start_time_seconds"
+
+// consumerMetrics are the stages of one scrape by label value, and the process they are of; the zero
+// value is a scrape that failed.
+type consumerMetrics struct {
+	stages       map[string]histogram
+	startSeconds float64
+}
 
 // scrapeConsumer reads the consumer's stages. A failure leaves the stages out of the Run, with a
 // warning: they attribute, nothing is decided on them.
@@ -55,21 +62,24 @@ func scrape(ctx context.Context, url string) (consumerMetrics, error) {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("scrape the consumer: %w", err)
+		return consumerMetrics{}, fmt.Errorf("scrape the consumer: %w", err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("scrape the consumer: %w", err)
+		return consumerMetrics{}, fmt.Errorf("scrape the consumer: %w", err)
 	}
 	defer response.Body.Close()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("scrape the consumer at %s: %w", url, err)
+		return consumerMetrics{}, fmt.Errorf("scrape the consumer at %s: %w", url, err)
 	}
-	metrics := consumerMetrics{}
+	metrics := consumerMetrics{stages: map[string]histogram{}}
 	for _, metric := range families[stageMetric].GetMetric() {
-		metrics[label(metric, "stage")] = readHistogram(metric.GetHistogram())
+		metrics.stages[label(metric, "stage")] = readHistogram(metric.GetHistogram())
+	}
+	for _, metric := range families[startMetric].GetMetric() {
+		metrics.startSeconds = metric.GetGauge().GetValue()
 	}
 	return metrics, nil
 }
@@ -91,12 +101,15 @@ func readHistogram(h *dto.Histogram) histogram {
 	return read
 }
 
-// stagesSince are the stages between two scrapes. A consumer that was killed in between counts from
+// stagesSince are the stages between two scrapes. A consumer that was started in between counts from
 // zero again; then the later scrape stands alone.
 func (m consumerMetrics) stagesSince(before consumerMetrics) []reports.Stage {
 	var stages []reports.Stage
 	for _, name := range []string{"source_to_connector", "connector_to_consumer", "consumer_to_applied"} {
-		h := m[name].minus(before[name])
+		h := m.stages[name]
+		if m.startSeconds == before.startSeconds {
+			h = h.minus(before.stages[name])
+		}
 		if h.count == 0 {
 			continue
 		}
@@ -112,8 +125,8 @@ func (m consumerMetrics) stagesSince(before consumerMetrics) []reports.Stage {
 }
 
 func (h histogram) minus(before histogram) histogram {
-	if before.count > h.count || len(before.buckets) != len(h.buckets) {
-		return h
+	if len(before.buckets) != len(h.buckets) {
+		return h // the stage had not been seen before
 	}
 	rest := histogram{h.count - before.count, h.sumSeconds - before.sumSeconds, nil}
 	for i, b := range h.buckets {

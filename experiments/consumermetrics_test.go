@@ -19,7 +19,9 @@ func TestConsumerStages(t *testing.T) {
 	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: stageMetric, Buckets: []float64{0.001, 0.002, 0.004},
 	}, []string{"stage"})
-	registry.MustRegister(stages)
+	start := prometheus.NewGauge(prometheus.GaugeOpts{Name: startMetric})
+	start.Set(1000)
+	registry.MustRegister(stages, start)
 	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	defer server.Close()
 
@@ -42,9 +44,14 @@ func TestConsumerStages(t *testing.T) {
 	if l := got[0].Latency; math.Abs(l.P50-1.5) > 0.01 || math.Abs(l.Mean-1.5) > 0.01 || l.Max > 2 {
 		t.Errorf("latency %+v, want 1.5 ms", l)
 	}
-	// A consumer that was killed counts from zero again.
-	if again := before.stagesSince(after); len(again) != 1 || again[0].Count != 1 {
-		t.Errorf("after a restart %+v, want what the new process counted", again)
+	// Another process counts from zero, also when it has counted more than the first one had.
+	start.Set(1010)
+	restarted, err := scrape(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := restarted.stagesSince(before); len(again) != 1 || again[0].Count != 101 {
+		t.Errorf("after a restart %+v, want all 101 that the new process counted", again)
 	}
 }
 

@@ -4,7 +4,7 @@
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
 import cdc from 'k6/x/cdc';
-import { constantLoad, drainLimit, mix, seed, summaryTrendStats, thresholds, timeouts } from './lib/load.js';
+import { constantLoad, drainLimit, mix, seed, summaryTrendStats, thresholds, timeouts } from './lib/config.js';
 
 export { handleSummary } from './lib/summary.js';
 
