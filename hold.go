@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -141,10 +142,14 @@ func readHeld() (*held, error) {
 	return &h, nil
 }
 
+// startedUnixMs is an error for a process that is gone, or dead and not yet asked about.
 func startedUnixMs(pid int) (int64, error) {
 	p, err := process.NewProcess(int32(pid))
 	if err != nil {
 		return 0, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	if states, err := p.Status(); err != nil || slices.Contains(states, process.Zombie) {
+		return 0, errors.Join(fmt.Errorf("process %d is dead", pid), err)
 	}
 	started, err := p.CreateTime()
 	if err != nil {

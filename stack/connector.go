@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -19,8 +21,13 @@ type source struct {
 	// died is told when it ends without being told to.
 	died func(string)
 
+	// pages serves /metrics on address while there is a Stack.
+	pages   *http.Server
+	address string
+
 	mu      sync.Mutex
 	current *connector.Connector
+	metrics http.Handler
 	// cancel ends Run, done is closed when it has returned err.
 	cancel context.CancelCauseFunc
 	done   chan struct{}
@@ -33,9 +40,38 @@ func (s *Stack) prepareConnector(context.Context) error {
 	config.Brokers = s.parts.kafka.brokers()
 	config.TopicPrefix = topicPrefix
 	config.Partitions = s.options.Partitions
-	s.parts.connector = &source{config: config, died: s.folder.report}
+	source, err := newSource(config, s.folder.report)
+	if err != nil {
+		return err
+	}
+	s.parts.connector = source
 	s.note("the connector is the lab's own (pgoutput), faster than Debezium, which polls")
 	return nil
+}
+
+func newSource(config connector.Config, died func(string)) (*source, error) {
+	listener, err := net.Listen("tcp", loopback(0))
+	if err != nil {
+		return nil, fmt.Errorf("serve the connector's metrics: %w", err)
+	}
+	s := &source{config: config, died: died, address: listener.Addr().String()}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", s.serveMetrics)
+	s.pages = &http.Server{Handler: mux, ReadHeaderTimeout: healthLimit}
+	go s.pages.Serve(listener) // its only error comes from close
+	return s, nil
+}
+
+// serveMetrics answers for the connector that runs, as the endpoint of a process of its own would.
+func (s *source) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	metrics, running := s.metrics, s.running()
+	s.mu.Unlock()
+	if !running {
+		http.Error(w, "the connector is not running", http.StatusServiceUnavailable)
+		return
+	}
+	metrics.ServeHTTP(w, r)
 }
 
 // Name is the Component's name.
@@ -54,7 +90,7 @@ func (s *source) Start(ctx context.Context) error {
 	// It outlives the start, whose ctx ends with it.
 	run, cancel := context.WithCancelCause(context.Background())
 	c, done := connector.New(s.config), make(chan struct{})
-	s.current, s.cancel, s.done = c, cancel, done
+	s.current, s.metrics, s.cancel, s.done = c, c.Metrics(), cancel, done
 	s.mu.Unlock()
 	go func() {
 		err := c.Run(run)
@@ -188,4 +224,12 @@ func (s *source) confirmed() pglogrepl.LSN {
 	return pglogrepl.LSN(s.current.ConfirmedLSN())
 }
 
-func (s *source) metricsURL() string { return "" }
+func (s *source) metricsURL() string { return "http://" + s.address + "/metrics" }
+
+// close ends its metrics.
+func (s *source) close() error {
+	if err := s.pages.Close(); err != nil {
+		return fmt.Errorf("end the connector's metrics: %w", err)
+	}
+	return nil
+}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,13 +51,17 @@ func (p *parts) components() []Component {
 
 // close lets go of what the parts hold beyond their Stop.
 func (p *parts) close(ctx context.Context) error {
+	var failed []error
+	if p.connector != nil {
+		failed = append(failed, p.connector.close())
+	}
 	if p.kafka != nil {
 		p.kafka.close()
 	}
 	if p.mongo != nil {
-		return p.mongo.close(ctx)
+		failed = append(failed, p.mongo.close(ctx))
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // startEmbedded makes the parts, which finds out all addresses, and then starts them, at the same
@@ -172,6 +177,8 @@ func (s *Stack) prepareConsumer(context.Context) error {
 	s.parts.consumer = newConsumer(s.folder, s.options.ConsumerPath, []string{
 		"--brokers", strings.Join(s.parts.kafka.brokers(), ","),
 		"--group", consumerGroup,
+		// A static member has its partitions back at once when it comes back after a crash.
+		"--instance", "lab",
 		"--dead-letter-topic", deadLetterTopic,
 		"--database", s.database(),
 	}, uri, s.options.ConsumerArgs)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,16 +128,27 @@ func TestEmbeddedFromRowToDocument(t *testing.T) {
 	if in, out := proxy.Bytes(); in == 0 || out == 0 {
 		t.Errorf("%d bytes in and %d out: the consumer goes round the proxy", in, out)
 	}
-	response, err := http.Get(s.Endpoints().ConsumerMetricsURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
+	wantMetric(t, s.Endpoints().ConsumerMetricsURL, "cdc_consumer_events_total")
+	wantMetric(t, s.Endpoints().ConnectorMetricsURL, "debezium_metrics_TotalNumberOfEventsSeen")
 	for _, c := range s.Components() {
 		t.Run("kill "+c.Name(), func(t *testing.T) { killAndRestart(t, s, c) })
 	}
 	if n := countDocuments(t, s, "customers"); n != 150 {
 		t.Errorf("%d documents after the kills, want 150", n)
+	}
+}
+
+func wantMetric(t *testing.T, url, name string) {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(text), name) {
+		t.Errorf("%s does not show %s (%v)", url, name, err)
 	}
 }
 
@@ -258,12 +271,17 @@ func upMustFail(t *testing.T, ctx context.Context, options Options, words string
 	if err != nil {
 		t.Fatal(err)
 	}
+	var log strings.Builder
+	options.Log = &log
 	s, err := upIn(ctx, f, options)
 	if err == nil {
 		s.Down(testContext(t))
 		t.Fatalf("up, want an error with %q", words)
 	}
 	wantError(t, err, words)
+	if f.started() != nil && !strings.Contains(log.String(), ".log\n") {
+		t.Errorf("the log of the stack is %q, without those of its children", log.String())
+	}
 	if _, err := os.Stat(f.path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is still there (%v)", f.path, err)
 	}
@@ -300,5 +318,42 @@ func TestUpRefuses(t *testing.T) {
 	} {
 		_, err := Up(t.Context(), c.options)
 		wantError(t, err, c.want)
+	}
+}
+
+func TestGivenMongo(t *testing.T) {
+	t.Parallel()
+	options := testOptions(t)
+	ctx := testContext(t)
+	given, err := newMongoServer(memoryFolder(t), fastMongo(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { given.close(context.Background()) })
+	if err := given.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	options.MongoURI, options.Proxies = given.uri(), []string{ConsumerMongo}
+	s := upForTest(t, options)
+	mustExec(t, s, insertCustomers, 10)
+	if err := s.Drained(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := countDocuments(t, s, "customers"); n != 10 {
+		t.Errorf("%d documents, want 10", n)
+	}
+	c, err := s.Component(Mongo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.MongoKind() != MongoGiven || c.Kill() == nil || c.Stop(ctx) == nil || c.Pause() == nil {
+		t.Errorf("a %s MongoDB can be broken", s.MongoKind())
+	}
+	if err := s.Down(ctx); err != nil {
+		t.Fatal(err)
+	}
+	names, err := given.client.ListDatabaseNames(ctx, bson.D{})
+	if err != nil || slices.Contains(names, s.Endpoints().MongoDatabase) {
+		t.Errorf("after Down the server has %v (%v)", names, err)
 	}
 }

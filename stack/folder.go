@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -148,6 +149,39 @@ func (f *folder) report(what string) {
 	case f.deaths <- what:
 	default:
 	}
+}
+
+// copyLogs writes the end of each child's log, under its file's name.
+func (f *folder) copyLogs(to io.Writer) error {
+	paths, err := filepath.Glob(f.file("*.log"))
+	if err != nil {
+		return fmt.Errorf("copy the children's logs: %w", err)
+	}
+	for _, path := range paths {
+		const most = 256 << 10
+		text, err := fileEnd(path, 0, most)
+		if err == nil {
+			_, err = fmt.Fprintf(to, "-- %s\n%s\n", filepath.Base(path), text)
+		}
+		if err != nil {
+			return fmt.Errorf("copy the children's logs: %w", err)
+		}
+	}
+	return nil
+}
+
+// fileEnd is what a file holds behind a position, at most the last so many bytes of it.
+func fileEnd(path string, from, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	end, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.NewSectionReader(file, max(from, end-most), most))
 }
 
 // close kills what is left of the children, ends the claim and removes the folder, unless keep.

@@ -130,19 +130,12 @@ func (p *process) died() error {
 
 // logTail is the end of what the child logged since it was started, on lines of its own.
 func (p *process) logTail() string {
-	log, err := os.Open(p.command.log)
+	const most = 8 << 10
+	text, err := fileEnd(p.command.log, p.logStart, most)
 	if err != nil {
 		return ""
 	}
-	defer log.Close()
-	end, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return ""
-	}
-	const window = 8 << 10
-	text := make([]byte, min(window, end-p.logStart))
-	n, _ := log.ReadAt(text, end-int64(len(text)))
-	lines := strings.Split(strings.TrimSpace(string(text[:n])), "\n")
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	lines = lines[max(0, len(lines)-logLines):]
 	if len(lines) == 1 && lines[0] == "" {
 		return "; its log is empty"

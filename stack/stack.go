@@ -46,7 +46,8 @@ type Options struct {
 	Partitions int
 	// Keep leaves the data folder, and the database of a given MongoDB, after Down.
 	Keep bool
-	// Log receives the connector's log; nil drops it. The children log into the data folder.
+	// Log receives, in Down, the ends of the children's logs, which go with the data folder; also
+	// when Up fails. It may be nil.
 	Log io.Writer
 	// Say receives a line of progress for a person; it may be nil.
 	Say func(string)
@@ -158,7 +159,8 @@ func (s *Stack) down(ctx context.Context) error {
 	for _, p := range s.proxies {
 		p.stop()
 	}
-	failed = append(failed, s.parts.close(ctx), s.folder.close(s.options.Keep))
+	failed = append(failed, s.parts.close(ctx), s.folder.copyLogs(s.options.Log))
+	failed = append(failed, s.folder.close(s.options.Keep))
 	if s.options.Keep {
 		s.options.Say("kept: " + s.folder.path)
 	}

@@ -25,9 +25,10 @@ func lookAt(pid int) (seen, error) {
 	if err != nil {
 		return seen{}, fmt.Errorf("look at process %d: %w", pid, err)
 	}
-	// Field 2 is the program's name in parentheses and may hold anything, parentheses too.
+	// Field 2 is the program's name in parentheses and may hold anything, parentheses too: what is
+	// cut here begins with field 3.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const state, parent, start = 3 - 3, 4 - 3, 22 - 3
+	const state, parent, start = 0, 1, 19
 	if len(fields) <= start {
 		return seen{}, fmt.Errorf("look at process %d: %d fields in stat", pid, len(fields))
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a condition may take; it is there for a busy machine, not for the code.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 var databases atomic.Int64
 
@@ -127,7 +127,8 @@ func (l *lab) drained() {
 	target := l.walEnd()
 	eventually(l.t, "the connector has confirmed "+target.String(), func() error {
 		if confirmed := pglogrepl.LSN(l.current.ConfirmedLSN()); confirmed < target {
-			return fmt.Errorf("it has confirmed %v", confirmed)
+			state, err := l.current.State()
+			return fmt.Errorf("it has confirmed %v, %s: %w", confirmed, state, err)
 		}
 		return nil
 	})

@@ -39,6 +39,7 @@ func newOutlet(config Config) (*outlet, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(config.Brokers...),
 		kgo.ClientID("cdclab-connector"),
+		kgo.DisableClientMetrics(),
 		// Idempotent and in order; a record is tried until it arrives or is refused for good.
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,11 +33,11 @@ type server struct {
 // shared is the server of all tests but those that break it; each test has its own database.
 var shared = sync.OnceValues(startServer)
 
-var sharedUsed bool
+var sharedUsed atomic.Bool
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if sharedUsed {
+	if sharedUsed.Load() {
 		if s, err := shared(); err == nil {
 			s.end()
 		}
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 
 func sharedServer(t *testing.T) *server {
 	t.Helper()
-	sharedUsed = true
+	sharedUsed.Store(true)
 	s, err := shared()
 	if err != nil {
 		t.Skip("no PostgreSQL to test with: ", err)
