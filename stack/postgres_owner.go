@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // postgresOwner is the user to run PostgreSQL as when the lab is root, which it refuses: nobody, or
@@ -100,9 +101,15 @@ func open(path string) bool {
 	}
 }
 
-// runPostgresTool runs one of PostgreSQL's programs to its end; the error holds what it printed.
+// toolLimit is far more than any tool takes.
+const toolLimit = time.Minute
+
+// runPostgresTool runs one of PostgreSQL's programs to its end; the error holds what it printed. A
+// cancelled ctx waits for that end, about a second: a killed initdb leaves shared memory behind.
 func runPostgresTool(ctx context.Context, owner *syscall.Credential, path string, args ...string) error {
-	tool := exec.CommandContext(ctx, path, args...)
+	running, cancel := context.WithTimeout(context.WithoutCancel(ctx), toolLimit)
+	defer cancel()
+	tool := exec.CommandContext(running, path, args...)
 	tool.Dir = string(filepath.Separator)
 	tool.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: owner}
 	// It runs postgres itself, which must not outlive it.

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -11,7 +12,6 @@ import (
 const (
 	versionMember = "labVersion"
 	deletedMember = "deleted"
-	itemsMember   = "items"
 )
 
 // sighting is what a document or an event says of one row: the version it shows (0: none) and
@@ -22,28 +22,35 @@ type sighting struct {
 	deleted bool
 }
 
-// inDocument lists what a whole document shows: its own row and the items embedded in it.
+// inDocument lists what a whole document shows: its own row and those embedded in it.
 func inDocument(document bson.Raw) ([]sighting, error) {
 	id, ok := document.Lookup("_id").StringValueOK()
 	if !ok {
 		return nil, nil // not one of the consumer's
 	}
-	seen, err := inItems(nil, document.Lookup(itemsMember))
-	return append(seen, inMembers(id, document)), err
+	var seen []sighting
+	for _, field := range embeddings {
+		var err error
+		if seen, err = inMap(seen, document.Lookup(field)); err != nil {
+			return nil, fmt.Errorf("read %s: %w", field, err)
+		}
+	}
+	return append(seen, inMembers(id, document)), nil
 }
 
-// inItems lists what a map of embedded rows shows.
-func inItems(seen []sighting, items bson.RawValue) ([]sighting, error) {
-	if items.Type != bson.TypeEmbeddedDocument {
+// inMap lists what a map of embedded rows shows.
+func inMap(seen []sighting, value bson.RawValue) ([]sighting, error) {
+	embedded, ok := value.DocumentOK()
+	if !ok {
 		return seen, nil
 	}
-	elements, err := items.Document().Elements()
+	elements, err := embedded.Elements()
 	if err != nil {
-		return seen, fmt.Errorf("read %s: %w", itemsMember, err)
+		return seen, err
 	}
 	for _, element := range elements {
-		if item, ok := element.Value().DocumentOK(); ok {
-			seen = append(seen, inMembers(element.Key(), item))
+		if one, ok := element.Value().DocumentOK(); ok {
+			seen = append(seen, inMembers(element.Key(), one))
 		}
 	}
 	return seen, nil
@@ -56,9 +63,9 @@ func inMembers(key string, document bson.Raw) sighting {
 }
 
 // inEvent lists what a change event shows. An insert or a replacement has the whole document; an
-// update only the members that changed, whose names are paths. An item written into a document that
-// had none shows as the whole map "items", a new one as "items.<key>", and a change of one as
-// "items.<key>.<member>" or, where nearly all of it changed, again as "items.<key>".
+// update only the members that changed, whose names are paths. An embedded row written into a
+// document that had none shows as the whole map ("items"), a new one as "items.<key>", and a change
+// of one as "items.<key>.<member>" or, where it was set whole, again as "items.<key>".
 // https://www.mongodb.com/docs/manual/reference/change-events/update/
 func inEvent(event bson.Raw) ([]sighting, error) {
 	if document, ok := event.Lookup("fullDocument").DocumentOK(); ok {
@@ -74,42 +81,40 @@ func inEvent(event bson.Raw) ([]sighting, error) {
 		return nil, fmt.Errorf("read updatedFields: %w", err)
 	}
 	own := sighting{key: id}
-	var items []sighting // of single members; those of one item stand together
+	var embedded []sighting
 	for _, element := range elements {
 		path, value := element.Key(), element.Value()
-		rest, isItem := strings.CutPrefix(path, itemsMember+".")
+		field, rest, isInside := strings.Cut(path, ".")
 		switch {
-		case path == itemsMember:
-			if items, err = inItems(items, value); err != nil {
-				return nil, err
-			}
-		case isItem:
-			items = inItemMember(items, rest, value)
-		default:
+		case !slices.Contains(embeddings, field):
 			own.read(path, value)
+		case isInside:
+			embedded = inMember(embedded, rest, value)
+		default:
+			if embedded, err = inMap(embedded, value); err != nil {
+				return nil, fmt.Errorf("read updatedFields.%s: %w", path, err)
+			}
 		}
 	}
-	return append(items, own), nil
+	return append(embedded, own), nil
 }
 
-// inItemMember reads the value at items.<path>: an item or one member of it.
-func inItemMember(items []sighting, path string, value bson.RawValue) []sighting {
+// inMember reads the value at <key> or <key>.<member> of a map of embedded rows: a whole one, or a
+// member of it, which joins the other members that changed.
+func inMember(seen []sighting, path string, value bson.RawValue) []sighting {
 	key, member, isMember := strings.Cut(path, ".")
 	if !isMember {
-		if item, ok := value.DocumentOK(); ok {
-			items = append(items, inMembers(key, item))
+		if one, ok := value.DocumentOK(); ok {
+			seen = append(seen, inMembers(key, one))
 		}
-		return items
+		return seen
 	}
-	for i := range items {
-		if items[i].key == key {
-			items[i].read(member, value)
-			return items
-		}
+	at := slices.IndexFunc(seen, func(s sighting) bool { return s.key == key })
+	if at < 0 {
+		at, seen = len(seen), append(seen, sighting{key: key})
 	}
-	items = append(items, sighting{key: key})
-	items[len(items)-1].read(member, value)
-	return items
+	seen[at].read(member, value)
+	return seen
 }
 
 func (s *sighting) read(member string, value bson.RawValue) {

@@ -56,9 +56,6 @@ const (
 
 func (p *phase) is(value int32) bool { return p.value.Load() == value }
 
-// placesOf are the collections in which the rows of each entity show.
-var placesOf = [entityCount]string{"customers", "addresses", "orders", "orders"}
-
 func newLab(options Options, instruments *instruments, logger logrus.FieldLogger) *Lab {
 	l := &Lab{
 		options: options, logger: logger, epoch: time.Now(),
@@ -82,7 +79,8 @@ func (l *Lab) Start(ctx context.Context) error {
 	if !l.phase.is(opened) {
 		return errors.New("the lab was started before: call start() once, in setup()")
 	}
-	source, err := openSource(ctx, l.options.Postgres, l.options.Workers, time.Duration(l.options.StatementTimeout))
+	timeout := time.Duration(l.options.StatementTimeout)
+	source, err := openSource(ctx, l.options.Postgres, l.options.Workers, timeout)
 	if err != nil {
 		return err
 	}
@@ -156,14 +154,6 @@ func (l *Lab) execute(ctx context.Context, r request) {
 		l.rows.settle(c, fate)
 	}
 	l.tracker.settle(p, fate, atNs, err)
-}
-
-func placeOf(r *row) place {
-	at := place{collection: placesOf[r.entity], document: r.key}
-	if r.entity == orderItem {
-		at.document, at.embedded = r.parent.key, true
-	}
-	return at
 }
 
 // record is called once for each write, when nothing more will be known of it.

@@ -163,7 +163,8 @@ func readRequest(named []sobek.Value) (request, error) {
 	writable := writableColumns(r.entity)
 	for column := range fields {
 		if !slices.Contains(writable, column) {
-			return r, fmt.Errorf("fields: cannot set %q of %s: want some of %s", column, r.entity, strings.Join(writable, ", "))
+			return r, fmt.Errorf("fields: cannot set %q of %s: want some of %s",
+				column, r.entity, strings.Join(writable, ", "))
 		}
 	}
 	r.fields = fields

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"go.k6.io/k6/js/modules"
 	"go.k6.io/k6/js/modulestest"
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/metrics"
@@ -26,10 +25,7 @@ func newScript(t *testing.T, module *Module, env map[string]string) *script {
 	s := &script{Runtime: modulestest.NewRuntime(t), samples: make(chan metrics.SampleContainer, 100)}
 	s.VU.InitEnvField.RuntimeOptions.Env = env
 	s.registry = s.VU.InitEnvField.Registry
-	instance, ok := module.NewModuleInstance(s.VU).(modules.Instance)
-	if !ok {
-		t.Fatal("no instance")
-	}
+	instance := module.NewModuleInstance(s.VU)
 	if err := s.VU.Runtime().Set("cdc", instance.Exports().Default); err != nil {
 		t.Fatal(err)
 	}

@@ -70,8 +70,8 @@ func (p *poll) look(ctx context.Context, limit int) error {
 			batches[place.collection] = b
 		}
 		b.documents = append(b.documents, place.document)
-		if place.embedded {
-			path := itemsMember + "." + key + "."
+		if place.field != "" {
+			path := place.field + "." + key + "."
 			b.projection = append(b.projection, bson.E{Key: path + versionMember, Value: 1},
 				bson.E{Key: path + deletedMember, Value: 1})
 		}
@@ -91,7 +91,8 @@ func (p *poll) look(ctx context.Context, limit int) error {
 
 func (p *poll) find(ctx context.Context, collection string, documents bson.A, projection bson.D) error {
 	cursor, err := p.database.Collection(collection).Find(ctx,
-		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documents}}}}, options.Find().SetProjection(projection).SetBatchSize(pollBatch))
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documents}}}},
+		options.Find().SetProjection(projection).SetBatchSize(pollBatch))
 	if err != nil {
 		return fmt.Errorf("poll %s: %w", collection, err)
 	}

@@ -5,8 +5,9 @@
 // and computes no percentiles: it hands k6 samples, and the ledger every Write with its stamps.
 //
 // Start reading at Lab (lab.go); module.go is its face towards JavaScript, index.d.ts the manual.
-// Then follow one write: schedule.go (when it is due), rows.go (which row), statement.go (which
-// SQL), postgres.go (its fate), track.go (when it was seen; events from stream.go or poll.go).
+// Then follow one write: schedule.go (when it is due), rows.go (which row), entities.go and
+// statement.go (which SQL), postgres.go (its fate), track.go (when it was seen, as stream.go or
+// poll.go tell).
 package cdc
 
 import "go.k6.io/k6/js/modules"

@@ -8,42 +8,6 @@ import (
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-// entity is one of the four tables, in the order in which parents come before children.
-type entity int8
-
-const (
-	customer entity = iota
-	address
-	order
-	orderItem
-	entityCount
-	anyEntity entity = -1
-)
-
-var entityNames = [entityCount]string{"customer", "address", "order", "order_item"}
-
-func (e entity) String() string { return entityNames[e] }
-
-func entityByName(name string) (entity, bool) {
-	for i, n := range entityNames {
-		if n == name {
-			return entity(i), true
-		}
-	}
-	return 0, false
-}
-
-// parent is the entity that rows of e belong to; false for a customer.
-func (e entity) parent() (entity, bool) {
-	switch e {
-	case address, order:
-		return customer, true
-	case orderItem:
-		return order, true
-	}
-	return 0, false
-}
-
 // deleteCandidates is how many random rows are looked at for one that has no children.
 const deleteCandidates = 32
 
@@ -205,5 +169,6 @@ func newUUID(random *rand.Rand) string {
 	high, low := random.Uint64(), random.Uint64()
 	high = high&^0xf000 | 0x4000
 	low = low&^(0xc<<60) | 0x8<<60
-	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", high>>32, high>>16&0xffff, high&0xffff, low>>48, low&(1<<48-1))
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x",
+		high>>32, high>>16&0xffff, high&0xffff, low>>48, low&(1<<48-1))
 }

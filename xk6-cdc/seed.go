@@ -39,7 +39,9 @@ func (l *Lab) seed(ctx context.Context) error {
 			return errors.New("seed rows: " + failure)
 		}
 	}
-	seen := l.await(ctx, time.Duration(l.options.Timeout), func() bool { return l.tracker.snapshot().outstanding == 0 })
+	seen := l.await(ctx, time.Duration(l.options.Timeout), func() bool {
+		return l.tracker.snapshot().outstanding == 0
+	})
 	switch counts := l.tracker.snapshot(); {
 	case seen:
 	case ctx.Err() != nil:

@@ -61,7 +61,9 @@ func (l *Lab) selftest(ctx context.Context, writes int) error {
 	return nil
 }
 
-func (l *Lab) selftestWrite(ctx context.Context, collection *mongo.Collection, op ledger.Op, id int64, key string) error {
+func (l *Lab) selftestWrite(
+	ctx context.Context, collection *mongo.Collection, op ledger.Op, id int64, key string,
+) error {
 	now := l.now()
 	p := &pending{
 		seen:  make(chan struct{}),
@@ -76,7 +78,8 @@ func (l *Lab) selftestWrite(ctx context.Context, collection *mongo.Collection, o
 	if op == ledger.Insert {
 		_, err = collection.InsertOne(ctx, bson.D{{Key: "_id", Value: key}, {Key: versionMember, Value: p.ID}})
 	} else {
-		_, err = collection.UpdateByID(ctx, key, bson.D{{Key: "$set", Value: bson.D{{Key: versionMember, Value: p.ID}}}})
+		_, err = collection.UpdateByID(ctx, key,
+			bson.D{{Key: "$set", Value: bson.D{{Key: versionMember, Value: p.ID}}}})
 	}
 	if err != nil {
 		l.tracker.settle(p, ledger.Failed, l.now(), err)

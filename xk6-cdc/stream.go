@@ -15,9 +15,6 @@ import (
 // reopenPause is between two attempts to open the stream again.
 const reopenPause = 50 * time.Millisecond
 
-// watched are the collections whose changes matter: the consumer's, and the self-test's own.
-var watched = bson.A{"customers", "addresses", "orders", selftestCollection}
-
 // stream tells the tracker what one change stream over the whole database shows.
 type stream struct {
 	database *mongo.Database
@@ -28,7 +25,9 @@ type stream struct {
 
 // openStream returns when the server has fixed where the stream begins, so that a write sent
 // afterwards is in it.
-func openStream(ctx context.Context, database *mongo.Database, t *tracker, now func() int64) (*stream, error) {
+func openStream(
+	ctx context.Context, database *mongo.Database, t *tracker, now func() int64,
+) (*stream, error) {
 	s := &stream{database: database, tracker: t, now: now}
 	return s, s.open(ctx, nil)
 }

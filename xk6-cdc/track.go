@@ -10,12 +10,9 @@ import (
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-// place is where a row shows in MongoDB: a document, or for an embedded row the member of the
-// document's items under the row's own key.
-type place struct {
-	collection, document string
-	embedded             bool
-}
+// place is where a row shows in MongoDB: a document, or where field is set, the member under the
+// row's key of that map in the document.
+type place struct{ collection, document, field string }
 
 // pending is a Write on its way: it waits for its fate in PostgreSQL and for being seen in MongoDB,
 // in either order. All but seen belongs to the tracker once it expects it.

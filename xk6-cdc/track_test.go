@@ -41,76 +41,79 @@ func short(writes []ledger.Write) []string {
 	return lines
 }
 
+// histories are what a tracker may go through, and what it must make of it.
+var histories = map[string]struct {
+	steps func(t *tracker)
+	want  []string
+}{
+	"seen after its acknowledgement": {func(t *tracker) {
+		t.settle(expect(t, 1, ledger.Insert), ledger.Acked, 10, nil)
+		t.saw("other", 1, false, 15)
+		t.saw("k", 1, false, 20)
+	}, []string{"1 acked committed 10 visible 20"}},
+	"seen before its acknowledgement": {func(t *tracker) {
+		p := expect(t, 1, ledger.Insert)
+		t.saw("k", 1, false, 8)
+		t.settle(p, ledger.Acked, 10, nil)
+	}, []string{"1 acked committed 10 visible 8"}},
+	"an older version satisfies nobody": {func(t *tracker) {
+		t.settle(expect(t, 2, ledger.Update), ledger.Acked, 10, nil)
+		t.saw("k", 1, false, 20)
+		t.saw("k", 0, false, 21)
+		t.saw("k", 2, false, 22)
+	}, []string{"2 acked committed 10 visible 22"}},
+	"a newer version supersedes": {func(t *tracker) {
+		t.settle(expect(t, 1, ledger.Insert), ledger.Acked, 10, nil)
+		t.settle(expect(t, 3, ledger.Update), ledger.Acked, 11, nil)
+		t.saw("k", 3, false, 20)
+	}, []string{"3 acked committed 11 visible 20", "1 acked committed 10 visible 20 superseded"}},
+	"out of order": {func(t *tracker) {
+		one, two := expect(t, 1, ledger.Insert), expect(t, 2, ledger.Update)
+		t.saw("k", 2, false, 20)
+		t.saw("k", 1, false, 21)
+		t.settle(two, ledger.Acked, 30, nil)
+		t.settle(one, ledger.Acked, 31, nil)
+	}, []string{"2 acked committed 30 visible 20", "1 acked committed 31 visible 20 superseded"}},
+	"a tombstone satisfies the delete and what was before": {func(t *tracker) {
+		t.settle(expect(t, 1, ledger.Update), ledger.Acked, 10, nil)
+		t.settle(expect(t, 2, ledger.Delete), ledger.Acked, 11, nil)
+		t.saw("k", 1, true, 20)
+	}, []string{"2 acked committed 11 visible 20", "1 acked committed 10 visible 20 superseded"}},
+	"a version does not satisfy a delete": {func(t *tracker) {
+		t.settle(expect(t, 2, ledger.Delete), ledger.Acked, 10, nil)
+		t.saw("k", 9, false, 20)
+		t.saw("k", 0, true, 21)
+	}, []string{"2 acked committed 10 visible 21"}},
+	"a tombstone nobody asked for": {func(t *tracker) {
+		t.settle(expect(t, 2, ledger.Update), ledger.Acked, 10, nil)
+		t.saw("k", 0, true, 20)
+		t.abandon()
+	}, []string{"2 acked committed 10 visible 0"}},
+	"failed": {func(t *tracker) {
+		one, two := expect(t, 1, ledger.Insert), expect(t, 2, ledger.Update)
+		t.settle(two, ledger.Failed, 10, errors.New("23505"))
+		t.saw("k", 1, false, 20)
+		t.settle(one, ledger.Acked, 21, nil)
+	}, []string{"2 failed committed 0 visible 0", "1 acked committed 21 visible 20"}},
+	"indeterminate and committed": {func(t *tracker) {
+		t.settle(expect(t, 1, ledger.Update), ledger.Indeterminate, 10, errors.New("EOF"))
+		t.saw("k", 1, false, 20)
+	}, []string{"1 indeterminate committed 0 visible 20"}},
+	"late is still looked for": {func(t *tracker) {
+		t.settle(expect(t, 1, ledger.Update), ledger.Acked, 10, nil)
+		t.sweep(1 + 1000)
+		t.sweep(2 + 1000)
+		t.saw("k", 1, false, 5000)
+	}, []string{"1 acked committed 10 visible 5000 late"}},
+	"late before the sweep came by": {func(t *tracker) {
+		t.settle(expect(t, 1, ledger.Update), ledger.Acked, 10, nil)
+		t.saw("k", 1, false, 5000)
+	}, []string{"1 acked committed 10 visible 5000 late"}},
+}
+
 func TestTrackerMatches(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		steps func(t *tracker)
-		want  []string
-	}{
-		"seen after its acknowledgement": {func(t *tracker) {
-			t.settle(expect(t, 1, ledger.Insert), ledger.Acked, 10, nil)
-			t.saw("other", 1, false, 15)
-			t.saw("k", 1, false, 20)
-		}, []string{"1 acked committed 10 visible 20"}},
-		"seen before its acknowledgement": {func(t *tracker) {
-			p := expect(t, 1, ledger.Insert)
-			t.saw("k", 1, false, 8)
-			t.settle(p, ledger.Acked, 10, nil)
-		}, []string{"1 acked committed 10 visible 8"}},
-		"an older version satisfies nobody": {func(t *tracker) {
-			t.settle(expect(t, 2, ledger.Update), ledger.Acked, 10, nil)
-			t.saw("k", 1, false, 20)
-			t.saw("k", 0, false, 21)
-			t.saw("k", 2, false, 22)
-		}, []string{"2 acked committed 10 visible 22"}},
-		"a newer version supersedes": {func(t *tracker) {
-			t.settle(expect(t, 1, ledger.Insert), ledger.Acked, 10, nil)
-			t.settle(expect(t, 3, ledger.Update), ledger.Acked, 11, nil)
-			t.saw("k", 3, false, 20)
-		}, []string{"3 acked committed 11 visible 20", "1 acked committed 10 visible 20 superseded"}},
-		"out of order": {func(t *tracker) {
-			one, two := expect(t, 1, ledger.Insert), expect(t, 2, ledger.Update)
-			t.saw("k", 2, false, 20)
-			t.saw("k", 1, false, 21)
-			t.settle(two, ledger.Acked, 30, nil)
-			t.settle(one, ledger.Acked, 31, nil)
-		}, []string{"2 acked committed 30 visible 20", "1 acked committed 31 visible 20 superseded"}},
-		"a tombstone satisfies the delete and what was before": {func(t *tracker) {
-			t.settle(expect(t, 1, ledger.Update), ledger.Acked, 10, nil)
-			t.settle(expect(t, 2, ledger.Delete), ledger.Acked, 11, nil)
-			t.saw("k", 1, true, 20)
-		}, []string{"2 acked committed 11 visible 20", "1 acked committed 10 visible 20 superseded"}},
-		"a version does not satisfy a delete": {func(t *tracker) {
-			t.settle(expect(t, 2, ledger.Delete), ledger.Acked, 10, nil)
-			t.saw("k", 9, false, 20)
-			t.saw("k", 0, true, 21)
-		}, []string{"2 acked committed 10 visible 21"}},
-		"a tombstone nobody asked for": {func(t *tracker) {
-			t.settle(expect(t, 2, ledger.Update), ledger.Acked, 10, nil)
-			t.saw("k", 0, true, 20)
-			t.abandon()
-		}, []string{"2 acked committed 10 visible 0"}},
-		"failed": {func(t *tracker) {
-			one, two := expect(t, 1, ledger.Insert), expect(t, 2, ledger.Update)
-			t.settle(two, ledger.Failed, 10, errors.New("23505"))
-			t.saw("k", 1, false, 20)
-			t.settle(one, ledger.Acked, 21, nil)
-		}, []string{"2 failed committed 0 visible 0", "1 acked committed 21 visible 20"}},
-		"indeterminate and committed": {func(t *tracker) {
-			t.settle(expect(t, 1, ledger.Update), ledger.Indeterminate, 10, errors.New("EOF"))
-			t.saw("k", 1, false, 20)
-		}, []string{"1 indeterminate committed 0 visible 20"}},
-		"late is still looked for": {func(t *tracker) {
-			t.settle(expect(t, 1, ledger.Update), ledger.Acked, 10, nil)
-			t.sweep(1 + 1000)
-			t.sweep(2 + 1000)
-			t.saw("k", 1, false, 5000)
-		}, []string{"1 acked committed 10 visible 5000 late"}},
-		"late before the sweep came by": {func(t *tracker) {
-			t.settle(expect(t, 1, ledger.Update), ledger.Acked, 10, nil)
-			t.saw("k", 1, false, 5000)
-		}, []string{"1 acked committed 10 visible 5000 late"}},
-	} {
+	for name, test := range histories {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tracker, recorded := tracked(1000 * time.Nanosecond)

@@ -57,7 +57,9 @@ func countBreaks(t *tracker) *event.CommandMonitor {
 }
 
 // openTracker opens what the option tracker asks for and says so in a ledger's Header.
-func (l *Lab) openTracker(ctx context.Context, database *mongo.Database) (func(context.Context), ledger.Header, error) {
+func (l *Lab) openTracker(
+	ctx context.Context, database *mongo.Database,
+) (run func(context.Context), header ledger.Header, err error) {
 	if l.options.Tracker != TrackPoll {
 		opened, err := openStream(ctx, database, l.tracker, l.now)
 		var answer mongo.ServerError
@@ -67,7 +69,8 @@ func (l *Lab) openTracker(ctx context.Context, database *mongo.Database) (func(c
 		case l.options.Tracker == TrackChangeStream || !errors.As(err, &answer):
 			return nil, ledger.Header{}, fmt.Errorf("option %q: %w", "tracker", err)
 		}
-		l.logger.Warnf("cdc: the server has no change streams, so the tracker polls every %v: %v", pollInterval, err)
+		l.logger.Warnf("cdc: the server has no change streams, so the tracker polls every %v: %v",
+			pollInterval, err)
 	}
 	looker := &poll{database: database, tracker: l.tracker, now: l.now}
 	return looker.run, ledger.Header{Tracker: TrackPoll, ResolutionNs: pollInterval.Nanoseconds()}, nil

@@ -121,7 +121,12 @@ func TestTrackersSeeTheConsumersWrites(t *testing.T) {
 			item := func(version int64) bson.D {
 				return bson.D{{Key: versionMember, Value: version}, {Key: "quantity", Value: 1}}
 			}
-			orders := func(key string) place { return place{collection: "orders", document: "o", embedded: key != "o"} }
+			orders := func(key string) place {
+				if key == "o" {
+					return place{"orders", "o", ""}
+				}
+				return place{"orders", "o", "items"}
+			}
 			for id, step := range []struct {
 				op    ledger.Op
 				key   string

@@ -1,0 +1,160 @@
+package cdc
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	specs "github.com/cdclab/cdclab/consumer/entity"
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// entity is one of the four tables, in the order in which parents come before children.
+type entity int8
+
+const (
+	customer entity = iota
+	address
+	order
+	orderItem
+	entityCount
+	anyEntity entity = -1
+)
+
+var entityNames = [entityCount]string{"customer", "address", "order", "order_item"}
+
+func (e entity) String() string { return entityNames[e] }
+
+func entityByName(name string) (entity, bool) {
+	for i, n := range entityNames {
+		if n == name {
+			return entity(i), true
+		}
+	}
+	return 0, false
+}
+
+// parent is the entity that rows of e belong to; false for a customer.
+func (e entity) parent() (entity, bool) {
+	switch e {
+	case address, order:
+		return customer, true
+	case orderItem:
+		return order, true
+	}
+	return 0, false
+}
+
+// shelf is where the rows of an entity show in MongoDB: as documents of the collection, or where
+// field is set, as members of that map inside the document of their parent.
+type shelf struct{ collection, field string }
+
+// What the tracker must know of the documents, from the consumer's specs.
+var (
+	shelves = readShelves(specs.Default())
+	// watched are the collections whose changes matter; embeddings the maps of embedded rows in them.
+	watched, embeddings = overview(shelves)
+)
+
+func readShelves(registry *specs.Registry) (all [entityCount]shelf) {
+	for e := range entityCount {
+		spec, ok := registry.ByEntity(e.String())
+		if !ok {
+			panic("cdc: no spec of " + e.String()) // TestEntitiesHaveSpecs
+		}
+		all[e].collection = spec.Collection
+		if spec.Embed != nil {
+			all[e].field = spec.Embed.Field
+		}
+	}
+	return all
+}
+
+func overview(shelves [entityCount]shelf) (collections, fields []string) {
+	collections = []string{selftestCollection}
+	for _, s := range shelves {
+		if !slices.Contains(collections, s.collection) {
+			collections = append(collections, s.collection)
+		}
+		if s.field != "" && !slices.Contains(fields, s.field) {
+			fields = append(fields, s.field)
+		}
+	}
+	return collections, fields
+}
+
+// placeOf is where the row shows.
+func placeOf(r *row) place {
+	s := shelves[r.entity]
+	at := place{collection: s.collection, document: r.key, field: s.field}
+	if s.field != "" {
+		at.document = r.parent.key
+	}
+	return at
+}
+
+// assignment is one column and the value a write gives it.
+type assignment struct {
+	column string
+	value  any
+}
+
+var (
+	customerStatuses = []string{"active", "inactive", "suspended"}
+	orderStatuses    = []string{"pending", "paid", "shipped", "delivered", "cancelled"}
+	addressTypes     = []string{"billing", "shipping"}
+	streets          = []string{"Main St", "Oak Ave", "Mill Ln", "Station Rd", "Am Markt", "Rue de l'Église"}
+	places           = [][3]string{
+		{"Springfield", "IL", "US"}, {"Köln", "NW", "DE"}, {"Lyon", "ARA", "FR"}, {"Osaka", "27", "JP"},
+	}
+	products = []string{"Lamp", "Desk", "Chair", "Notebook", "Cable 2 m", "Mug \"Blue\""}
+)
+
+// writableColumns are the columns that a script may fix with write()'s third argument.
+func writableColumns(e entity) []string {
+	var names []string
+	for _, a := range newValues(e, ledger.Insert, "", rand.New(rand.NewPCG(0, 0))) {
+		names = append(names, a.column)
+	}
+	return names
+}
+
+// newValues are valid random values for the columns that an insert or an update of e sets, apart
+// from the key, the parent, the times and lab_version.
+func newValues(e entity, op ledger.Op, key string, random *rand.Rand) []assignment {
+	one := func(of []string) string { return of[random.IntN(len(of))] }
+	insert := op == ledger.Insert
+	switch e {
+	case customer:
+		status := assignment{"status", one(customerStatuses)}
+		if !insert {
+			return []assignment{status}
+		}
+		return []assignment{{"email", "user-" + key + "@example.com"}, status}
+	case address:
+		place := places[random.IntN(len(places))]
+		values := []assignment{
+			{"street", fmt.Sprintf("%d %s", 1+random.IntN(999), one(streets))},
+			{"city", place[0]}, {"state", place[1]}, {"postal_code", fmt.Sprintf("%05d", random.IntN(100_000))},
+			{"country", place[2]}, {"is_default", random.IntN(2) == 0},
+		}
+		if !insert {
+			return values
+		}
+		return append([]assignment{{"type", one(addressTypes)}}, values...)
+	case order:
+		return []assignment{{"status", one(orderStatuses)}, {"total_amount", cents(random.IntN(10_000_000))}}
+	}
+	quantity, price := 1+random.IntN(20), 1+random.IntN(100_000)
+	values := []assignment{
+		{"quantity", int64(quantity)}, {"unit_price", cents(price)}, {"line_total", cents(quantity * price)},
+	}
+	if !insert {
+		return values
+	}
+	sku := fmt.Sprintf("SKU-%06d", random.IntN(1_000_000))
+	return append([]assignment{{"product_sku", sku}, {"product_name", one(products)}}, values...)
+}
+
+// cents is an amount of money as PostgreSQL reads a numeric.
+func cents(n int) string { return fmt.Sprintf("%d.%02d", n/100, n%100) }

@@ -1,0 +1,44 @@
+package cdc
+
+import (
+	"slices"
+	"testing"
+
+	specs "github.com/cdclab/cdclab/consumer/entity"
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// Every spec is written by the generator, and the generator writes only columns that the spec has.
+func TestEntitiesHaveSpecs(t *testing.T) {
+	t.Parallel()
+	for _, spec := range specs.Default().All() {
+		e, ok := entityByName(spec.Entity)
+		if !ok {
+			t.Errorf("the generator cannot write %s", spec.Entity)
+			continue
+		}
+		parent, has := e.parent()
+		if has != (len(spec.References) > 0) || has && spec.References[0].Entity != parent.String() {
+			t.Errorf("%s: parent %v, the spec's references are %v", e, parent, spec.References)
+		}
+		for _, column := range append(writableColumns(e), "lab_version", spec.Key) {
+			if !slices.ContainsFunc(spec.Fields, func(f specs.Field) bool { return f.Column == column }) {
+				t.Errorf("%s: the spec has no column %s", e, column)
+			}
+		}
+	}
+	above := &row{key: "o", entity: order, parent: &row{key: "c", entity: customer}}
+	for r, want := range map[*row]place{
+		above.parent: {"customers", "c", ""},
+		above:        {"orders", "o", ""},
+		{key: "a", entity: address, parent: above.parent}: {"addresses", "a", ""},
+		{key: "i", entity: orderItem, parent: above}:      {"orders", "o", "items"},
+	} {
+		if got := placeOf(r); got != want {
+			t.Errorf("%s: got %v, want %v", r.entity, got, want)
+		}
+	}
+	if got := newValues(order, ledger.Update, "", newRows(Mix{}, Entities{}, 1, 1).random); len(got) != 2 {
+		t.Errorf("an update of an order sets %v", got)
+	}
+}
