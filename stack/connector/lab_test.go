@@ -53,8 +53,25 @@ func newLab(t *testing.T, s *server, partitions int) *lab {
 		if l.current != nil {
 			l.stop(nil)
 		}
+		l.dropSlot()
 	})
 	return l
+}
+
+// dropSlot makes room for the slots of other tests.
+func (l *lab) dropSlot() {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, l.server.dsn("postgres"))
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	defer conn.Close(ctx)
+	eventually(l.t, "the slot is dropped", func() error {
+		_, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "+
+			"WHERE slot_name LIKE $1", l.config.Slot)
+		return err
+	})
 }
 
 func (l *lab) connect(database string) *pgx.Conn {
