@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -119,47 +118,6 @@ func TestReadFates(t *testing.T) {
 	}
 	if known, err = readFates("", entity.Default()); err != nil || known.of("customer", deletedKey) != nil {
 		t.Errorf("without a ledger: %+v, %v", known, err)
-	}
-}
-
-func TestJudge(t *testing.T) {
-	t.Parallel()
-	s := SteadyState{Stale: 2, Recovery: 5 * time.Second}
-	good := Window{Fault: "kill", Target: "consumer", Applied: true, Start: 5 * time.Second, End: 7 * time.Second, Recovered: 9 * time.Second}
-	slow, gone, missed := good, good, good
-	slow.Recovered = 13 * time.Second
-	gone.Recovered, gone.Err = 0, errors.New("not healthy")
-	missed.Applied, missed.Err = false, errors.New("no bytes")
-	for name, c := range map[string]struct {
-		counts  map[Status]int
-		window  Window
-		failed  string
-		unknown string
-	}{
-		"all well":      {map[Status]int{OK: 9, Late: 3, Stale: 2}, good, "", ""},
-		"lost":          {map[Status]int{OK: 9, Lost: 1}, good, "1 lost, at most 0 allowed", ""},
-		"stale":         {map[Status]int{Stale: 3}, good, "3 stale, at most 2 allowed", ""},
-		"phantom":       {map[Status]int{Phantom: 1}, good, "1 phantom", ""},
-		"wrong parent":  {map[Status]int{WrongParent: 1}, good, "1 wrong-parent", ""},
-		"corrupt":       {map[Status]int{Corrupt: 1}, good, "1 corrupt", ""},
-		"resurrected":   {map[Status]int{Resurrected: 1}, good, "1 resurrected", ""},
-		"source loss":   {map[Status]int{SourceLoss: 1}, good, "", "1 keys: PostgreSQL"},
-		"slow":          {nil, slow, "consumer took 6s to recover from kill, at most 5s", ""},
-		"gone":          {nil, gone, "consumer did not recover from kill: not healthy", ""},
-		"not in force":  {nil, missed, "", "kill of consumer was not applied: no bytes"},
-		"lost, missed":  {map[Status]int{Lost: 1}, missed, "1 lost", "not applied"},
-		"never applied": {nil, Window{}, "", "was not applied"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			failed, unknown := s.Judge(Consistency{Counts: c.counts}, []Window{c.window})
-			if got := strings.Join(failed, "; "); (got == "") != (c.failed == "") || !strings.Contains(got, c.failed) {
-				t.Errorf("failed %q, want %q", got, c.failed)
-			}
-			if got := strings.Join(unknown, "; "); (got == "") != (c.unknown == "") || !strings.Contains(got, c.unknown) {
-				t.Errorf("unknown %q, want %q", got, c.unknown)
-			}
-		})
 	}
 }
 

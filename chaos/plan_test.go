@@ -13,7 +13,7 @@ import (
 
 const head = `name: p
 steady-state:
-  stale: 3
+  # a comment is no member
   recovery: 30s
 method:
 `
@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Plan{
-		Name: "p", SteadyState: SteadyState{Stale: 3, Recovery: 30 * time.Second},
+		Name: "p", SteadyState: SteadyState{Recovery: 30 * time.Second},
 		Method: []Fault{
 			{At: 8 * time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second, Latency: 100 * time.Millisecond},
 			{At: time.Minute, Kind: "kill", Target: "consumer", RestartAfter: 2 * time.Second},
@@ -67,8 +67,7 @@ func TestParseNamesTheMistakeAndItsPlace(t *testing.T) {
 		"twice":              {"name: p\nname: q\n", "2:1: "},
 		"no name":            {"steady-state: {recovery: 1s}\n", "1:"},
 		"no recovery":        {"name: p\nmethod:\n  - {at: 1s, fault: kill, target: mongo}\n", "1:7: want recovery"},
-		"bad recovery":       {"name: p\nsteady-state:\n  lost: 0\n  recovery: soon\n", `4:13: recovery: "soon" is not a length`},
-		"negative allowance": {"name: p\nsteady-state:\n  lost: -1\n  recovery: 1s\n", "3:9: want numbers"},
+		"bad recovery":       {"name: p\nsteady-state:\n  recovery: soon\n", `3:13: recovery: "soon" is not a length`},
 		"no method":          {"name: p\nsteady-state: {recovery: 1s}\n", "want at least one fault"},
 		"null fault":         {head + "  -\n", "6:"},
 		"fault is a text":    {head + "  - kill\n", "6:5: "},

@@ -226,15 +226,16 @@ func ReportConsistency(c chaos.Consistency) reports.Consistency {
 func goVersion() string { return runtime.Version() }
 
 // reportFault turns a window of the timeline into the report's.
-func reportFault(w chaos.Window, proxies []string) reports.FaultWindow {
+func reportFault(w chaos.Window, plan *chaos.Plan) reports.FaultWindow {
 	f := reports.FaultWindow{
 		Name: w.Fault, Target: w.Target, Applied: w.Applied, ProxyBytes: w.ProxyBytes, Detail: w.Evidence,
 		StartSeconds: w.Start.Seconds(), EndSeconds: max(w.Start, w.End).Seconds(), RecoveredSeconds: -1,
+		RecoveryLimitSeconds: plan.SteadyState.Recovery.Seconds(),
 	}
 	if w.Recovered > 0 {
 		f.RecoveredSeconds = max(0, (w.Recovered - w.End).Seconds())
 	}
-	if slices.Contains(proxies, w.Target) {
+	if slices.Contains(plan.Proxies(), w.Target) {
 		f.Proxy = w.Target
 	}
 	if w.Err != nil {

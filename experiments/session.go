@@ -180,7 +180,7 @@ func (s *session) faults(ctx context.Context) {
 		return
 	}
 	for _, window := range chaos.Run(ctx, s.plan, s.stack, started, s.config.Say) {
-		s.run.Faults = append(s.run.Faults, reportFault(window, s.plan.Proxies()))
+		s.run.Faults = append(s.run.Faults, reportFault(window, s.plan))
 	}
 }
 

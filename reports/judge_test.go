@@ -103,6 +103,10 @@ var judgeCases = []struct {
 		r.Faults = []FaultWindow{steadyFault}
 		r.Faults[0].RecoveredSeconds = 75
 	}, Fail, "Recovery from kill is 75, the limit is < 60 s."},
+	{"recovery slower than the plan allows", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].RecoveredSeconds, r.Faults[0].RecoveryLimitSeconds = 31, 30
+	}, Fail, "Recovery from kill is 31, the limit is < 30 s."},
 	{"no recovery", func(r *Run) {
 		r.Faults = []FaultWindow{steadyFault}
 		r.Faults[0].RecoveredSeconds = -1

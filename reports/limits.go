@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -49,7 +50,8 @@ func (r *Run) limits() []limit {
 	}
 	for _, f := range r.Faults {
 		if f.RecoveredSeconds >= 0 {
-			below("recovery from "+f.Name, f.RecoveredSeconds, maxRecoverySeconds, " s")
+			below("recovery from "+f.Name, f.RecoveredSeconds,
+				cmp.Or(f.RecoveryLimitSeconds, maxRecoverySeconds), " s")
 		}
 	}
 	if len(r.Faults) > 0 {

@@ -208,6 +208,8 @@ type FaultWindow struct {
 	Applied bool `json:"applied"`
 	// RecoveredSeconds is the time from the removal until the steady state held again; -1: unknown.
 	RecoveredSeconds float64 `json:"recoveredSeconds"`
+	// RecoveryLimitSeconds is how long the plan allows for that; 0 is the specification's 60.
+	RecoveryLimitSeconds float64 `json:"recoveryLimitSeconds"`
 	// Proxy is the name of the proxy that carried the fault, empty for a fault without one;
 	// ProxyBytes is what went through it in both directions during the Run.
 	Proxy      string `json:"proxy"`

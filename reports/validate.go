@@ -229,7 +229,8 @@ func (r *Run) validateFaults() error {
 		}
 		if err := checkNumbers(path, member{"startSeconds", f.StartSeconds},
 			member{"endSeconds", f.EndSeconds}, member{"proxyBytes", float64(f.ProxyBytes)},
-			member{"insideP50", f.InsideP50}, member{"outsideP50", f.OutsideP50}); err != nil {
+			member{"insideP50", f.InsideP50}, member{"outsideP50", f.OutsideP50},
+			member{"recoveryLimitSeconds", f.RecoveryLimitSeconds}); err != nil {
 			return err
 		}
 	}

@@ -158,9 +158,7 @@ func (s *stream) data(ctx context.Context, data []byte) error {
 		if err != nil {
 			return fmt.Errorf("read from PostgreSQL: %w", err)
 		}
-		if s.emit == nil {
-			s.acks.idle(uint64(alive.ServerWALEnd))
-		}
+		s.acks.idle(uint64(alive.ServerWALEnd))
 		if alive.ReplyRequested {
 			s.wake()
 		}
