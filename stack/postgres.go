@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -103,6 +104,12 @@ func (p *postgresServer) Start(ctx context.Context) error {
 	return nil
 }
 
+// Stop is PostgreSQL's fast shutdown. It waits until the connector has confirmed all changes, so
+// with Kafka away it runs into the limit of every Stop.
+func (p *postgresServer) Stop(ctx context.Context) error {
+	return errors.Join(p.child.Stop(ctx), p.removeSharedMemory())
+}
+
 // Kill ends the postmaster and all its backends with SIGKILL and waits until they are gone.
 func (p *postgresServer) Kill() error {
 	if server := p.get(); server.alive() {
@@ -112,7 +119,37 @@ func (p *postgresServer) Kill() error {
 			return fmt.Errorf("kill postgres: %w", err)
 		}
 	}
-	return p.child.Kill()
+	if err := p.child.Kill(); err != nil {
+		return err
+	}
+	return p.removeSharedMemory()
+}
+
+// removeSharedMemory removes the small segment by which a postmaster knows that another one serves
+// its data. A killed one leaves it behind, and the kernel would keep it until the next boot.
+func (p *postgresServer) removeSharedMemory() error {
+	text, err := os.ReadFile(filepath.Join(p.dataDir(), "postmaster.pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove the shared memory of postgres: %w", err)
+	}
+	// pidfile.h of PostgreSQL: line 7 holds the segment's key and id.
+	const line = 7 - 1
+	lines := strings.Split(string(text), "\n")
+	if len(lines) <= line {
+		return nil
+	}
+	var key, id int
+	if _, err := fmt.Sscan(lines[line], &key, &id); err != nil {
+		return nil
+	}
+	_, err = unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
+		return fmt.Errorf("remove the shared memory of postgres: %w", err)
+	}
+	return nil
 }
 
 // Health asks the server for something over a new connection, so a frozen postmaster shows.

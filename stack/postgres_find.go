@@ -104,7 +104,7 @@ func fetchPostgres(ctx context.Context, options Options) (string, error) {
 		if _, err := os.Stat(root); err == nil {
 			return nil
 		}
-		options.Say("fetching PostgreSQL " + string(fetchedVersion) + " into " + root + " (once, some seconds)")
+		options.Say(fmt.Sprintf("fetching PostgreSQL %s into %s (once, some seconds)", fetchedVersion, root))
 		return fetchPostgresInto(ctx, root)
 	})
 	if err != nil {
@@ -114,6 +114,16 @@ func fetchPostgres(ctx context.Context, options Options) (string, error) {
 }
 
 func fetchPostgresInto(ctx context.Context, root string) error {
+	// The lock is ours: what a killed lab was fetching is nobody's any more.
+	left, err := filepath.Glob(root + ".fetch-*")
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
 	work, err := os.MkdirTemp(filepath.Dir(root), filepath.Base(root)+".fetch-*")
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ func postgresOwner() (*syscall.Credential, error) {
 		return nil, nil
 	}
 	const overflow = 65534
-	owner := &syscall.Credential{Uid: overflow, Gid: overflow, NoSetGroups: false}
+	owner := &syscall.Credential{Uid: overflow, Gid: overflow}
 	nobody, err := user.Lookup("nobody")
 	if err != nil {
 		return owner, nil
@@ -53,7 +53,7 @@ func (p *postgresServer) own(path string) error {
 // makeReachable sees to it that the other user gets to the programs: those below root's home are
 // copied into the data folder.
 func (p *postgresServer) makeReachable() error {
-	if p.owner == nil || open(p.binDir) {
+	if p.owner == nil || openToAll(p.binDir) {
 		return nil
 	}
 	copied := p.folder.file("postgres-programs")
@@ -86,8 +86,8 @@ func (p *postgresServer) makeReachable() error {
 	return nil
 }
 
-// open says whether any user gets to the path.
-func open(path string) bool {
+// openToAll says whether any user gets to the path.
+func openToAll(path string) bool {
 	for {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm()&0o001 == 0 {
@@ -106,7 +106,9 @@ const toolLimit = time.Minute
 
 // runPostgresTool runs one of PostgreSQL's programs to its end; the error holds what it printed. A
 // cancelled ctx waits for that end, about a second: a killed initdb leaves shared memory behind.
-func runPostgresTool(ctx context.Context, owner *syscall.Credential, path string, args ...string) error {
+func runPostgresTool(
+	ctx context.Context, owner *syscall.Credential, path string, args ...string,
+) error {
 	running, cancel := context.WithTimeout(context.WithoutCancel(ctx), toolLimit)
 	defer cancel()
 	tool := exec.CommandContext(running, path, args...)

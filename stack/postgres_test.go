@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -37,7 +38,7 @@ func testPostgres(t *testing.T) *postgresServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := f.close(false); err != nil {
+		if err := errors.Join(p.Stop(context.Background()), f.close(false)); err != nil {
 			t.Error(err)
 		}
 	})

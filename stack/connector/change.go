@@ -36,7 +36,8 @@ func commitHeader(lsn uint64) kgo.RecordHeader {
 
 // send sends the change of the row that row holds.
 func (e *emitter) send(
-	ctx context.Context, t *table, change *debezium.Change, row []debezium.Column, headers ...kgo.RecordHeader,
+	ctx context.Context, t *table, change *debezium.Change, row []debezium.Column,
+	headers ...kgo.RecordHeader,
 ) error {
 	for _, place := range t.key {
 		change.Key = append(change.Key, row[place])
@@ -53,9 +54,12 @@ func (e *emitter) send(
 	return e.put(ctx, t, change.AppendKey(nil), value, headers)
 }
 
-func (e *emitter) put(ctx context.Context, t *table, key, value []byte, headers []kgo.RecordHeader) error {
+func (e *emitter) put(
+	ctx context.Context, t *table, key, value []byte, headers []kgo.RecordHeader,
+) error {
 	record := &kgo.Record{
-		Topic: t.topic, Key: key, Value: value, Headers: append([]kgo.RecordHeader{e.commitLSN}, headers...),
+		Topic: t.topic, Key: key, Value: value,
+		Headers: append([]kgo.RecordHeader{e.commitLSN}, headers...),
 	}
 	return e.session.out.send(ctx, record, e.acks, e.tx)
 }

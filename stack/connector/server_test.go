@@ -181,9 +181,9 @@ func (s *server) signal(signal syscall.Signal) {
 	_ = s.postmaster.Wait()
 }
 
-// childrenOf asks ps: backends are sessions of their own, so the process group does not hold them.
+// childrenOf asks pgrep: backends are sessions of their own, so the process group does not hold them.
 func childrenOf(pid int) []int {
-	out, err := exec.Command("ps", "-o", "pid=", "--ppid", strconv.Itoa(pid)).Output()
+	out, err := exec.Command("pgrep", "-P", strconv.Itoa(pid)).Output()
 	if err != nil {
 		return nil
 	}

@@ -131,7 +131,8 @@ func (s *session) readTable(ctx context.Context, published publishedTable, rows 
 	if published.partitioned {
 		from = ""
 	}
-	query := "SELECT " + names + " FROM " + from + pgx.Identifier{published.schema, published.name}.Sanitize()
+	query := "SELECT " + names + " FROM " + from +
+		pgx.Identifier{published.schema, published.name}.Sanitize()
 	// Over the simple protocol values are text, and rows are read as they are sent on.
 	results := s.sql.PgConn().Exec(ctx, query)
 	for results.NextResult() {

@@ -113,9 +113,9 @@ func (s *stream) reports(ctx context.Context) error {
 // Protocol"): written, flushed, applied, the time in microseconds since 2000, no answer wanted.
 func (s *stream) report() error {
 	confirmed := s.acks.position()
-	epoch := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Microseconds()
 	message := []byte{pglogrepl.StandbyStatusUpdateByteID}
-	for _, field := range []uint64{confirmed, confirmed, confirmed, uint64(time.Since(epoch).Microseconds())} {
+	for _, field := range []uint64{confirmed, confirmed, confirmed, uint64(now)} {
 		message = binary.BigEndian.AppendUint64(message, field)
 	}
 	data := pgproto3.CopyData{Data: append(message, 0)}

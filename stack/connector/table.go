@@ -148,8 +148,11 @@ func (c catalogColumn) absent(k kind) any {
 	return k.zero()
 }
 
-var quoted = regexp.MustCompile(`^'((?:[^']|'')*)'::[a-z "().,0-9]+$`)
-var plain = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
+// Constants as pg_get_expr prints them: 'it”s'::text, 1.5.
+var (
+	quoted = regexp.MustCompile(`^'((?:[^']|'')*)'::[a-z "().,0-9]+$`)
+	number = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
+)
 
 // literal is the text of a default that is a constant, as pg_get_expr prints it.
 func literal(expression string) (string, bool) {
@@ -160,7 +163,7 @@ func literal(expression string) (string, bool) {
 	switch {
 	case expression == "true", expression == "false":
 		return expression[:1], true
-	case plain.MatchString(expression):
+	case number.MatchString(expression):
 		return expression, true
 	}
 	return "", false
