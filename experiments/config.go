@@ -32,7 +32,8 @@ type Config struct {
 	Out string
 	// FloorWrites is how many direct writes to MongoDB measure the floor before the load.
 	FloorWrites int
-	// DrainTimeout bounds the wait for everything to arrive after the load.
+	// DrainTimeout bounds the wait for everything to arrive after the load: once for the tracker's
+	// outstanding writes, and once for the log.
 	DrainTimeout time.Duration
 	Stack        stack.Options
 	Programs     Programs
@@ -137,7 +138,7 @@ func (c *Config) prepareOut(root string, now time.Time) (string, error) {
 
 // environment is what the scenario is told.
 func (c *Config) environment() map[string]string {
-	env := map[string]string{"SEED": fmt.Sprint(c.Seed)}
+	env := map[string]string{"SEED": fmt.Sprint(c.Seed), "DRAIN": c.DrainTimeout.String()}
 	if c.PlanPath != "" {
 		// The script's limits are for normal load; under faults the report applies them outside those.
 		env["K6_NO_THRESHOLDS"] = "true"

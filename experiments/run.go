@@ -78,6 +78,7 @@ func (s *session) interrupted(ctx context.Context, err error) error {
 // finish judges the Run and writes run.json and report.html.
 func (s *session) finish() (*Result, error) {
 	run := s.run
+	run.TestRun.EndTime = time.Now().UTC() // unless the ledger knows better
 	if err := s.readLedger(); err != nil {
 		s.partial(err.Error())
 	}
