@@ -51,10 +51,22 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := reports.WriteText(t.out, result.Run, result.Comparison, result.ReportPath); err != nil {
+	if err := reports.WriteText(t.out, result.Run, result.Comparison, fromHere(result.ReportPath)); err != nil {
 		return 0, fmt.Errorf("print the summary: %w", err)
 	}
 	return verdictCode(result.Run.Verdict.Status), nil
+}
+
+// fromHere is a path as a person would type it: relative, where that is shorter.
+func fromHere(path string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if relative, err := filepath.Rel(dir, path); err == nil && len(relative) < len(path) {
+		return relative
+	}
+	return path
 }
 
 // maxFloorMs is what the median floor may be with a change stream; above it the tracker's own time

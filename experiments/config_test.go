@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func writeFile(t *testing.T, path, text string) {
@@ -65,5 +67,26 @@ func TestScenarioPath(t *testing.T) {
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v, want %q", scenario, got, err, want)
 		}
+	}
+}
+
+// TestSettings: what a run was really asked for is in its settings, so that runs of different loads
+// are never compared.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds k6; left out by -short")
+	}
+	c := DefaultConfig()
+	c.Rate, c.Duration, c.Out, c.Terminal = 123, 7*time.Second, t.TempDir(), os.Stderr
+	s, err := prepare(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"load": "constant-arrival-rate 123/s 7s", "warmup": "constant-arrival-rate 123/s 5s", "partitions": "4",
+	}
+	if diff := cmp.Diff(want, s.run.Provenance.Config); diff != "" {
+		t.Error(diff)
 	}
 }

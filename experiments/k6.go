@@ -84,7 +84,7 @@ type arrivals struct {
 
 // inspect asks k6 what the script comes to with its environment: its scenarios by name.
 func (g *generator) inspect(ctx context.Context) (map[string]arrivals, error) {
-	command := exec.CommandContext(ctx, g.program, "inspect", g.scenario)
+	command := exec.CommandContext(ctx, g.program, "inspect", "--include-system-env-vars", g.scenario)
 	var errorText strings.Builder
 	command.Env, command.Stderr = g.environment(), &errorText
 	text, err := command.Output()

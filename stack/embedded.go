@@ -110,8 +110,8 @@ func (s *Stack) startOne(ctx context.Context, c Component) error {
 	if err := c.Start(ctx); err != nil {
 		return err
 	}
-	s.options.Say(strings.TrimSpace(fmt.Sprintf("%s is up after %v: %s",
-		c.Name(), time.Since(began).Round(time.Millisecond), c.Version())))
+	what := strings.TrimSpace(c.Name() + " " + c.Version())
+	s.options.Say(fmt.Sprintf("%s is up after %v", what, time.Since(began).Round(time.Millisecond)))
 	return nil
 }
 
