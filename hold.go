@@ -53,18 +53,18 @@ func up(ctx context.Context, t terminal, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = hold(ctx, t, s, programs)
+	note, err := writeHeld(s.Endpoints())
+	if err == nil {
+		err = hold(ctx, t, s, programs)
+	}
 	downCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	return exitPass, errors.Join(err, s.Down(downCtx))
+	err = errors.Join(err, s.Down(downCtx))
+	os.Remove(note) // last: `down` waits for it
+	return exitPass, err
 }
 
 func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.Programs) error {
-	path, err := writeHeld(s.Endpoints())
-	if err != nil {
-		return err
-	}
-	defer os.Remove(path)
 	for _, note := range s.Notes() {
 		t.say(note)
 	}
@@ -74,7 +74,7 @@ func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.
 	for _, broker := range e.KafkaBrokers {
 		fmt.Fprintf(t.out, "# Kafka: %s\n", broker)
 	}
-	fmt.Fprintf(t.out, "# consumer: %s\n# then: %s run experiments/scenarios/smoke.js\n", e.ConsumerMetricsURL, programs.K6)
+	fmt.Fprintf(t.out, "# data: %s\n# consumer: %s\n# then: %s run experiments/scenarios/smoke.js\n", s.Dir(), e.ConsumerMetricsURL, programs.K6)
 	t.say("the stack is up; Ctrl-C ends it")
 	select {
 	case <-ctx.Done():
