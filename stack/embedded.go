@@ -174,14 +174,19 @@ func (s *Stack) prepareConsumer(context.Context) error {
 			return fmt.Errorf("put proxy %s before MongoDB: %w", name, err)
 		}
 	}
-	s.parts.consumer = newConsumer(s.folder, s.options.ConsumerPath, []string{
+	flags := []string{
 		"--brokers", strings.Join(s.parts.kafka.brokers(), ","),
 		"--group", consumerGroup,
 		// A static member has its partitions back at once when it comes back after a crash.
 		"--instance", "lab",
 		"--dead-letter-topic", deadLetterTopic,
 		"--database", s.database(),
-	}, uri, s.options.ConsumerArgs)
+	}
+	if s.parts.mongoKind == SecantusPy {
+		// It serves 300 single writes a second on one connection and 135 on sixteen.
+		flags = append(flags, "--mongo-pool-max", "1")
+	}
+	s.parts.consumer = newConsumer(s.folder, s.options.ConsumerPath, flags, uri, s.options.ConsumerArgs)
 	return nil
 }
 
