@@ -18,7 +18,7 @@ func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
 	set.StringVar(&o.MongoURI, "mongo-uri", os.Getenv("CDCLAB_MONGO_URI"), "use this MongoDB instead of starting one (env CDCLAB_MONGO_URI)")
 	set.StringVar(&o.PostgresDir, "postgres-dir", os.Getenv("CDCLAB_POSTGRES_DIR"), "folder holding bin/postgres (env CDCLAB_POSTGRES_DIR; default: PATH, else fetched)")
 	set.IntVar(&o.PostgresPort, "postgres-port", 0, "port for PostgreSQL (default: a free one)")
-	set.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of each topic")
+	set.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of each topic (default: 4, or 1 with the slow stand-in for MongoDB)")
 	set.BoolVar(&o.Keep, "keep", false, "leave the stack's data folder after the run, and say where")
 	set.StringVar(&p.Consumer, "consumer", "", "consumer program (default: built from this tree)")
 	set.StringVar(&p.K6, "k6", "", "k6 program with k6/x/cdc (default: built from this tree)")

@@ -48,7 +48,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Scenario: "baseline", Seed: 1, FloorWrites: 300, DrainTimeout: 60 * time.Second,
-		Stack: stack.Options{Kind: "embedded", Partitions: 4},
+		Stack: stack.Options{Kind: "embedded"},
 		Say:   func(string) {},
 	}
 }

@@ -84,7 +84,7 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"load": "constant-arrival-rate 123/s 7s", "warmup": "constant-arrival-rate 123/s 5s", "partitions": "4",
+		"load": "constant-arrival-rate 123/s 7s", "warmup": "constant-arrival-rate 123/s 5s",
 	}
 	if diff := cmp.Diff(want, s.run.Provenance.Config); diff != "" {
 		t.Error(diff)

@@ -98,7 +98,7 @@ func (s *session) settings(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := map[string]string{"partitions": strconv.Itoa(s.config.Stack.Partitions)}
+	settings := map[string]string{}
 	for name, load := range scenarios {
 		settings[name] = fmt.Sprintf("%s %d/s %s", load.Executor, load.Rate, load.Duration)
 	}
@@ -140,6 +140,7 @@ func (s *session) up(ctx context.Context) error {
 		return fmt.Errorf("bring the stack up: %w", errors.Join(err, s.log.Close()))
 	}
 	p := &s.run.Provenance
+	p.Config["partitions"] = strconv.Itoa(s.stack.Partitions())
 	p.StackVersions, p.MongoKind, p.Tmpfs = s.stack.Versions(), s.stack.MongoKind(), s.stack.Tmpfs()
 	s.run.Notes = append(s.run.Notes, s.stack.Notes()...)
 	endpoints := s.stack.Endpoints()

@@ -68,7 +68,7 @@ func (p *parts) close(ctx context.Context) error {
 // time where they do not need each other.
 func (s *Stack) startEmbedded(ctx context.Context) error {
 	for _, prepare := range []func(context.Context) error{
-		s.preparePostgres, s.prepareKafka, s.prepareMongo, s.prepareConnector, s.prepareConsumer,
+		s.preparePostgres, s.prepareMongo, s.prepareKafka, s.prepareConnector, s.prepareConsumer,
 	} {
 		if err := prepare(ctx); err != nil {
 			return fmt.Errorf("bring the embedded stack up: %w", err)
@@ -127,6 +127,12 @@ func (s *Stack) preparePostgres(ctx context.Context) error {
 
 func (s *Stack) prepareKafka(context.Context) error {
 	s.note("Kafka is kfake inside the lab's process: it replicates nothing, no measure of a broker")
+	if s.options.Partitions == 0 {
+		s.options.Partitions = 4
+		if s.parts.mongoKind == SecantusPy {
+			s.options.Partitions = 1
+		}
+	}
 	var err error
 	s.parts.kafka, err = newKafka(s.options.Partitions)
 	return err

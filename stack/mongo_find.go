@@ -99,7 +99,7 @@ func mongoNote(kind string) string {
 		return "MongoDB is the stand-in secantusd-rs: compare only runs on the same server"
 	case SecantusPy:
 		return "MongoDB is the slow stand-in secantusd-py (run ./just fetch once, or put a mongod on " +
-			"PATH), written to over one connection: compare only runs on the same server"
+			"PATH), written to over one connection, from one partition a topic: compare only runs on the same server"
 	}
 	return ""
 }

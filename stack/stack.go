@@ -42,7 +42,8 @@ type Options struct {
 	CacheDir string
 	// Proxies are those to put in, such as ConsumerMongo.
 	Proxies []string
-	// Partitions of each topic; 0 is 4.
+	// Partitions of each topic; 0 is 4, or 1 with the slow stand-in for MongoDB, which keeps up only
+	// with few and large batches.
 	Partitions int
 	// Keep leaves the data folder, and the database of a given MongoDB, after Down.
 	Keep bool
@@ -65,10 +66,7 @@ func (o Options) withDefaults() (Options, error) {
 			return o, err
 		}
 	}
-	switch {
-	case o.Partitions == 0:
-		o.Partitions = 4
-	case o.Partitions < 0:
+	if o.Partitions < 0 {
 		return o, fmt.Errorf("%d partitions, want at least 1", o.Partitions)
 	}
 	if o.Log == nil {
@@ -211,6 +209,9 @@ func (s *Stack) Versions() map[string]string {
 	}
 	return versions
 }
+
+// Partitions is how many each topic has.
+func (s *Stack) Partitions() int { return s.options.Partitions }
 
 // Dir is the data folder, which Down removes unless Options.Keep. The children's logs are in it.
 func (s *Stack) Dir() string { return s.folder.path }
