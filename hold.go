@@ -85,15 +85,8 @@ func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.
 }
 
 func heldPath() (string, error) {
-	dir := os.Getenv("CDCLAB_CACHE")
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find the cache folder: %w", err)
-		}
-		dir = filepath.Join(cache, "cdclab")
-	}
-	return filepath.Join(dir, "up.json"), nil
+	dir, err := stack.CacheDir("")
+	return filepath.Join(dir, "up.json"), err
 }
 
 func writeHeld(endpoints stack.Endpoints) (string, error) {

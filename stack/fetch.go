@@ -13,7 +13,7 @@ func Fetch(ctx context.Context, cacheDir string, say func(string)) error {
 	if say == nil {
 		say = func(string) {}
 	}
-	cacheDir, err := resolveCacheDir(cacheDir)
+	cacheDir, err := CacheDir(cacheDir)
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}

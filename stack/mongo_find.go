@@ -72,9 +72,9 @@ func findSecantusRS(cacheDir string) (string, error) {
 
 func secantusRSRoot(cacheDir string) string { return filepath.Join(cacheDir, SecantusRS) }
 
-// resolveCacheDir is where programs are kept between runs: dir, else CDCLAB_CACHE, else cdclab in
+// CacheDir is where programs are kept between runs: dir, else CDCLAB_CACHE, else cdclab in
 // the user's cache. It is absolute.
-func resolveCacheDir(dir string) (string, error) {
+func CacheDir(dir string) (string, error) {
 	if dir == "" {
 		dir = os.Getenv("CDCLAB_CACHE")
 	}

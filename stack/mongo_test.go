@@ -13,7 +13,7 @@ import (
 // fastMongo is a program that is there without installing any.
 func fastMongo(t *testing.T) mongoProgram {
 	t.Helper()
-	cache, err := resolveCacheDir("")
+	cache, err := CacheDir("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestSlowStandIn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("may install a program")
 	}
-	cache, err := resolveCacheDir("")
+	cache, err := CacheDir("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 
 func testPostgres(t *testing.T) *postgresServer {
 	t.Helper()
-	cache, err := resolveCacheDir("")
+	cache, err := CacheDir("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.ConsumerPath, err = findConsumer(o.ConsumerPath); err != nil {
 		return o, err
 	}
-	if o.CacheDir, err = resolveCacheDir(o.CacheDir); err != nil {
+	if o.CacheDir, err = CacheDir(o.CacheDir); err != nil {
 		return o, err
 	}
 	return o, nil
