@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,7 +75,7 @@ func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.
 	for _, broker := range e.KafkaBrokers {
 		fmt.Fprintf(t.out, "# Kafka: %s\n", broker)
 	}
-	fmt.Fprintf(t.out, "# data: %s\n# consumer: %s\n# then: %s run experiments/scenarios/smoke.js\n", s.Dir(), e.ConsumerMetricsURL, programs.K6)
+	fmt.Fprintf(t.out, "# data: %s\n# consumer: %s\n# then: %s run experiments/scenarios/smoke.js\n", s.Dir(), strings.Join(e.ConsumerMetricsURLs, " "), programs.K6)
 	t.say("the stack is up; Ctrl-C ends it")
 	select {
 	case <-ctx.Done():
@@ -162,12 +163,16 @@ func status(_ context.Context, t terminal, args []string) (int, error) {
 	}
 	fmt.Fprintf(t.out, "held by process %d\n", h.PID)
 	code := exitPass
-	for _, part := range []struct{ name, address string }{
+	type part struct{ name, address string }
+	parts := []part{
 		{stack.Postgres, hostOf(h.Endpoints.PostgresDSN)},
 		{stack.Kafka, h.Endpoints.KafkaBrokers[0]},
 		{stack.Mongo, hostOf(h.Endpoints.MongoURI)},
-		{stack.Consumer, hostOf(h.Endpoints.ConsumerMetricsURL)},
-	} {
+	}
+	for n, url := range h.Endpoints.ConsumerMetricsURLs {
+		parts = append(parts, part{stack.ConsumerName(n + 1), hostOf(url)})
+	}
+	for _, part := range parts {
 		answer := "answers"
 		connection, err := net.DialTimeout("tcp", part.address, time.Second)
 		if err != nil {

@@ -28,13 +28,14 @@ const (
 var mayImport = map[string][]string{
 	"consumer":              {"consumer/debezium", "consumer/entity"},
 	"consumer/cmd/consumer": {"consumer"},
+	"consumer/entity":       {"consumer/debezium"},
 	"stack/connector":       {"consumer/debezium"},
 	"stack":                 {"stack/connector"},
 	"chaos":                 {"stack", "consumer/entity", "xk6-cdc/ledger"},
 	"experiments":           {"chaos", "stack", "reports", "consumer/entity", "xk6-cdc/ledger"},
 	"xk6-cdc":               {"consumer/entity", "xk6-cdc/ledger"},
 	"xk6-cdc/cmd/k6":        {"xk6-cdc"},
-	"":                      {"chaos", "experiments", "reports", "stack"},
+	"":                      {"chaos", "consumer", "experiments", "reports", "stack"},
 }
 
 var bannedNames = []string{"util", "utils", "common", "helper", "helpers", "misc", "types", "models"}
@@ -139,7 +140,8 @@ func TestImportDirection(t *testing.T) {
 func TestConsumerIsLean(t *testing.T) {
 	t.Parallel()
 	deps := output(t, "go", "list", "-deps", "./consumer/cmd/consumer")
-	for _, heavy := range []string{"go.k6.io/", "franz-go/pkg/kfake", "oxiproxy", "pglogrepl", "embedded-postgres"} {
+	for _, heavy := range []string{"go.k6.io/", "franz-go/pkg/kfake", "oxiproxy", "pglogrepl", "embedded-postgres",
+		"google.golang.org/grpc"} {
 		if strings.Contains(deps, heavy) {
 			t.Errorf("the consumer links %s", heavy)
 		}

@@ -70,13 +70,13 @@ var plants = map[string]plant{
 	},
 	"a tombstone and a row": func(w *world) Example {
 		spec, key := either(w)
-		w.of(spec, key)["deleted"] = true
+		bury(w.of(spec, key))
 		return Example{spec.Entity, key, Lost, nil, "only a tombstone"}
 	},
 	"a shell and a row": func(w *world) Example {
 		spec, key := w.spec("order"), w.any("order")
 		document := w.documents[spec.Collection][key]
-		w.documents[spec.Collection][key] = bson.M{"_id": key, "shell": true, "items": document["items"]}
+		w.documents[spec.Collection][key] = bson.M{"_id": key, "cdcMetadata": bson.M{"shell": true}, "items": document["items"]}
 		return Example{spec.Entity, key, Lost, nil, "only a shell"}
 	},
 	"an older version": func(w *world) Example {
@@ -169,7 +169,7 @@ var plants = map[string]plant{
 		spec, key := embedded(w)
 		item, old := w.of(spec, key), w.order(spec, key)
 		items(w.otherOrder(old), spec)[key] = item
-		items(old, spec)[key] = bson.M{"deleted": true}
+		items(old, spec)[key] = bson.M{"cdcMetadata": bson.M{"deleted": true}}
 		return Example{spec.Entity, key, WrongParent, nil, "alive in"}
 	},
 	"an item in two orders": func(w *world) Example {
@@ -195,14 +195,14 @@ var plants = map[string]plant{
 		fate := rapid.SampledFrom([]ledger.Fate{ledger.Acked, ledger.Indeterminate}).Draw(w.t, "fate")
 		document := w.of(spec, key)
 		w.remove(spec, key, fate)
-		delete(document, "deleted")
+		delete(document["cdcMetadata"].(bson.M), "deleted")
 		return Example{spec.Entity, key, Resurrected, nil, "alive after delete"}
 	},
 	"PostgreSQL lost a row": func(w *world) Example {
 		spec, key := w.fresh()
 		w.write(spec.Entity, key, ledger.Update, ledger.Acked)
 		if rapid.Bool().Draw(w.t, "tombstone") {
-			w.of(spec, key)["deleted"] = true
+			bury(w.of(spec, key))
 		}
 		delete(w.rows[spec.Entity], key)
 		return Example{spec.Entity, key, SourceLoss, nil, "PostgreSQL has no row"}

@@ -160,7 +160,7 @@ func (s *servers) fill(t *testing.T) {
 	}
 	s.replace(t, "customers", bson.M{"_id": customerKey, "email": "a@b.c", "status": "active",
 		"updatedAt": at("2026-11-22T07:55:47.954Z"), "updatedAtExact": "2026-11-22T07:55:47.954888Z", "labVersion": int64(1)})
-	s.replace(t, "customers", bson.M{"_id": deletedKey, "deleted": true})
+	s.replace(t, "customers", bson.M{"_id": deletedKey, "cdcMetadata": bson.M{"deleted": true}})
 	for _, key := range []string{orderKey, otherOrder} {
 		s.replace(t, "orders", bson.M{"_id": key, "customerId": customerKey, "status": "new", "totalAmount": decimal("12.5"),
 			"createdAt": at("2026-11-22T07:55:47Z"), "updatedAt": at("2026-11-22T07:55:47.9Z"), "labVersion": int64(2)})
@@ -168,7 +168,7 @@ func (s *servers) fill(t *testing.T) {
 	s.update(t, "orders", orderKey, bson.M{"$set": bson.M{"items." + itemKey: bson.M{
 		"orderId": orderKey, "productSku": "sku", "productName": "ä thing", "quantity": int64(3),
 		"unitPrice": decimal("0.1"), "lineTotal": decimal("0.300"), "labVersion": int64(4)}}})
-	s.update(t, "orders", otherOrder, bson.M{"$set": bson.M{"items." + itemKey: bson.M{"deleted": true}}})
+	s.update(t, "orders", otherOrder, bson.M{"$set": bson.M{"items." + itemKey: bson.M{"cdcMetadata": bson.M{"deleted": true}}}})
 }
 
 // writeLedger says that everything of fill was acknowledged, and that one customer was deleted.
@@ -231,14 +231,14 @@ func TestCheckAgainstServers(t *testing.T) {
 		s.update(t, "customers", customerKey, bson.M{"$set": bson.M{"updatedAtExact": "2026-11-22T07:55:47.954888Z"}})
 	})
 	t.Run("resurrected", func(t *testing.T) {
-		s.update(t, "customers", deletedKey, bson.M{"$unset": bson.M{"deleted": ""}})
+		s.update(t, "customers", deletedKey, bson.M{"$unset": bson.M{"cdcMetadata.deleted": ""}})
 		check(t, map[Status]int{OK: 4, Resurrected: 1})
-		s.update(t, "customers", deletedKey, bson.M{"$set": bson.M{"deleted": true}})
+		s.update(t, "customers", deletedKey, bson.M{"$set": bson.M{"cdcMetadata.deleted": true}})
 	})
 	t.Run("in two orders", func(t *testing.T) {
-		s.update(t, "orders", otherOrder, bson.M{"$unset": bson.M{"items." + itemKey + ".deleted": ""}})
+		s.update(t, "orders", otherOrder, bson.M{"$unset": bson.M{"items." + itemKey + ".cdcMetadata.deleted": ""}})
 		check(t, map[Status]int{OK: 3, WrongParent: 1})
-		s.update(t, "orders", otherOrder, bson.M{"$set": bson.M{"items." + itemKey + ".deleted": true}})
+		s.update(t, "orders", otherOrder, bson.M{"$set": bson.M{"items." + itemKey + ".cdcMetadata.deleted": true}})
 	})
 	t.Run("settles", func(t *testing.T) { s.settles(t, config) })
 	t.Run("still clean", func(t *testing.T) { check(t, clean) })
@@ -247,9 +247,9 @@ func TestCheckAgainstServers(t *testing.T) {
 
 // settles: what is wrong at the first look is looked at again, and only that.
 func (s *servers) settles(t *testing.T, config CheckConfig) {
-	s.update(t, "orders", orderKey, bson.M{"$set": bson.M{"items." + itemKey + ".deleted": true}})
+	s.update(t, "orders", orderKey, bson.M{"$set": bson.M{"items." + itemKey + ".cdcMetadata.deleted": true}})
 	s.update(t, "orders", otherOrder, bson.M{"$unset": bson.M{"customerId": ""}})
-	s.update(t, "customers", deletedKey, bson.M{"$unset": bson.M{"deleted": ""}})
+	s.update(t, "customers", deletedKey, bson.M{"$unset": bson.M{"cdcMetadata.deleted": ""}})
 	l, err := openLook(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -267,8 +267,8 @@ func (s *servers) settles(t *testing.T, config CheckConfig) {
 	if len(first) != 3 {
 		t.Fatalf("first look %+v, want 3 findings", first)
 	}
-	s.update(t, "orders", orderKey, bson.M{"$unset": bson.M{"items." + itemKey + ".deleted": ""}})
-	s.update(t, "customers", deletedKey, bson.M{"$set": bson.M{"deleted": true}})
+	s.update(t, "orders", orderKey, bson.M{"$unset": bson.M{"items." + itemKey + ".cdcMetadata.deleted": ""}})
+	s.update(t, "customers", deletedKey, bson.M{"$set": bson.M{"cdcMetadata.deleted": true}})
 	last, err := l.settle(t.Context(), first, known, time.Now().Add(time.Second))
 	if err != nil {
 		t.Fatal(err)

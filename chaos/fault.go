@@ -41,11 +41,15 @@ func kindNames() string {
 }
 
 // targets are the names that a Fault of this kind may have as its target.
-func (k kind) targets() []string {
+func (k kind) targets(consumers int) []string {
 	if k.proxy {
 		return []string{stack.ConsumerMongo}
 	}
-	return []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo, stack.Consumer}
+	names := []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo}
+	for n := range consumers {
+		names = append(names, stack.ConsumerName(n+1))
+	}
+	return names
 }
 
 // injection is a Fault bound to its target: what the timeline calls, in the order of the members.

@@ -85,9 +85,10 @@ func (l *layout) row(columns map[string]*string) (key string, r record, err erro
 // sight makes the record of a document, or of an item that the document parent holds.
 func (l *layout) sight(key, parent string, document bson.M) sight {
 	s := sight{key: key, record: record{parent: parent}}
-	if document["deleted"] == true {
+	own, _ := document["cdcMetadata"].(bson.M)
+	if own["deleted"] == true {
 		s.hidden = "a tombstone"
-	} else if document["shell"] == true {
+	} else if own["shell"] == true {
 		s.hidden = "a shell"
 	}
 	texts, err := l.spec.DocumentText(document)

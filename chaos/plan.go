@@ -18,6 +18,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/cdclab/cdclab/stack"
 )
 
 //go:embed plans/*.yaml
@@ -30,6 +32,10 @@ type Plan struct {
 	Description string `yaml:"description"`
 	// SteadyState is the hypothesis that the Faults try to disprove.
 	SteadyState SteadyState `yaml:"steady-state"`
+	// Load is the load it is made for; what is not said is the scenario's.
+	Load Traffic `yaml:"load"`
+	// Consumers is how many consumers share the group; 0 is 1.
+	Consumers int `yaml:"consumers"`
 	// Method lists the Faults, in any order; those of different targets may overlap.
 	Method []Fault `yaml:"method"`
 }
@@ -48,6 +54,8 @@ type Fault struct {
 	RestartAfter time.Duration `yaml:"restart-after"`
 	// Latency is what the latency fault adds to each direction.
 	Latency time.Duration `yaml:"latency"`
+	// Repeat does it again and again; the zero value is once.
+	Repeat Repeat `yaml:"repeat"`
 
 	node ast.Node
 }
@@ -93,8 +101,16 @@ func (p *Plan) End() time.Duration {
 	return end
 }
 
-// end is when the fault is undone.
-func (f *Fault) end() time.Duration { return f.At + f.For + f.RestartAfter }
+// end is when the fault is undone, the last time.
+func (f *Fault) end() time.Duration {
+	return f.due(f.Repeat.Times()-1) + f.length()
+}
+
+// due is when it comes the n-th time, counted from 0.
+func (f *Fault) due(n int) time.Duration { return f.At + time.Duration(n)*f.Repeat.Every }
+
+// length is how long it lasts, each time.
+func (f *Fault) length() time.Duration { return f.For + f.RestartAfter }
 
 func parse(text []byte) (*Plan, error) {
 	file, err := parser.ParseBytes(text, 0)
@@ -121,6 +137,9 @@ func (p *Plan) validate(body ast.Node) error {
 		return complain(body, "name", "want the plan's name")
 	case p.SteadyState.Recovery == 0:
 		return complain(body, "steady-state", "want recovery, such as recovery: 30s")
+	case p.Consumers < 0 || p.Consumers > stack.MaxConsumers:
+		return complain(body, "consumers",
+			fmt.Sprintf("consumers: %d, want 1 to %d", p.Consumers, stack.MaxConsumers))
 	case len(p.Method) == 0:
 		return complain(body, "method", "want at least one fault")
 	}
@@ -128,9 +147,13 @@ func (p *Plan) validate(body ast.Node) error {
 		if p.Method[i].node == nil {
 			return complain(body, "method", fmt.Sprintf("fault %d is empty", i+1))
 		}
-		if err := p.Method[i].validate(); err != nil {
+		if err := p.Method[i].validate(max(1, p.Consumers)); err != nil {
 			return err
 		}
+	}
+	if length := p.Load.Duration; length != 0 && length <= p.End() {
+		return complain(body, "load", fmt.Sprintf("the load ends after %v, the last fault after %v: "+
+			"nothing would be left to recover under", length, p.End()))
 	}
 	return p.overlap()
 }
@@ -150,13 +173,13 @@ func (p *Plan) overlap() error {
 	return nil
 }
 
-func (f *Fault) validate() error {
+func (f *Fault) validate(consumers int) error {
 	kind, ok := kinds[f.Kind]
 	if !ok {
 		return complain(f.node, "fault",
 			fmt.Sprintf("unknown fault %q; there are %s", f.Kind, kindNames()))
 	}
-	if targets := kind.targets(); !slices.Contains(targets, f.Target) {
+	if targets := kind.targets(consumers); !slices.Contains(targets, f.Target) {
 		return complain(f.node, "target", fmt.Sprintf("unknown target %q of %s; there are %s",
 			f.Target, f.Kind, strings.Join(targets, ", ")))
 	}
@@ -176,6 +199,10 @@ func (f *Fault) validate() error {
 		case !m.allow && m.length != 0:
 			return complain(f.node, m.member, f.Kind+" has no "+m.member)
 		}
+	}
+	if f.Repeat.Times() > 1 && f.length() >= f.Repeat.Every {
+		return complain(f.node, "repeat", fmt.Sprintf("%s lasts %v and comes again after %v", f.Kind,
+			f.length(), f.Repeat.Every))
 	}
 	return nil
 }

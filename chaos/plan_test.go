@@ -29,6 +29,7 @@ func TestParse(t *testing.T) {
   - {at: 0s, fault: pause, target: mongo, for: 1500ms}
   - {at: 20s, fault: partition, target: consumer-mongo, for: 5s}
   - {at: 9s, fault: stop, target: kafka}
+  - {at: 100ms, fault: kill, target: connector, restart-after: 1s, repeat: every 3s for 10s}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +42,8 @@ func TestParse(t *testing.T) {
 			{Kind: "pause", Target: "mongo", For: 1500 * time.Millisecond},
 			{At: 20 * time.Second, Kind: "partition", Target: "consumer-mongo", For: 5 * time.Second},
 			{At: 9 * time.Second, Kind: "stop", Target: "kafka"},
+			{At: 100 * time.Millisecond, Kind: "kill", Target: "connector", RestartAfter: time.Second,
+				Repeat: Repeat{3 * time.Second, 10 * time.Second}},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Fault{})); diff != "" {
@@ -48,6 +51,9 @@ func TestParse(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies()); diff != "" {
 		t.Error(diff)
+	}
+	if end := got.Method[5].end(); end != 7100*time.Millisecond {
+		t.Errorf("the end of a repeated fault is %v, want 7.1s", end)
 	}
 	if got.End() != 62*time.Second {
 		t.Errorf("End() = %v, want 1m2s", got.End())
@@ -86,7 +92,20 @@ func TestParseNamesTheMistakeAndItsPlace(t *testing.T) {
 			"  - {at: 5s, fault: pause, target: mongo, for: 5s}\n", "6:9: kill of mongo at 9s overlaps its pause from 5s to 10s"},
 		"same time": {head + "  - {at: 5s, fault: kill, target: mongo}\n" +
 			"  - {at: 5s, fault: kill, target: mongo}\n", "7:10: kill of mongo at 5s overlaps its kill"},
-		"too long": {head + "  - {at: 2000000h, fault: kill, target: mongo}\n", `"2000000h" is not a length`},
+		"repeat of what":    {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: 3s\n", `9:13: repeat: "3s" is not of the form every 3s for 5m`},
+		"repeat as a list":  {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: [3s, 5m]\n", "9:13: repeat: want a text"},
+		"repeat of nothing": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: every 0s for 5m\n", `9:13: repeat: "0s" is not a length above 0s`},
+		"repeat once":       {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: every 3s for 5s\n", "9:13: repeat: every 3s fits 5s only 1 times"},
+		"repeat too soon": {head + "  - at: 1s\n    fault: pause\n    target: mongo\n    for: 3s\n    repeat: every 3s for 1m\n",
+			"10:13: pause lasts 3s and comes again after 3s"},
+		"overlap of a repeat": {head + "  - {at: 1s, fault: kill, target: mongo, repeat: every 2s for 10s}\n" +
+			"  - at: 9s\n    fault: kill\n    target: mongo\n", "7:9: kill of mongo at 9s overlaps its kill from 1s to 9s"},
+		"negative rate":              {"load:\n  rate: -1\n" + head + "  - {at: 1s, fault: kill, target: mongo}\n", "2:9: rate: -1 is not"},
+		"short load":                 {"load:\n  duration: 5s\n" + head + "  - {at: 9s, fault: kill, target: mongo}\n", "2:11: the load ends after 5s"},
+		"bad load":                   {"load: {durration: 5s}\n" + head, `unknown field "durration"`},
+		"too many":                   {"consumers: 9\n" + head + "  - {at: 9s, fault: kill, target: mongo}\n", "1:12: consumers: 9, want 1 to 8"},
+		"a second that is not there": {head + "  - {at: 1s, fault: kill, target: consumer-2}\n", `unknown target "consumer-2" of kill; there are postgres, kafka, connector, mongo, consumer`},
+		"too long":                   {head + "  - {at: 2000000h, fault: kill, target: mongo}\n", `"2000000h" is not a length`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,8 +154,12 @@ func TestBuiltInPlans(t *testing.T) {
 		if plan.Name != name || plan.Description == "" {
 			t.Errorf("%s: name %q, description %q", name, plan.Name, plan.Description)
 		}
-		if plan.End() > 15*time.Second {
-			t.Errorf("%s ends after %v: a smoke run lasts 20s", name, plan.End())
+		length := plan.Load.Duration
+		if length == 0 {
+			length = 20 * time.Second // of a smoke run
+		}
+		if plan.End() > length-5*time.Second {
+			t.Errorf("%s ends after %v of %v: no time to recover", name, plan.End(), length)
 		}
 	}
 }

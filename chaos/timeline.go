@@ -13,7 +13,7 @@ import (
 
 // Window is what became of one Fault. Offsets count from the start that Run was given.
 type Window struct {
-	// Fault and Target are as in the Plan; At is when the Plan wanted it.
+	// Fault and Target are as in the Plan; At is when the Plan wanted it, the first time.
 	Fault, Target string
 	At            time.Duration
 	// Start is when the injection began and End when its undoing began, both 0 when it never began:
@@ -66,13 +66,16 @@ func run(ctx context.Context, plan *Plan, bind func(*Fault) (*injection, error),
 	for n := range plan.Method {
 		group.Go(func() {
 			f := &plan.Method[n]
-			windows[n] = Window{Fault: f.Kind, Target: f.Target, At: f.At}
-			target, err := bind(f)
-			if err != nil {
-				windows[n].Err = fmt.Errorf("bind %s to %s: %w", f.Kind, f.Target, err)
-				return
-			}
-			t.do(ctx, f, target, &windows[n])
+			windows[n] = repeat(f.Repeat.Times(), func(turn int) Window {
+				w := Window{Fault: f.Kind, Target: f.Target, At: f.At}
+				target, err := bind(f)
+				if err != nil {
+					w.Err = fmt.Errorf("bind %s to %s: %w", f.Kind, f.Target, err)
+					return w
+				}
+				t.do(ctx, f, turn, target, &w)
+				return w
+			})
 		})
 	}
 	group.Wait()
@@ -87,13 +90,20 @@ type timeline struct {
 
 func (t *timeline) offset() time.Duration { return time.Since(t.start) }
 
-// do takes one fault through its window: wait, healthy?, inject, hold, in force?, undo, healthy?
-func (t *timeline) do(ctx context.Context, f *Fault, target *injection, w *Window) {
-	if err := sleep(ctx, f.At-t.offset()); err != nil {
+// do takes one fault through one window: wait, healthy?, inject, hold, in force?, undo, healthy?
+func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection, w *Window) {
+	if err := sleep(ctx, f.due(turn)-t.offset()); err != nil {
 		w.Err = fmt.Errorf("%s %s: the run ended before its time: %w", f.Kind, f.Target, err)
 		return
 	}
-	if err := target.healthy(ctx); err != nil {
+	// A target that has been broken before may be slow; what it is now is not held against it.
+	look := target.healthy
+	if turn > 0 {
+		look = func(ctx context.Context) error {
+			return t.untilHealthy(ctx, target, t.offset()+patience*t.recovery)
+		}
+	}
+	if err := look(ctx); err != nil {
 		w.Err = fmt.Errorf("%s %s: not healthy before the fault: %w", f.Kind, f.Target, err)
 		return
 	}
@@ -106,7 +116,7 @@ func (t *timeline) do(ctx context.Context, f *Fault, target *injection, w *Windo
 	injected := hidden == nil
 	if injected {
 		// An early end of the run shows in the window's length, and is no error of the fault.
-		_ = sleep(ctx, w.Start+f.end()-f.At-t.offset())
+		_ = sleep(ctx, w.Start+f.length()-t.offset())
 		w.Evidence, hidden = target.during(mending)
 	}
 	w.End = t.offset()
@@ -142,16 +152,21 @@ func undo(ctx context.Context, target *injection) error {
 
 // recover waits until the target is healthy.
 func (t *timeline) recover(ctx context.Context, target *injection, w *Window) error {
-	limit := w.End + patience*t.recovery
+	if err := t.untilHealthy(ctx, target, w.End+patience*t.recovery); err != nil {
+		return fmt.Errorf("%v after the end of the fault: %w", t.offset()-w.End, err)
+	}
+	w.Recovered = t.offset()
+	return nil
+}
+
+func (t *timeline) untilHealthy(ctx context.Context, target *injection, limit time.Duration) error {
 	for {
 		err := target.healthy(ctx)
-		now := t.offset()
-		switch {
-		case err == nil:
-			w.Recovered = now
+		if err == nil {
 			return nil
-		case now >= limit:
-			return fmt.Errorf("not healthy %v after the end of the fault: %w", now-w.End, err)
+		}
+		if t.offset() >= limit {
+			return fmt.Errorf("not healthy: %w", err)
 		}
 		if ended := sleep(ctx, lookEvery); ended != nil {
 			return fmt.Errorf("the run ended before it was healthy again: %w", err)

@@ -110,6 +110,46 @@ func TestKillIsUndoneAndRecoveryIsTimed(t *testing.T) {
 	})
 }
 
+// TestRepeat: the times of a fault are one window; one that is due too early waits for its target.
+func TestRepeat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		p.slow = 3500 * time.Millisecond
+		f := kill(time.Second, time.Second)
+		f.Repeat = Repeat{3 * time.Second, 9 * time.Second}
+		w := play(t.Context(), p, f)[0]
+		if !w.Applied || w.Err != nil || !strings.HasPrefix(w.Evidence, "3 times, healthy again after 3.5") {
+			t.Errorf("%+v", w)
+		}
+		if len(p.calls) != 6 || p.calls[0] != "kill at 1s" || !strings.HasPrefix(p.calls[2], "kill at 5.5") {
+			t.Errorf("calls %q, want the second kill when the first start is over", p.calls)
+		}
+		if w.Start != time.Second || w.End < 11*time.Second || w.Recovered-w.End < p.slow {
+			t.Errorf("window from %v to %v, recovered at %v", w.Start, w.End, w.Recovered)
+		}
+	})
+}
+
+// TestRepeatStops: a time that does not take ends it, and the window says which.
+func TestRepeatStops(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		f := kill(time.Second, 0)
+		f.Repeat = Repeat{3 * time.Second, 30 * time.Second}
+		ctx, end := context.WithTimeout(t.Context(), 8*time.Second)
+		defer end()
+		w := play(ctx, p, f)[0]
+		if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "time 4 of 10: kill consumer") {
+			t.Errorf("%+v, want the fourth not applied", w)
+		}
+		if w.Start != time.Second || w.End != 7*time.Second {
+			t.Errorf("window from %v to %v, want that of the three that came", w.Start, w.End)
+		}
+	})
+}
+
 func TestFaultsComeInTheirOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

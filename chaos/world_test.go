@@ -92,7 +92,7 @@ func (w *world) insert(spec *entity.Spec) string {
 	if spec.Embed != nil && rapid.Bool().Draw(w.t, "moved") {
 		old := w.any(spec.Embed.Into)
 		if old != *row[spec.Embed.Parent] {
-			items(w.documents[spec.Collection][old], spec)[key] = bson.M{"deleted": true, "operation": "UPDATE"}
+			items(w.documents[spec.Collection][old], spec)[key] = bson.M{"cdcMetadata": bson.M{"deleted": true, "operation": "UPDATE"}}
 		}
 	}
 	return key
@@ -223,10 +223,20 @@ func (w *world) referred(name, key string) bool {
 	return false
 }
 
+// bury makes a tombstone of a document or an item.
+func bury(row bson.M) {
+	own, _ := row["cdcMetadata"].(bson.M)
+	if own == nil {
+		own = bson.M{}
+		row["cdcMetadata"] = own
+	}
+	own["deleted"] = true
+}
+
 // remove deletes a row and leaves the tombstone.
 func (w *world) remove(spec *entity.Spec, key string, fate ledger.Fate) {
 	w.write(spec.Entity, key, ledger.Delete, fate)
-	w.of(spec, key)["deleted"] = true
+	bury(w.of(spec, key))
 	delete(w.rows[spec.Entity], key)
 }
 

@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func fateOf(err error) fate {
 }
 
 // rejection is a permanent error of one record. rule is one of the constants below or a rule of
-// the entity's spec; it labels metrics.
+// the entity's spec; it labels metrics. reason has a line for each thing that is wrong.
 type rejection struct{ rule, reason string }
 
 func (r *rejection) Error() string { return r.rule + ": " + r.reason }
@@ -45,11 +46,10 @@ func (r *rejection) Error() string { return r.rule + ": " + r.reason }
 // The rules a record can break besides those of its entity's spec.
 const (
 	ruleUndecodable = "undecodable" // not a Debezium envelope
-	ruleTable       = "table"       // no spec for its table
-	ruleOperation   = "operation"   // not a change of one row
 	ruleKey         = "key"         // no usable primary key
-	ruleParent      = "parent"      // an item that names no order
+	ruleParent      = "parent"      // an embedded row that names no document to live in
 	ruleIncomplete  = "incomplete"  // a new place in MongoDB, and a value was left out as unchanged
+	ruleReference   = "reference"   // the row it refers to did not come in time
 	ruleDocument    = "document"    // MongoDB will not hold it: too large, schema, ...
 	ruleUnique      = "unique"      // a unique index other than _id
 )
@@ -64,164 +64,235 @@ type haltError struct{ err error }
 func (h *haltError) Error() string { return h.err.Error() }
 func (h *haltError) Unwrap() error { return h.err }
 
-// planner turns records into writes. It talks to no server.
+// operations are the values of cdcMetadata.operation, for the operations that change rows.
+var operations = map[debezium.Op]string{
+	debezium.Create: "INSERT", debezium.Update: "UPDATE", debezium.Delete: "DELETE",
+	debezium.Read: "SNAPSHOT", debezium.Truncate: "TRUNCATE",
+}
+
+// draft is one event: read, converted and judged by itself, before anything is known of what is
+// stored.
+type draft struct {
+	record    *kgo.Record
+	table     *entity.Table
+	entity    string
+	op        debezium.Op
+	operation string
+	position  string // the epoch and debezium.Event.Position: commit order
+	// key is the document's _id, or the embedded row's key. parent is the document it is embedded in, and
+	// before the one it was in; "" where the event does not say.
+	key, parent, before string
+	members             []byte // BSON elements
+	absent, missing     []string
+	references          []entity.Ref
+	states              []entity.State
+	// oldID and newID are the other id of a row whose primary key changed.
+	oldID, newID string
+	txID         uint32
+
+	sourceAt, connectorAt, polled, processedAt time.Time
+
+	// judged: its references are known to be there, or it has waited long enough; orphan names the
+	// columns of those that are not.
+	judged  bool
+	orphan  []string
+	waiting time.Time // since when it has been parked, or waiting for the other key's delete
+	size    int       // bytes it holds while it is parked
+}
+
+func (d *draft) deleted() bool { return d.op == debezium.Delete }
+
+// begins: the event's row has no earlier version at its place.
+func (d *draft) begins() bool { return d.op == debezium.Create || d.op == debezium.Read }
+
+// alone: the draft needs to see what is stored after everything before it is written.
+func (d *draft) alone() bool {
+	switch {
+	case d.op == debezium.Truncate || d.newID != "":
+		return true
+	case len(d.missing) == 0 || d.deleted():
+		return false
+	}
+	return d.begins() || d.table.Spec().Embed != nil && d.before != d.parent
+}
+
+// planner turns the records of one partition into drafts. It talks to no server.
 type planner struct {
 	registry *entity.Registry
+	decoder  debezium.Decoder
+	encoder  entity.Encoder
 	metrics  *metrics
+	log      *ruleLog
+	epoch    string // four hexadecimal digits
+	noRules  bool
 	now      func() time.Time
+	byRecord bool // replays: processedAt is the record's time, so that documents are the same
+
+	headers []debezium.Header
+	top     string // the highest streamed position so far
 }
 
-// plan is what is left to do for a batch of one partition; settle empties it.
-type plan struct {
-	writes   []write // at most one for each place: safe in an unordered bulk
-	steps    []write // to be applied one after the other
+// job is what is left to do for a batch; settle empties it.
+type job struct {
+	drafts   []*draft // not begun yet, in the order of the log
+	round    *round   // under way
 	rejected []deadLetter
-	last     *kgo.Record
+	last     *kgo.Record // nil where all of it was parked before
+
+	arena []byte
+	slab  []draft
 }
 
-// plan decodes, checks and folds a batch. A rejected record does not touch the others.
-func (p *planner) plan(batch []arrival) *plan {
-	var changes []change
-	done := &plan{last: batch[len(batch)-1].record}
+// plan reads and judges a batch. A rejected record does not touch the others. The job is valid
+// until the next plan.
+func (p *planner) plan(j *job, batch []arrival) {
+	clear(j.slab)
+	j.slab, j.arena = slices.Grow(j.slab[:0], len(batch)), j.arena[:0]
+	j.drafts, j.round, j.rejected = j.drafts[:0], nil, nil
+	j.last = batch[len(batch)-1].record
+	now := p.now()
 	for _, a := range batch {
-		event, made, err := p.changes(a)
-		if err != nil {
-			done.rejected = append(done.rejected, p.deadLetter(a.record, &event, err))
-			continue
+		j.slab = append(j.slab, draft{record: a.record, polled: a.polled, processedAt: now})
+		d := &j.slab[len(j.slab)-1]
+		if p.byRecord {
+			d.processedAt = a.record.Timestamp
 		}
-		changes = append(changes, made...)
+		use, err := p.draft(d, j)
+		switch {
+		case err != nil:
+			j.rejected = append(j.rejected, d.letter(err))
+		case use:
+			j.drafts = append(j.drafts, d)
+		}
 	}
-	done.writes = fold(changes)
-	return done
+	p.log.flush()
 }
 
-// changes are what one record asks for: none (Debezium's tombstone after a delete), one, or two
-// (an item that moved to another order). The event is set as far as it could be read. Every error
-// is a rejection.
-func (p *planner) changes(a arrival) (debezium.Event, []change, error) {
-	r := a.record
-	headers := make([]debezium.Header, len(r.Headers))
-	for i, h := range r.Headers {
-		headers[i] = debezium.Header{Key: h.Key, Value: h.Value}
+func (d *draft) letter(err error) deadLetter {
+	l := deadLetter{record: d.record, entity: d.entity, operation: d.operation, err: err,
+		source: letterSource{Position: d.position, TxID: d.txID}}
+	if d.table != nil {
+		l.source.Table = d.table.Spec().Table
 	}
-	event, err := debezium.Decode(r.Key, r.Value, headers)
+	if !d.sourceAt.IsZero() {
+		l.source.TsUs = d.sourceAt.UnixMicro()
+	}
+	return l
+}
+
+// draft fills in d; false where the record asks for nothing: a tombstone, which follows a delete, a
+// heartbeat, transaction metadata, a logical message. Every error is a rejection.
+func (p *planner) draft(d *draft, j *job) (bool, error) {
+	r := d.record
+	d.entity = unknownEntity
+	p.headers = p.headers[:0]
+	for _, h := range r.Headers {
+		p.headers = append(p.headers, debezium.Header{Key: h.Key, Value: h.Value})
+	}
+	event, err := p.decoder.Decode(r.Key, r.Value, p.headers)
+	if event.Source.Table != "" {
+		d.table = p.registry.Table(event.Source.Schema, event.Source.Table)
+		d.entity = d.table.Spec().Entity
+	}
+	d.op, d.operation, d.txID = event.Op, operations[event.Op], event.Source.TxID
 	if err != nil {
-		return event, nil, rejectf(ruleUndecodable, "%v", err)
+		var format *debezium.FormatError
+		if errors.As(err, &format) && format.Other != "" {
+			p.metrics.ignored(format.Other)
+			return false, nil
+		}
+		return false, rejectf(ruleUndecodable, "%v", err)
 	}
 	if event.Tombstone {
-		return event, nil, nil
+		return false, nil
 	}
-	c := change{record: r, polled: a.polled, processedAt: p.now()}
-	if err := c.describe(&event); err != nil {
-		return event, nil, err
+	if event.Op == debezium.Message {
+		p.metrics.ignored("message")
+		return false, nil
 	}
-	table := event.Source.Schema + "." + event.Source.Table
-	spec, known := p.registry.ByTable(table)
-	if !known {
-		return event, nil, rejectf(ruleTable, "there is no spec for %s", table)
+	if err := p.place(d, event); err != nil || d.op == debezium.Truncate {
+		return true, err
 	}
-	c.entity = spec.Entity
-	if !c.deleted {
-		if err := p.check(spec, event.After); err != nil {
-			return event, nil, err
-		}
-		if c.fields, err = fields(spec, event.After); err != nil {
-			return event, nil, err
-		}
-	}
-	id, err := keyText(spec, event)
+	return true, p.convert(d, event, j)
+}
+
+// place says where in the log the event is.
+func (p *planner) place(d *draft, event *debezium.Event) error {
+	position, err := event.Position()
 	if err != nil {
-		return event, nil, err
+		return rejectf(ruleUndecodable, "%v", err)
 	}
-	if spec.Embed != nil {
-		made, err := c.inside(spec, id, &event)
-		return event, made, err
+	d.position = p.epoch + string(position[:])
+	if event.Op == debezium.Read {
+		d.position = snapshotPosition(d.position, originOffset(d.record))
+	} else if d.position < p.top {
+		p.metrics.outOfOrder(d.entity)
+	} else {
+		p.top = d.position
 	}
-	c.place = place{collection: spec.Collection, id: id}
-	return event, []change{c}, completeWhereNew(event.Op, event.After)
+	d.sourceAt, d.connectorAt = time.UnixMicro(event.Source.TsUs), time.UnixMicro(event.TsUs)
+	return nil
 }
 
-func (p *planner) deadLetter(r *kgo.Record, event *debezium.Event, err error) deadLetter {
-	letter := deadLetter{record: r, entity: "unknown", operation: operations[event.Op], err: err}
-	if spec, known := p.registry.ByTable(event.Source.Schema + "." + event.Source.Table); known {
-		letter.entity = spec.Entity
+// snapshotPosition: rows of a snapshot that carry no position come before everything streamed, and
+// among themselves in the order of their offsets, so that a snapshot which began anew wins.
+// Offsets stay below the LSNs of streamed events: a row takes more than one byte of WAL.
+func snapshotPosition(position string, offset int64) string {
+	if strings.Trim(position[epochDigits:], "0") != "" {
+		return position
 	}
-	return letter
+	return fmt.Sprintf("%s%016x%016x", position[:epochDigits], 0, offset+1)
 }
 
-// check runs the spec's rules. A value that Debezium left out as unchanged was checked when it
-// came.
-func (p *planner) check(spec *entity.Spec, row debezium.Row) error {
-	if row == nil {
-		return rejectf(ruleUndecodable, "the event has no row in after")
-	}
+const (
+	epochDigits   = 4
+	unknownEntity = "unknown"
+)
+
+// convert makes BSON of the row, and lets the rules of its spec judge it.
+func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	started := time.Now()
-	violations := spec.Check(row)
-	p.metrics.validation.Observe(time.Since(started).Seconds())
-	var first string
-	var reasons []string
-	for _, v := range violations {
-		if debezium.IsUnavailable(row[v.Field]) {
-			continue
-		}
-		if first == "" {
-			first = v.Rule
-		}
-		p.metrics.failed.WithLabelValues(v.Rule).Inc()
-		reasons = append(reasons, fmt.Sprintf("column %s %s", v.Field, v.Reason))
+	e, err := p.encoder.Encode(d.table, event,
+		entity.Facts{Recorded: d.record.Timestamp, NoRules: p.noRules})
+	if err != nil {
+		return rejectf(ruleKey, "%v", err)
 	}
-	if first != "" {
-		return &rejection{first, strings.Join(reasons, "; ")}
+	d.key, d.parent, d.before = e.ID, e.Parent, e.Before
+	from := len(j.arena)
+	j.arena = append(j.arena, e.Elements...)
+	d.members = j.arena[from:len(j.arena):len(j.arena)]
+	d.absent, d.missing = slices.Clone(e.Absent), slices.Clone(e.Missing)
+	if !p.noRules {
+		d.references, d.states = slices.Clone(e.References), slices.Clone(e.States)
 	}
-	p.metrics.passed.Inc()
-	return nil
+	for _, change := range e.Changes {
+		p.log.schemaChange(d, &change)
+	}
+	if len(event.OldKey) > 0 {
+		d.oldID, err = d.table.KeyText(event.OldKey, event.Key)
+	} else if len(event.NewKey) > 0 {
+		d.newID, err = d.table.KeyText(event.NewKey, event.Key)
+	}
+	if err != nil {
+		return rejectf(ruleKey, "the other key: %v", err)
+	}
+	if embed := d.table.Spec().Embed; embed != nil {
+		if err := d.embeddable(embed); err != nil {
+			return err
+		}
+	}
+	err = p.log.judge(d, e.Violations)
+	p.metrics.validated(time.Since(started))
+	return err
 }
 
-// fields are the row's values as the document has them. Left out: columns that are not in the row
-// or not in the spec, and unchanged values that Debezium did not have.
-func fields(spec *entity.Spec, row debezium.Row) ([]field, error) {
-	made := make([]field, 0, len(spec.Fields)+2)
-	for _, f := range spec.Fields {
-		value, there := row[f.Column]
-		if !there || f.Column == spec.Key || debezium.IsUnavailable(value) {
-			continue
-		}
-		stored, exact, err := f.BSON(value)
-		if err != nil {
-			return nil, rejectf(ruleUndecodable, "column %s: %v", f.Column, err)
-		}
-		made = append(made, field{name: f.Member(), value: stored})
-		if f.Kind == entity.Timestamp {
-			made = append(made,
-				field{name: f.Member() + entity.ExactSuffix, value: exact, absent: exact == ""})
-		}
+func (d *draft) embeddable(embed *entity.Embed) error {
+	if d.key == "" || strings.ContainsAny(d.key, ".\x00") || d.key[0] == '$' {
+		return rejectf(ruleKey, "the key cannot be the name of a member")
 	}
-	return made, nil
-}
-
-// completeWhereNew rejects a row that begins a document without all its values: after a change of
-// its primary key Debezium may not have an unchanged large value, and it is nowhere under the new
-// key.
-func completeWhereNew(op debezium.Op, row debezium.Row) error {
-	if op != debezium.Create && op != debezium.Read {
-		return nil
-	}
-	for column, value := range row {
-		if debezium.IsUnavailable(value) {
-			return rejectf(ruleIncomplete, "column %s of a new row was left out as unchanged",
-				column)
-		}
+	if d.parent == "" && !d.deleted() {
+		return rejectf(ruleParent, "the row's %s is empty: it names no document to live in",
+			embed.Parent)
 	}
 	return nil
-}
-
-// keyText is the _id: from the record's key, else from the row. Under the default replica identity
-// a delete's before has made-up values in every other column.
-func keyText(spec *entity.Spec, event debezium.Event) (string, error) {
-	for _, row := range []debezium.Row{event.Key, event.After, event.Before} {
-		if value, there := row[spec.Key]; there {
-			return columnText(spec, spec.Key, value, ruleKey)
-		}
-	}
-	return "", rejectf(ruleKey, "neither the key nor the row has the column %s", spec.Key)
 }

@@ -5,18 +5,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"math"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/entity"
 )
 
-// Config is everything the consumer can be told. Each field but Output is a flag of the program
-// and, where the flag is not given, the environment variable CDC_CONSUMER_<FLAG>.
+// Config is everything the consumer can be told. Each field is a flag of the program and, where the
+// flag is not given, the environment variable CDC_CONSUMER_<FLAG>; but Output is neither, and a
+// Secret is only a variable.
 type Config struct {
 	Brokers         string // Kafka, host:port, several with commas
 	Group           string
@@ -30,11 +32,41 @@ type Config struct {
 	Specs           string // folder of entity specs; "" = the built-in ones
 	LogLevel        string // debug, info, warn, error
 
+	SpecsReload time.Duration // how often that folder is looked at again; 0 = never
+	NoValidate  bool          // store without rules
+	Epoch       int           // of the positions: raised where the log began anew
+	Pprof       bool          // serve /debug/pprof
+
 	BatchMax       int           // records folded into one bulk write, per partition
 	QueueMax       int           // records waiting per partition before its fetching pauses
 	CommitInterval time.Duration // how often the offsets of acknowledged work are committed
 	MetadataMaxAge time.Duration // how soon a new topic is noticed
 	SessionTimeout time.Duration // how soon the group gives up a member that was killed
+	RecordMaxBytes int           // of one key, value or header
+	NestingMax     int           // levels of objects and arrays in a record
+
+	ParkedMax      int           // records of one partition that wait for another row
+	ParkedMaxBytes int           // of all partitions together
+	ParkedRetry    time.Duration // between looks for what they wait for
+
+	KafkaTLS          bool
+	KafkaCAFile       string // PEM; "" = the system's roots
+	KafkaCertFile     string // PEM, the client's, with KafkaKeyFile
+	KafkaKeyFile      string
+	KafkaSASL         string // plain, scram-sha-256, scram-sha-512; "" = none
+	KafkaUser         string
+	KafkaPassword     Secret // only from the environment
+	KafkaPasswordFile string
+
+	MongoCAFile       string // PEM; it and MongoCertFile turn on TLS, as the URI's tls=true does
+	MongoCertFile     string // PEM, the client's, with its key
+	MongoUser         string // SCRAM, in place of what the URI says
+	MongoPassword     Secret // only from the environment
+	MongoPasswordFile string
+
+	OTLPEndpoint string  // where spans go, OTLP over HTTP; "" = nothing is traced
+	OTLPHeaders  Secret  // key=value,..., only from OTEL_EXPORTER_OTLP_HEADERS
+	TraceRatio   float64 // of the records that carry no trace context of their own
 
 	MongoPoolMax        int
 	MongoConnectTimeout time.Duration
@@ -60,8 +92,15 @@ func DefaultConfig() Config {
 		Database:            "cdc",
 		Listen:              "127.0.0.1:0",
 		LogLevel:            "info",
-		BatchMax:            500,
-		QueueMax:            4000,
+		SpecsReload:         time.Second,
+		RecordMaxBytes:      debezium.DefaultMaxBytes,
+		NestingMax:          debezium.DefaultMaxDepth,
+		ParkedMax:           10_000,
+		ParkedMaxBytes:      32 << 20,
+		ParkedRetry:         250 * time.Millisecond,
+		TraceRatio:          0.01,
+		BatchMax:            250,
+		QueueMax:            250,
 		CommitInterval:      200 * time.Millisecond,
 		MetadataMaxAge:      2 * time.Second,
 		SessionTimeout:      6 * time.Second,
@@ -92,6 +131,12 @@ func (c *Config) flags() *flag.FlagSet {
 	f.StringVar(&c.Listen, "listen", c.Listen, "`address` of /metrics, /healthz and /readyz")
 	f.StringVar(&c.ListenFile, "listen-file", c.ListenFile, "`file` to write that address to")
 	f.StringVar(&c.Specs, "specs", c.Specs, "`folder` of entity specs instead of the built-in ones")
+	f.DurationVar(&c.SpecsReload, "specs-reload", c.SpecsReload,
+		"how often --specs is looked at again; 0 = never")
+	f.BoolVar(&c.NoValidate, "no-validate", c.NoValidate, "store without rules")
+	f.IntVar(&c.Epoch, "epoch", c.Epoch,
+		"of the positions, 0 to 65535: raise it after PostgreSQL was restored or failed over")
+	f.BoolVar(&c.Pprof, "pprof", c.Pprof, "serve /debug/pprof besides /metrics")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.IntVar(&c.BatchMax, "batch-max", c.BatchMax, "records in one bulk write of a partition")
 	f.IntVar(&c.QueueMax, "queue-max", c.QueueMax, "waiting records that pause a partition's fetching")
@@ -101,6 +146,15 @@ func (c *Config) flags() *flag.FlagSet {
 		"how soon a new topic is noticed")
 	f.DurationVar(&c.SessionTimeout, "session-timeout", c.SessionTimeout,
 		"how soon the group gives up a member that was killed")
+	f.IntVar(&c.RecordMaxBytes, "record-max-bytes", c.RecordMaxBytes,
+		"of one key, value or header; more is a dead letter")
+	f.IntVar(&c.NestingMax, "nesting-max", c.NestingMax, "levels in a record; more is a dead letter")
+	f.IntVar(&c.ParkedMax, "parked-max", c.ParkedMax,
+		"records of a partition that wait for another row; more hold it up")
+	f.IntVar(&c.ParkedMaxBytes, "parked-max-bytes", c.ParkedMaxBytes,
+		"of such records in all partitions")
+	f.DurationVar(&c.ParkedRetry, "parked-retry", c.ParkedRetry,
+		"between looks for the rows they wait for")
 	f.IntVar(&c.MongoPoolMax, "mongo-pool-max", c.MongoPoolMax, "connections to MongoDB")
 	f.DurationVar(&c.MongoConnectTimeout, "mongo-connect-timeout", c.MongoConnectTimeout,
 		"for one connection")
@@ -113,6 +167,11 @@ func (c *Config) flags() *flag.FlagSet {
 	f.DurationVar(&c.RetryMax, "retry-max", c.RetryMax, "longest back-off after a transient error")
 	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout,
 		"for the batches in flight when asked to stop")
+	c.securityFlags(f)
+	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", c.OTLPEndpoint,
+		"`url` for traces, OTLP over HTTP (default $OTEL_EXPORTER_OTLP_ENDPOINT; none: no traces)")
+	f.Float64Var(&c.TraceRatio, "trace-ratio", c.TraceRatio,
+		"0 to 1, of the records without a trace context")
 	return f
 }
 
@@ -150,60 +209,83 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 	if err != nil {
 		return Config{}, err
 	}
+	c.secrets(getenv)
+	if c.OTLPEndpoint == "" {
+		c.OTLPEndpoint = getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+	}
 	return c, c.validate()
 }
 
+// faults collects what is wrong with the flags.
+type faults []error
+
+func (f *faults) add(flag, format string, args ...any) {
+	*f = append(*f, fmt.Errorf("--%s: "+format, append([]any{flag}, args...)...))
+}
+
 func (c *Config) validate() error {
-	var errs []error
-	wrong := func(flag, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("--%s: "+format, append([]any{flag}, args...)...))
-	}
+	var wrong faults
 	for flag, text := range map[string]string{"brokers": c.Brokers, "group": c.Group,
 		"topics": c.Topics, "dead-letter-topic": c.DeadLetterTopic, "mongo-uri": c.MongoURI,
 		"database": c.Database, "listen": c.Listen} {
 		if text == "" {
-			wrong(flag, "must not be empty")
+			wrong.add(flag, "must not be empty")
 		}
 	}
 	if topics, err := regexp.Compile(c.Topics); err != nil {
-		wrong("topics", "%w", err)
+		wrong.add("topics", "%w", err)
 	} else if c.Topics != "" && topics.MatchString(c.DeadLetterTopic) {
-		wrong("topics", "matches the dead-letter topic %s: each dead letter would come back",
+		wrong.add("topics", "matches the dead-letter topic %s: each dead letter would come back",
 			c.DeadLetterTopic)
 	}
 	for flag, number := range map[string]int{"batch-max": c.BatchMax,
-		"mongo-pool-max": c.MongoPoolMax} {
+		"mongo-pool-max": c.MongoPoolMax, "record-max-bytes": c.RecordMaxBytes,
+		"nesting-max": c.NestingMax, "parked-max": c.ParkedMax,
+		"parked-max-bytes": c.ParkedMaxBytes} {
 		if number < 1 {
-			wrong(flag, "%d: must be at least 1", number)
+			wrong.add(flag, "%d: must be at least 1", number)
 		}
 	}
 	if c.QueueMax < c.BatchMax {
-		wrong("queue-max", "%d: must be at least --batch-max (%d)", c.QueueMax, c.BatchMax)
+		wrong.add("queue-max", "%d: must be at least --batch-max (%d)", c.QueueMax, c.BatchMax)
 	}
-	if c.CommitInterval < commitIntervalMin {
-		wrong("commit-interval", "%s: must be at least %s", c.CommitInterval, commitIntervalMin)
+	if c.Epoch < 0 || c.Epoch > math.MaxUint16 {
+		wrong.add("epoch", "%d: must be 0 to %d", c.Epoch, math.MaxUint16)
 	}
+	c.validateTimes(&wrong)
+	c.validateSecurity(&wrong)
+	c.validateTracing(&wrong)
+	slices.SortFunc(wrong, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(wrong...)
+}
+
+func (c *Config) validateTimes(wrong *faults) {
 	for flag, d := range map[string]time.Duration{"mongo-timeout": c.MongoTimeout,
 		"mongo-connect-timeout": c.MongoConnectTimeout, "retry-min": c.RetryMin,
-		"mongo-select-timeout": c.MongoSelectTimeout, "shutdown-timeout": c.ShutdownTimeout} {
+		"mongo-select-timeout": c.MongoSelectTimeout, "shutdown-timeout": c.ShutdownTimeout,
+		"parked-retry": c.ParkedRetry} {
 		if d <= 0 {
-			wrong(flag, "%s: must be above 0", d)
+			wrong.add(flag, "%s: must be above 0", d)
+		}
+	}
+	for flag, limit := range map[string]struct{ is, least time.Duration }{
+		"commit-interval":  {c.CommitInterval, commitIntervalMin},
+		"metadata-max-age": {c.MetadataMaxAge, metadataMinAge},
+		"tombstone-ttl":    {c.TombstoneTTL, time.Second},
+	} {
+		if limit.is < limit.least {
+			wrong.add(flag, "%s: must be at least %s", limit.is, limit.least)
 		}
 	}
 	if c.RetryMax < c.RetryMin {
-		wrong("retry-max", "%s: must be at least --retry-min (%s)", c.RetryMax, c.RetryMin)
-	}
-	if c.MetadataMaxAge < metadataMinAge {
-		wrong("metadata-max-age", "%s: must be at least %s", c.MetadataMaxAge, metadataMinAge)
+		wrong.add("retry-max", "%s: must be at least --retry-min (%s)", c.RetryMax, c.RetryMin)
 	}
 	if c.SessionTimeout < 6*time.Second {
-		wrong("session-timeout", "%s: Kafka's brokers refuse less than 6s", c.SessionTimeout)
+		wrong.add("session-timeout", "%s: Kafka's brokers refuse less than 6s", c.SessionTimeout)
 	}
-	if c.TombstoneTTL < time.Second {
-		wrong("tombstone-ttl", "%s: must be at least 1s", c.TombstoneTTL)
+	if c.SpecsReload != 0 && c.SpecsReload < specsReloadMin {
+		wrong.add("specs-reload", "%s: must be 0 or at least %s", c.SpecsReload, specsReloadMin)
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
 }
 
 func (c *Config) registry() (*entity.Registry, error) {
@@ -215,18 +297,6 @@ func (c *Config) registry() (*entity.Registry, error) {
 		return nil, fmt.Errorf("--specs %s: %w", c.Specs, err)
 	}
 	return registry, nil
-}
-
-func (c *Config) logger() (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
-	}
-	output := c.Output
-	if output == nil {
-		output = io.Discard
-	}
-	return slog.New(slog.NewJSONHandler(output, &slog.HandlerOptions{Level: level})), nil
 }
 
 // backoff doubles from RetryMin to RetryMax. It has no jitter: partitions that wait for the same

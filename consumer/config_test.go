@@ -1,9 +1,12 @@
 package consumer
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -42,10 +45,31 @@ func TestParseConfigErrors(t *testing.T) {
 		"--group= --listen=":                  "--group: must not be empty\n--listen: must not be empty",
 		"--commit-interval=-1s":               "--commit-interval: -1s",
 		"--dead-letter-topic=cdc.public.dead": "matches the dead-letter topic",
+		"--epoch=65536":                       "--epoch: 65536: must be 0 to 65535",
+		"--epoch=-1":                          "--epoch: -1",
+		"--record-max-bytes=0":                "--record-max-bytes: 0: must be at least 1",
+		"--nesting-max=0":                     "--nesting-max: 0",
+		"--parked-max=0":                      "--parked-max: 0",
+		"--parked-max-bytes=0":                "--parked-max-bytes: 0",
+		"--parked-retry=0s":                   "--parked-retry: 0s",
+		"--specs-reload=1ms":                  "--specs-reload: 1ms: must be 0 or at least 100ms",
+		"--trace-ratio=2":                     "--trace-ratio: 2: must be 0 to 1",
+		"--trace-ratio=NaN":                   "--trace-ratio: NaN",
+		"--otlp-endpoint=localhost:4317":      "--otlp-endpoint: must be http://",
+		"--otlp-endpoint=http://u:geheim@c":   "--otlp-endpoint: must not hold a password",
+		"--kafka-ca-file=ca.pem":              "--kafka-ca-file: needs --kafka-tls",
+		"--kafka-tls --kafka-key-file=k.pem":  "--kafka-cert-file: goes with --kafka-key-file",
+		"--kafka-sasl=kerberos":               `--kafka-sasl: "kerberos": must be plain`,
+		"--kafka-sasl=scram-sha-256":          "--kafka-sasl: needs --kafka-user",
+		"--kafka-user=u":                      "--kafka-user: needs --kafka-sasl",
+		"--kafka-sasl=plain --brokers=k:9092": "needs --kafka-tls",
+		"--kafka-sasl=plain --kafka-user=u":   "--kafka-user: needs --kafka-password-file",
+		"--mongo-user=u":                      "--mongo-user: needs --mongo-password-file",
+		"--kafka-password=geheim":             "flag provided but not defined: -kafka-password",
 	} {
 		_, err := ParseConfig(strings.Fields(args), func(string) string { return "" }, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", args, err, want)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%s: %v, want %q and no secret", args, err, want)
 		}
 	}
 	bad := func(name string) string {
@@ -54,6 +78,46 @@ func TestParseConfigErrors(t *testing.T) {
 	if _, err := ParseConfig(nil, bad, io.Discard); err == nil ||
 		!strings.Contains(err.Error(), "CDC_CONSUMER_QUEUE_MAX") {
 		t.Errorf("a wrong variable: %v", err)
+	}
+}
+
+// TestSecrets: they come from the environment, and nothing shows them.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"CDC_CONSUMER_KAFKA_PASSWORD": "geheim", "OTEL_EXPORTER_OTLP_HEADERS": "key=geheim",
+		"CDC_CONSUMER_MONGO_PASSWORD": "geheim", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+	getenv := func(name string) string { return env[name] }
+	config, err := ParseConfig([]string{"--mongo-user=u", "--kafka-user=u", "--kafka-sasl=scram-sha-512"}, getenv,
+		io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.KafkaPassword != "geheim" || config.MongoPassword != "geheim" ||
+		config.OTLPEndpoint != "http://collector:4318" {
+		t.Errorf("the environment is not read: %+v", config)
+	}
+	config.Output = nil
+	var log, usage strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", config, "password", config.KafkaPassword)
+	encoded, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ParseConfig([]string{"-h"}, getenv, &usage)
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s %x %d", config, config, config, config.MongoPassword,
+		config.MongoPassword, config.MongoPassword), log.String(), usage.String(), string(encoded)} {
+		if text == "" || strings.Contains(text, "geheim") || strings.Contains(text, "67656865696d") {
+			t.Errorf("a secret in %s", text)
+		}
+	}
+	env["OTEL_EXPORTER_OTLP_HEADERS"] = "geheim"
+	if _, err := ParseConfig(nil, getenv, io.Discard); err == nil || strings.Contains(err.Error(), "geheim") {
+		t.Errorf("wrong headers: %v", err)
+	}
+	file := []string{"--mongo-user=u", "--mongo-password-file=f"}
+	if _, err := ParseConfig(file, getenv, io.Discard); err == nil ||
+		!strings.Contains(err.Error(), "CDC_CONSUMER_MONGO_PASSWORD is set, too") {
+		t.Errorf("two passwords: %v", err)
 	}
 }
 

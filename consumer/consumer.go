@@ -2,13 +2,15 @@
 // documents equal to the rows, whatever is redelivered, duplicated or reordered on the way. It is
 // not a framework: no plug-ins, no other sources or sinks, one pipeline.
 //
-// Start reading at plan in apply.go (what becomes of a batch of records), then mongo.go (how a
-// write is guarded), settle.go (what happens when it fails) and partition.go (when an offset
-// moves). Each event meets one of four ends, and its offset is not committed before:
+// Start reading at partition.go (work: a batch from end to end), then plan in apply.go (a record
+// becomes a draft), round.go (drafts become writes), update.go (how a write is guarded), settle.go
+// (what happens when it fails) and park.go (rows that wait for another). Each event meets one of
+// these ends, and its offset is not committed before:
 //
 //	applied      its write was acknowledged by a majority
 //	stale        the document was already as new, or newer
 //	folded       a later event of the same row in the same batch stands for it
+//	ignored      it changes no row: a heartbeat, transaction metadata, a logical message
 //	dead_letter  it can never be written: it is in the dead-letter topic, with the reason
 package consumer
 
@@ -26,12 +28,16 @@ import (
 
 // Consumer is one member of the consumer group. Make it with New and run it once with Run.
 type Consumer struct {
-	config   Config
-	registry *entity.Registry
-	metrics  *metrics
-	log      *slog.Logger
-	store    store
-	mongo    *mongoStore // nil where store is another
+	config    Config
+	registry  *entity.Registry
+	metrics   *metrics
+	log       *slog.Logger
+	store     store
+	mongo     *mongoStore // nil where store is another
+	parents   *parents
+	truncates truncates
+	room      *parkingRoom
+	tracer    *tracer
 }
 
 // New checks the configuration and loads the specs. It waits for no server; an error names the
@@ -41,11 +47,11 @@ func New(config Config) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.mongo, err = openMongo(config)
+	c.mongo, err = openMongo(config, c.registry, c.metrics)
 	if err != nil {
 		return nil, err
 	}
-	c.store = c.mongo
+	c.use(c.mongo)
 	return c, nil
 }
 
@@ -61,9 +67,16 @@ func newConsumer(config Config, s store) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Consumer{config: config, registry: registry, metrics: newMetrics(), log: log,
-		store: s}, nil
+	c := &Consumer{config: config, registry: registry, metrics: newMetrics(), log: log,
+		room: &parkingRoom{max: config.ParkedMaxBytes}}
+	if c.tracer, err = newTracer(config, c.metrics, log); err != nil {
+		return nil, err
+	}
+	c.use(s)
+	return c, nil
 }
+
+func (c *Consumer) use(s store) { c.store, c.parents = s, newParents(s, time.Now) }
 
 // Run consumes until ctx is cancelled; then it finishes the batches in flight, commits their
 // offsets, leaves the group and returns nil. Servers that are away are waited for. An error means
@@ -78,7 +91,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	err = c.consume(ctx, stop, telemetry)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	err = errors.Join(err, telemetry.close(end))
+	err = errors.Join(err, telemetry.close(end), c.tracer.close(end))
 	if c.mongo != nil {
 		err = errors.Join(err, c.mongo.close(end))
 	}
@@ -91,12 +104,6 @@ func (c *Consumer) consume(ctx context.Context, stop context.CancelCauseFunc, t 
 		return err
 	}
 	defer letters.close()
-	if c.mongo != nil {
-		indexes := func(ctx context.Context) error { return c.mongo.createIndexes(ctx, c.registry) }
-		if err := c.untilDone(ctx, "create the indexes", indexes); err != nil {
-			return ending(ctx, err)
-		}
-	}
 	if err := c.untilDone(ctx, "create the dead-letter topic", letters.create); err != nil {
 		return ending(ctx, err)
 	}
@@ -105,7 +112,9 @@ func (c *Consumer) consume(ctx context.Context, stop context.CancelCauseFunc, t 
 		return err
 	}
 	t.ready(r.ready)
+	endWatch := c.watch(ctx, r.client)
 	r.poll(ctx)
+	endWatch()
 	r.shutdown()
 	return ending(ctx, nil)
 }

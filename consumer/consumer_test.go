@@ -61,15 +61,15 @@ func checkStory(t *testing.T, read func(collection, id string) bson.M) {
 		{"customers", 1, "email", "one@x"},
 		{"customers", 1, "labVersion", int64(3)},
 		{"customers", 2, "email", "back@x"},
-		{"customers", 2, "deleted", nil},
+		{"customers", 2, "cdcMetadata/deleted", nil},
 		{"orders", 11, "status", "paid"},
-		{"orders", 11, "shell", nil},
+		{"orders", 11, "cdcMetadata/shell", nil},
 		{"orders", 11, "updatedAtExact", "2026-11-22T07:55:47.000001Z"},
-		{"orders", 11, "items/" + uuid(101) + "/deleted", true},
-		{"orders", 11, "items/" + uuid(102) + "/deleted", true},
+		{"orders", 11, "items/" + uuid(101) + "/cdcMetadata/deleted", true},
+		{"orders", 11, "items/" + uuid(102) + "/cdcMetadata/deleted", true},
 		{"orders", 12, "items/" + uuid(102) + "/labVersion", int64(12)},
-		{"orders", 12, "items/" + uuid(102) + "/deleted", nil},
-		{"orders", 13, "deleted", true},
+		{"orders", 12, "items/" + uuid(102) + "/cdcMetadata/deleted", nil},
+		{"orders", 13, "cdcMetadata/deleted", true},
 	} {
 		got := member(read(c.collection, uuid(c.id)), strings.Split(c.path, "/")...)
 		if got != c.want {

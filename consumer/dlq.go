@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,20 +16,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// The headers a dead letter has after those of the record itself. Texts; Timestamp is the record's,
-// milliseconds since 1970. Key, value and the other headers are the record's own bytes, so that
-// producing them to HeaderTopic again is a replay.
-const (
-	HeaderRule      = "cdc.dead_letter.rule"
-	HeaderReason    = "cdc.dead_letter.reason"
-	HeaderTopic     = "cdc.dead_letter.topic"
-	HeaderPartition = "cdc.dead_letter.partition"
-	HeaderOffset    = "cdc.dead_letter.offset"
-	HeaderTimestamp = "cdc.dead_letter.timestamp"
-)
+// letterMaxBytes leaves room for records of topics that allow more than Kafka's default of 1 MiB, and
+// for the headers of a letter.
+const letterMaxBytes = 64 << 20
 
-// letterMaxBytes leaves room for records of topics that allow more than Kafka's default of 1 MiB.
-const letterMaxBytes = 32 << 20
+// reasonMaxBytes bounds the one header whose length others decide.
+const reasonMaxBytes = 64 << 10
+
+// lettersDeep bounds the work for a record that imitates letters of letters; ours is at most one.
+const lettersDeep = 8
 
 // letterTimeout ends one attempt; the partition then shows as paused.
 const letterTimeout = 10 * time.Second
@@ -37,6 +34,15 @@ type deadLetter struct {
 	record            *kgo.Record
 	entity, operation string
 	err               error
+	source            letterSource
+}
+
+// letterSource is where the event came from, as far as it could be read: what could not is "" or 0.
+type letterSource struct {
+	Table    string // schema.table
+	Position string // as in cdcMetadata.position
+	TxID     uint32
+	TsUs     int64 // of the commit, microseconds since 1970
 }
 
 func (d *deadLetter) rule() string {
@@ -48,35 +54,46 @@ func (d *deadLetter) rule() string {
 }
 
 // deadLetters is the dead-letter topic. It has a client of its own, which outlives the group's.
+//
+// The topic is the one home of dead letters, not a collection in MongoDB: it is acknowledged by the
+// broker that holds the offset which moves next, also while MongoDB is away, and it takes what
+// MongoDB refuses: a document that is too large, bytes that are no text. What became of a letter is
+// written there too (letters_settle.go), so that nothing needs a second store to be understood.
 type deadLetters struct {
 	client *kgo.Client
 	topic  string
+	group  string
+	build  string // of this program
 }
 
 func openDeadLetters(config Config) (*deadLetters, error) {
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(strings.Split(config.Brokers, ",")...),
+	options, err := config.KafkaOptions()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(append(options,
 		kgo.ClientID("cdc-consumer-dead-letters"),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(letterMaxBytes),
 		kgo.RecordDeliveryTimeout(letterTimeout),
 		kgo.RetryTimeout(letterTimeout),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("set up the client of the dead-letter topic: %w", err)
 	}
-	return &deadLetters{client, config.DeadLetterTopic}, nil
+	return &deadLetters{client, config.DeadLetterTopic, config.Group, buildVersion()}, nil
 }
 
 func (d *deadLetters) close() { d.client.Close() }
 
-// create makes the topic if it is not there yet: one partition, with the broker's replication.
+// create makes the topic if it is not there yet: one partition, so that the letters have one order,
+// with the broker's replication, and kept for ever: a letter must not end before somebody saw it.
 func (d *deadLetters) create(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, letterTimeout)
 	defer cancel()
-	size := strconv.Itoa(letterMaxBytes)
-	_, err := kadm.NewClient(d.client).CreateTopic(ctx, 1, -1,
-		map[string]*string{"max.message.bytes": &size}, d.topic)
+	size, policy, retention := strconv.Itoa(letterMaxBytes), "delete", "-1"
+	_, err := kadm.NewClient(d.client).CreateTopic(ctx, 1, -1, map[string]*string{
+		"max.message.bytes": &size, "cleanup.policy": &policy, "retention.ms": &retention}, d.topic)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return classifyKafka(fmt.Errorf("create the topic %s: %w", d.topic, err))
 	}
@@ -87,7 +104,7 @@ func (d *deadLetters) create(ctx context.Context) error {
 func (d *deadLetters) send(ctx context.Context, letters []deadLetter) error {
 	records := make([]*kgo.Record, len(letters))
 	for i, l := range letters {
-		records[i] = l.build(d.topic)
+		records[i] = d.letter(&l, time.Now())
 	}
 	if err := d.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return classifyKafka(fmt.Errorf("write %d dead letters: %w", len(letters), err))
@@ -95,18 +112,70 @@ func (d *deadLetters) send(ctx context.Context, letters []deadLetter) error {
 	return nil
 }
 
-func (d *deadLetter) build(topic string) *kgo.Record {
-	r := d.record
-	own := []kgo.RecordHeader{
-		{Key: HeaderRule, Value: []byte(d.rule())},
-		{Key: HeaderReason, Value: []byte(d.err.Error())},
-		{Key: HeaderTopic, Value: []byte(r.Topic)},
-		{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
-		{Key: HeaderOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
-		{Key: HeaderTimestamp, Value: strconv.AppendInt(nil, r.Timestamp.UnixMilli(), 10)},
+// letter is the record as it came, and behind its headers ours. Those of an earlier letter go: a
+// record that was replayed and failed again has the newest reasons, and the number of times.
+func (d *deadLetters) letter(l *deadLetter, now time.Time) *kgo.Record {
+	r := l.record
+	headers, attempts := slices.Clone(r.Headers), 0
+	var replayed []kgo.RecordHeader
+	for range lettersDeep {
+		original, ours := splitHeaders(headers)
+		if ours == nil {
+			break
+		}
+		attempts = max(attempts, int(headerNumber(ours, HeaderAttempts)), 1)
+		if replayed == nil {
+			replayed = only(ours, HeaderReplayed, HeaderFirstOffset)
+		}
+		headers = original
 	}
-	return &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value,
-		Headers: slices.Concat(r.Headers, own)}
+	add := func(name, value string) {
+		if value != "" {
+			headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+		}
+	}
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	add(HeaderRule, l.rule())
+	add(HeaderReason, cut(strings.TrimPrefix(l.err.Error(), l.rule()+": "), reasonMaxBytes))
+	add(HeaderTopic, r.Topic)
+	add(HeaderPartition, number(int64(r.Partition)))
+	add(HeaderOffset, number(r.Offset))
+	add(HeaderTimestamp, number(r.Timestamp.UnixMilli()))
+	add(HeaderEntity, l.entity)
+	add(HeaderOperation, l.operation)
+	if s := l.source; s != (letterSource{}) {
+		add(HeaderSourceTable, s.Table)
+		add(HeaderSourcePosition, s.Position)
+		add(HeaderSourceTx, number(int64(s.TxID)))
+		add(HeaderSourceTime, number(s.TsUs))
+	}
+	add(HeaderTime, number(now.UnixMilli()))
+	add(HeaderConsumer, d.build)
+	add(HeaderGroup, d.group)
+	add(HeaderAttempts, strconv.Itoa(attempts+1))
+	return &kgo.Record{Topic: d.topic, Key: r.Key, Value: r.Value, Headers: append(headers, replayed...)}
+}
+
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " ..."
+}
+
+// buildVersion is the module's version, or the commit, as far as the build knows them.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := cmp.Or(info.Main.Version, "unknown")
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && version == "(devel)" {
+			version = setting.Value
+		}
+	}
+	return version
 }
 
 // kafkaError marks an error of the broker's side, for the metrics.

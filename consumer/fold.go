@@ -1,173 +1,128 @@
 package consumer
 
 import (
-	"fmt"
-	"strings"
-	"time"
+	"bytes"
+	"slices"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/cdclab/cdclab/consumer/debezium"
-	"github.com/cdclab/cdclab/consumer/entity"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
-
-// operations are the values of cdcMetadata.operation, for the operations that change one row.
-var operations = map[debezium.Op]string{
-	debezium.Create: "INSERT", debezium.Update: "UPDATE", debezium.Delete: "DELETE",
-	debezium.Read: "SNAPSHOT",
-}
 
 // place is where a row lives: a document, or the member field.item of one.
 type place struct{ collection, id, field, item string }
 
 func (p place) embedded() bool { return p.field != "" }
 
-// field is a member to set, or (absent) to remove.
-type field struct {
-	name   string
-	value  any
-	absent bool
-}
-
 // change is what one event does at one place.
 type change struct {
 	place
-	record            *kgo.Record
-	entity, operation string
-	position          string // debezium.Event.Position: commit order
-	fields            []field
-	deleted           bool
-	aside             bool // the place an item moved away from
-	processedAt       time.Time
-
-	sourceAt, connectorAt, polled time.Time
+	*draft
+	// elements are the members to set, as BSON elements one after the other; absent the names of those
+	// to remove.
+	elements []byte
+	absent   []string
+	deleted  bool
+	aside    bool // the place an item moved away from, or a row that a truncate ends
 }
 
-// describe takes from the event what is the same for every entity.
-func (c *change) describe(event *debezium.Event) error {
-	var known bool
-	if c.operation, known = operations[event.Op]; !known {
-		return rejectf(ruleOperation, "operation %q changes no single row", event.Op)
-	}
-	var err error
-	if c.position, err = event.Position(); err != nil {
-		return rejectf(ruleUndecodable, "%v", err)
-	}
-	if event.Op == debezium.Read {
-		c.position = snapshotPosition(c.position, c.record.Offset)
-	}
-	c.deleted = event.Op == debezium.Delete
-	c.sourceAt, c.connectorAt = time.UnixMicro(event.Source.TsUs), time.UnixMicro(event.TsUs)
-	return nil
-}
-
-// snapshotPosition: rows of a snapshot that carry no position come before everything streamed, and
-// among themselves in the order of their offsets, so that a snapshot which began anew wins.
-// Offsets stay below the LSNs of streamed events: a row takes more than one byte of WAL.
-func snapshotPosition(position string, offset int64) string {
-	if strings.Trim(position, "0") != "" {
-		return position
-	}
-	return fmt.Sprintf("%016x%016x", 0, offset+1)
-}
-
-// inside places an item in its order. One that moved leaves a tombstone where it was.
-func (c change) inside(spec *entity.Spec, id string, event *debezium.Event) ([]change, error) {
-	if strings.ContainsAny(id, ".$\x00") {
-		return nil, rejectf(ruleKey, "%q cannot be the name of a member", id)
-	}
-	at := func(row debezium.Row, which string) (place, error) {
-		value, there := row[spec.Embed.Parent]
-		if !there || value == nil || value == "" {
-			return place{}, rejectf(ruleParent, "%s of the %s holds no %s: it needs REPLICA IDENTITY FULL",
-				which, spec.Entity, spec.Embed.Parent)
-		}
-		parent, err := columnText(spec, spec.Embed.Parent, value, ruleParent)
-		return place{spec.Collection, parent, spec.Embed.Field, id}, err
-	}
-	var before place
-	var err error
-	if c.deleted || event.Op == debezium.Update {
-		if before, err = at(event.Before, "before"); err != nil {
-			return nil, err
-		}
-	}
-	if c.deleted {
-		c.place = before
-		return []change{c}, nil
-	}
-	if c.place, err = at(event.After, "after"); err != nil {
-		return nil, err
-	}
-	op := event.Op
-	changes := []change{c}
-	if op == debezium.Update && before != c.place {
-		op = debezium.Create
-		left := c
-		left.place, left.fields, left.deleted, left.aside = before, nil, true, true
-		changes = append(changes, left)
-	}
-	return changes, completeWhereNew(op, event.After)
-}
-
-// columnText is a key as the text that documents hold, under the rule it breaks when it is none.
-func columnText(spec *entity.Spec, column string, value any, rule string) (string, error) {
-	for _, f := range spec.Fields {
-		if f.Column != column {
-			continue
-		}
-		stored, _, err := f.BSON(value)
-		if err != nil {
-			return "", rejectf(rule, "column %s: %v", column, err)
-		}
-		value = stored
-	}
-	text := fmt.Sprint(value)
-	if value == nil || text == "" {
-		return "", rejectf(rule, "column %s is empty", column)
-	}
-	return text, nil
-}
-
-// write is the changes of one batch at one place, folded into one: the last position's, and for
-// the fields that one left out, those of the change before it.
+// write is the changes of one round at one place, folded into one: the last position's, and for
+// the members that one left out, those of the change before it.
 type write struct {
 	change
-	from []change // in the order of the log
+	from []change // all of them, in the order of the log; nil where there is only the one
+}
+
+// each visits the changes that the write stands for, in the order of the log.
+func (w *write) each(visit func(*change)) {
+	if w.from == nil {
+		visit(&w.change)
+	}
+	for i := range w.from {
+		visit(&w.from[i])
+	}
+}
+
+// folder folds the changes of one round. It keeps its memory for the next.
+type folder struct {
+	at     map[place]int
+	writes []write
 }
 
 // fold keeps the order in which places were first met. A replayed older event adds nothing, not
-// even a field: what it holds may have changed since.
-func fold(changes []change) []write {
-	writes := make([]write, 0, len(changes))
-	at := make(map[place]int, len(changes))
-	for _, c := range changes {
-		i, seen := at[c.place]
+// even a member: what it holds may have changed since. The result is valid until the next fold.
+func (f *folder) fold(changes []change) []write {
+	if f.at == nil {
+		f.at = map[place]int{}
+	}
+	clear(f.at)
+	clear(f.writes)
+	f.writes = f.writes[:0]
+	for i := range changes {
+		c := &changes[i]
+		n, seen := f.at[c.place]
 		if !seen {
-			at[c.place] = len(writes)
-			writes = append(writes, write{c, []change{c}})
+			f.at[c.place] = len(f.writes)
+			f.writes = append(f.writes, write{change: *c})
 			continue
 		}
-		w := &writes[i]
-		w.from = append(w.from, c)
+		w := &f.writes[n]
+		if w.from == nil {
+			w.from = []change{w.change}
+		}
+		w.from = append(w.from, *c)
 		if c.position > w.position {
-			c.fields = overlay(w.fields, c.fields)
-			w.change = c
+			w.change = c.over(&w.change)
 		}
 	}
-	return writes
+	return f.writes
 }
 
-func overlay(under, over []field) []field {
-	both := over[:len(over):len(over)]
-	for _, u := range under {
-		covered := false
-		for _, o := range over {
-			covered = covered || o.name == u.name
+// over is the change on top of an older one: members that the newer does not speak of stay as the
+// older has them.
+func (c *change) over(old *change) change {
+	both := *c
+	if sameNames(c.elements, old.elements) && len(c.absent) == 0 && len(old.absent) == 0 {
+		return both
+	}
+	set := names(c.elements)
+	for rest := old.elements; len(rest) > 0; {
+		element, after, ok := bsoncore.ReadElement(rest)
+		if !ok {
+			break
 		}
-		if !covered {
-			both = append(both, u)
+		rest = after
+		if name := element.Key(); !slices.Contains(set, name) && !slices.Contains(c.absent, name) {
+			both.elements = append(both.elements[:len(both.elements):len(both.elements)], element...)
+		}
+	}
+	for _, name := range old.absent {
+		if !slices.Contains(set, name) && !slices.Contains(c.absent, name) {
+			both.absent = append(both.absent[:len(both.absent):len(both.absent)], name)
 		}
 	}
 	return both
+}
+
+func names(elements []byte) []string {
+	var all []string
+	for len(elements) > 0 {
+		element, rest, ok := bsoncore.ReadElement(elements)
+		if !ok {
+			break
+		}
+		all, elements = append(all, element.Key()), rest
+	}
+	return all
+}
+
+// sameNames spares the usual case: both rows have all the columns.
+func sameNames(a, b []byte) bool {
+	for len(a) > 0 && len(b) > 0 {
+		one, restA, okA := bsoncore.ReadElement(a)
+		other, restB, okB := bsoncore.ReadElement(b)
+		if !okA || !okB || !bytes.Equal(one.KeyBytes(), other.KeyBytes()) {
+			return false
+		}
+		a, b = restA, restB
+	}
+	return len(a) == len(b)
 }

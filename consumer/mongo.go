@@ -4,46 +4,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"github.com/cdclab/cdclab/consumer/entity"
 )
 
-// mongoStore writes documents, each write guarded by the position of what is there:
-//
-//	flat    {_id, cdcMetadata.position: {$lt: position}}            upsert
-//	item    {_id, items.<item>.position: {$not: {$gte: position}}}  upsert, makes the order's shell
-//
-// A guard that does not match makes the upsert insert, which fails on _id. That is triaged in
-// bulk. Acknowledged means by a majority.
+// mongoStore keeps rows in MongoDB. Acknowledged means by a majority.
 type mongoStore struct {
 	client   *mongo.Client
 	database *mongo.Database
 	config   Config
+	registry *entity.Registry
+
+	buffers  sync.Pool // of *[]byte, for commands
+	mu       sync.Mutex
+	prepared map[string]bool // collections with their indexes and view
 }
 
-func openMongo(config Config) (*mongoStore, error) {
-	o := options.Client().
-		ApplyURI(config.MongoURI).
-		SetAppName("cdc-consumer").
-		SetWriteConcern(writeconcern.Majority()).
-		SetMaxPoolSize(uint64(config.MongoPoolMax)).
-		SetConnectTimeout(config.MongoConnectTimeout).
-		SetServerSelectionTimeout(config.MongoSelectTimeout).
-		SetTimeout(config.MongoTimeout)
-	client, err := mongo.Connect(o)
-	if err != nil && strings.Contains(config.MongoURI, "@") {
-		return nil, errors.New("--mongo-uri: not valid (the reason may hold the password: left out)")
+func openMongo(config Config, registry *entity.Registry, m *metrics) (*mongoStore, error) {
+	o, err := mongoOptions(config, m)
+	if err != nil {
+		return nil, err
 	}
+	client, err := mongo.Connect(o)
 	if err != nil {
 		return nil, fmt.Errorf("--mongo-uri: %w", err)
 	}
-	return &mongoStore{client, client.Database(config.Database), config}, nil
+	return &mongoStore{client: client, database: client.Database(config.Database), config: config,
+		registry: registry, prepared: map[string]bool{},
+		buffers: sync.Pool{New: func() any { return new([]byte) }}}, nil
 }
 
 func (m *mongoStore) close(ctx context.Context) error {
@@ -60,41 +57,32 @@ func (m *mongoStore) ping(ctx context.Context) error {
 	return nil
 }
 
-// createIndexes makes the index that ends tombstones. An index of that key with other options is
-// somebody's decision and stays.
-func (m *mongoStore) createIndexes(ctx context.Context, registry *entity.Registry) error {
-	const optionsConflict, keySpecsConflict = 85, 86
-	index := mongo.IndexModel{
-		Keys: bson.D{{Key: "deletedAt", Value: 1}},
-		Options: options.Index().
-			SetExpireAfterSeconds(int32(m.config.TombstoneTTL.Seconds())).
-			SetPartialFilterExpression(bson.D{{Key: "deleted", Value: true}}),
-	}
-	for _, spec := range registry.All() {
-		if spec.Embed != nil {
-			continue
-		}
-		_, err := m.database.Collection(spec.Collection).Indexes().CreateOne(ctx, index)
-		var server mongo.ServerError
-		if errors.As(err, &server) &&
-			(server.HasErrorCode(optionsConflict) || server.HasErrorCode(keySpecsConflict)) {
-			continue
-		}
-		if err != nil {
-			return classifyMongo(fmt.Errorf("create the index of %s: %w", spec.Collection, err))
-		}
-	}
-	return nil
-}
+// Limits of one update command: a message holds 48 MB, but its body is one document.
+const (
+	documentMaxBytes = 16 << 20
+	commandMaxBytes  = 12 << 20
+)
 
 func (m *mongoStore) apply(ctx context.Context, writes []write) []outcome {
 	outcomes := make([]outcome, len(writes))
-	byCollection := map[string][]int{}
-	for i := range writes {
-		byCollection[writes[i].collection] = append(byCollection[writes[i].collection], i)
+	if len(writes) == 0 {
+		return outcomes
 	}
-	for collection, indexes := range byCollection {
-		m.bulk(ctx, m.database.Collection(collection), writes, indexes, outcomes)
+	collection, all := writes[0].collection, make([]int, 0, len(writes))
+	var others map[string][]int
+	for i := range writes {
+		if c := writes[i].collection; c != collection {
+			if others == nil {
+				others = map[string][]int{}
+			}
+			others[c] = append(others[c], i)
+			continue
+		}
+		all = append(all, i)
+	}
+	m.bulk(ctx, collection, writes, all, outcomes)
+	for c, indexes := range others {
+		m.bulk(ctx, c, writes, indexes, outcomes)
 	}
 	return outcomes
 }
@@ -103,136 +91,182 @@ func (m *mongoStore) apply(ctx context.Context, writes []write) []outcome {
 // or newer (stale); another writer made it between our look and our insert (we may be newer, so
 // try once more, without upsert); and there is the duplicate in another unique index, which is no
 // matter of age at all.
-func (m *mongoStore) bulk(ctx context.Context, c *mongo.Collection, writes []write, indexes []int,
+func (m *mongoStore) bulk(ctx context.Context, collection string, writes []write, indexes []int,
 	outcomes []outcome) {
-	var models []mongo.WriteModel
-	var sent, taken []int
-	for _, i := range indexes {
-		model, err := encode(&writes[i])
-		if err != nil {
+	fail := func(indexes []int, err error) {
+		for _, i := range indexes {
 			outcomes[i].err = err
-			continue
 		}
-		models, sent = append(models, model), append(sent, i)
 	}
-	again := models[:0:0]
-	_, errs := m.send(ctx, c, models)
-	for n, err := range errs {
-		if duplicateID(err) {
-			model := *models[n].(*mongo.UpdateOneModel)
-			again, taken = append(again, model.SetUpsert(false)), append(taken, sent[n])
-			continue
-		}
-		outcomes[sent[n]].err = classifyMongo(err)
+	if err := m.prepare(ctx, collection, writes[indexes[0]].table); err != nil {
+		fail(indexes, err)
+		return
 	}
-	matched, errs := m.send(ctx, c, again)
-	for n, err := range errs {
-		done := &outcomes[taken[n]]
-		if done.err = classifyMongo(err); err != nil {
-			continue
+	for len(indexes) > 0 {
+		var sent []int
+		sent, _, indexes = m.command(ctx, collection, writes, indexes, true, outcomes)
+		var again []int
+		for _, i := range sent {
+			if duplicateID(outcomes[i].err) {
+				outcomes[i].err = nil
+				again = append(again, i)
+			}
 		}
-		// Which of them matched is not said; only the counts by operation depend on it.
-		done.stale = matched == 0
-		matched = max(matched-1, 0)
+		for len(again) > 0 {
+			var retried []int
+			var matched int
+			retried, matched, again = m.command(ctx, collection, writes, again, false, outcomes)
+			for _, i := range retried {
+				if outcomes[i].err == nil {
+					// Which of them matched is not said; only the counts by operation depend on it.
+					outcomes[i].stale = matched == 0
+					matched = max(matched-1, 0)
+				}
+			}
+		}
+	}
+	for i := range outcomes {
+		if outcomes[i].err != nil {
+			outcomes[i].err = classifyMongo(outcomes[i].err)
+		}
 	}
 }
 
-// send returns how many writes found their document, and each write's error.
-func (m *mongoStore) send(ctx context.Context, c *mongo.Collection, models []mongo.WriteModel) (
-	int64, []error) {
-	errs := make([]error, len(models))
-	if len(models) == 0 {
-		return 0, errs
+// command sends as many of the writes as one update command takes. It returns which those were, how
+// many found their document, and the others; outcomes get the errors.
+func (m *mongoStore) command(ctx context.Context, collection string, writes []write, indexes []int,
+	upsert bool, outcomes []outcome) (sent []int, matched int, rest []int) {
+	buffer := m.buffers.Get().(*[]byte)
+	defer m.buffers.Put(buffer)
+	start, cmd := bsoncore.AppendDocumentStart((*buffer)[:0])
+	cmd = bsoncore.AppendStringElement(cmd, "update", collection)
+	cmd = bsoncore.AppendBooleanElement(cmd, "ordered", false)
+	concern, cmd := open(cmd, "writeConcern")
+	cmd = bsoncore.AppendStringElement(cmd, "w", "majority")
+	cmd = closed(cmd, concern)
+	updates, cmd := bsoncore.AppendArrayElementStart(cmd, "updates")
+	rest = indexes
+	for len(rest) > 0 && len(cmd) < commandMaxBytes {
+		i := rest[0]
+		before := len(cmd)
+		cmd = bsoncore.AppendHeader(cmd, bsoncore.TypeEmbeddedDocument, strconv.Itoa(len(sent)))
+		cmd = appendStatement(cmd, &writes[i], upsert)
+		size := len(cmd) - before
+		if size > documentMaxBytes {
+			cmd = cmd[:before]
+			outcomes[i].err = rejectf(ruleDocument, "%d bytes are more than a document can hold", size)
+		} else if before+size > documentMaxBytes && len(sent) > 0 {
+			cmd = cmd[:before]
+			break
+		} else {
+			sent = append(sent, i)
+		}
+		rest = rest[1:]
 	}
-	result, err := c.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	var exception mongo.BulkWriteException
+	if len(sent) == 0 {
+		return nil, 0, rest
+	}
+	cmd = closed(closed(cmd, updates), start)
+	if *buffer = cmd; cap(cmd) > 1<<20 {
+		*buffer = nil // a rare one: not kept
+	}
+	reply, err := m.database.RunCommand(inCollection(ctx, collection), bson.Raw(cmd)).Raw()
+	var exception mongo.WriteException
 	if errors.As(err, &exception) {
 		err = nil
 		if exception.WriteConcernError != nil {
 			err = *exception.WriteConcernError
 		}
 	}
-	for i := range errs {
-		errs[i] = err
+	for _, i := range sent {
+		outcomes[i].err = err
 	}
 	for _, e := range exception.WriteErrors {
-		errs[e.Index] = e.WriteError
-	}
-	if result == nil {
-		return 0, errs
-	}
-	return result.MatchedCount, errs
-}
-
-// documentMaxBytes is MongoDB's limit; the driver would refuse the whole bulk for one above it.
-const documentMaxBytes = 16 << 20
-
-func encode(w *write) (*mongo.UpdateOneModel, error) {
-	filter, update := flatUpdate(w)
-	if w.embedded() {
-		filter, update = itemUpdate(w)
-	}
-	raw, err := bson.Marshal(update)
-	if err != nil {
-		return nil, rejectf(ruleDocument, "encode: %v", err)
-	}
-	if len(raw) > documentMaxBytes {
-		return nil, rejectf(ruleDocument, "%d bytes are more than a document can hold", len(raw))
-	}
-	return mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.Raw(raw)).SetUpsert(true), nil
-}
-
-func flatUpdate(w *write) (filter, update bson.D) {
-	set, unset := members(w, "")
-	set = append(set, bson.E{Key: "cdcMetadata", Value: bson.D{
-		{Key: "sourceTimestamp", Value: w.sourceAt.UnixMilli()},
-		{Key: "operation", Value: w.operation},
-		{Key: "kafkaTopic", Value: w.record.Topic},
-		{Key: "kafkaPartition", Value: w.record.Partition},
-		{Key: "kafkaOffset", Value: w.record.Offset},
-		{Key: "processedAt", Value: w.processedAt},
-		{Key: "position", Value: w.position},
-	}})
-	unset = append(unset, bson.E{Key: "shell", Value: ""})
-	if w.deleted {
-		set = append(set, bson.E{Key: "deletedAt", Value: w.processedAt})
-	} else {
-		unset = append(unset, bson.E{Key: "deletedAt", Value: ""})
-	}
-	filter = bson.D{{Key: "_id", Value: w.id},
-		{Key: "cdcMetadata.position", Value: bson.D{{Key: "$lt", Value: w.position}}}}
-	return filter, bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: unset}}
-}
-
-func itemUpdate(w *write) (filter, update bson.D) {
-	path := w.field + "." + w.item + "."
-	set, unset := members(w, path)
-	set = append(set,
-		bson.E{Key: path + "operation", Value: w.operation},
-		bson.E{Key: path + "processedAt", Value: w.processedAt},
-		bson.E{Key: path + "position", Value: w.position})
-	update = bson.D{{Key: "$set", Value: set}, {Key: "$setOnInsert", Value: bson.D{
-		{Key: "shell", Value: true}, {Key: "cdcMetadata.position", Value: ""}}}}
-	if len(unset) > 0 {
-		update = append(update, bson.E{Key: "$unset", Value: unset})
-	}
-	filter = bson.D{{Key: "_id", Value: w.id}, {Key: path + "position",
-		Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: w.position}}}}}}
-	return filter, update
-}
-
-// members of a deleted row stay as they were: a row whose key changes may need a value of the old
-// one.
-func members(w *write, path string) (set, unset bson.D) {
-	for _, f := range w.fields {
-		if f.absent {
-			unset = append(unset, bson.E{Key: path + f.name, Value: ""})
-		} else {
-			set = append(set, bson.E{Key: path + f.name, Value: f.value})
+		if e.Index < len(sent) {
+			outcomes[sent[e.Index]].err = e
 		}
 	}
-	if w.deleted {
-		return append(set, bson.E{Key: path + "deleted", Value: true}), unset
+	n, _ := reply.Lookup("n").AsInt64OK()
+	return sent, int(n), rest
+}
+
+func (m *mongoStore) find(ctx context.Context, collection string, ids []string, members ...string) (
+	map[string]bson.Raw, error) {
+	o := options.Find()
+	if len(members) > 0 {
+		projection := bson.D{}
+		for _, name := range members {
+			projection = append(projection, bson.E{Key: name, Value: 1})
+		}
+		o.SetProjection(projection)
 	}
-	return set, append(unset, bson.E{Key: path + "deleted", Value: ""})
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}
+	found := make(map[string]bson.Raw, len(ids))
+	err := m.query(ctx, collection, filter, o, func(document bson.Raw) error {
+		id, _ := document.Lookup("_id").StringValueOK()
+		found[id] = document
+		return nil
+	})
+	return found, err
+}
+
+func (m *mongoStore) holders(ctx context.Context, collection, field string, items []string) (
+	[]bson.Raw, error) {
+	projection := bson.D{}
+	for _, item := range items {
+		projection = append(projection, bson.E{Key: field + "." + item, Value: 1})
+	}
+	filter := bson.D{{Key: embeddedMember + "." + field, Value: bson.D{{Key: "$in", Value: items}}}}
+	var documents []bson.Raw
+	err := m.query(ctx, collection, filter, options.Find().SetProjection(projection),
+		func(document bson.Raw) error {
+			documents = append(documents, document)
+			return nil
+		})
+	return documents, err
+}
+
+func (m *mongoStore) all(ctx context.Context, collection string, visit func(bson.Raw) error) error {
+	return m.query(ctx, collection, bson.D{}, options.Find(), visit)
+}
+
+// query gives visit documents that stay valid.
+func (m *mongoStore) query(ctx context.Context, collection string, filter bson.D,
+	o *options.FindOptionsBuilder, visit func(bson.Raw) error) error {
+	ctx = inCollection(ctx, collection)
+	cursor, err := m.database.Collection(collection).Find(ctx, filter, o)
+	if err != nil {
+		return classifyMongo(fmt.Errorf("find in %s: %w", collection, err))
+	}
+	defer cursor.Close(context.WithoutCancel(ctx))
+	for cursor.Next(ctx) {
+		if err := visit(append(bson.Raw(nil), cursor.Current...)); err != nil {
+			return err
+		}
+	}
+	if err := cursor.Err(); err != nil {
+		return classifyMongo(fmt.Errorf("find in %s: %w", collection, err))
+	}
+	return nil
+}
+
+func (m *mongoStore) keep(ctx context.Context, document bson.Raw) error {
+	if err := m.prepareKept(ctx); err != nil {
+		return err
+	}
+	_, err := m.database.Collection(keptCollection).InsertOne(inCollection(ctx, keptCollection), document)
+	if mongo.IsDuplicateKeyError(err) {
+		return nil
+	}
+	return classifyMongo(err)
+}
+
+func (m *mongoStore) collections(ctx context.Context) ([]string, error) {
+	names, err := m.database.ListCollectionNames(ctx, bson.D{{Key: "type", Value: "collection"}})
+	if err != nil {
+		return nil, classifyMongo(fmt.Errorf("list the collections: %w", err))
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "system.") })
+	slices.Sort(names)
+	return names, nil
 }

@@ -12,13 +12,18 @@ import (
 // partition works off one assigned partition: a batch is whatever has arrived while the one before
 // was being written, so that one record alone never waits for company.
 type partition struct {
+	topic    string
+	number   int32
 	planner  *planner
 	settler  *settler
 	batchMax int
 	queueMax int
-	// mark allows the commit of everything up to the record. resume fetches again.
-	mark   func(*kgo.Record)
+	retry    time.Duration // between looks for what parked events wait for
+	// mark allows the commit of everything below the offset. resume fetches again. begin starts the
+	// trace of a batch; what it returns ends it.
+	mark   func(epoch int32, offset int64)
 	resume func()
+	begin  func(context.Context, []arrival) (context.Context, func(error))
 
 	mu      sync.Mutex
 	queue   []arrival
@@ -27,6 +32,12 @@ type partition struct {
 	stopped chan struct{} // closed: take no more
 	done    chan struct{} // closed: nothing is in flight any more
 	abandon context.CancelFunc
+
+	job  job
+	last *kgo.Record // the last one settled or parked
+
+	lookAt time.Time // when parked events are looked at again
+	looks  int       // in vain
 }
 
 // push returns true when the queue has become full: the caller then pauses the fetching.
@@ -66,29 +77,115 @@ func (p *partition) take() []arrival {
 // run returns nil when stopped, or an error whose fate is stop.
 func (p *partition) run(ctx context.Context) error {
 	defer close(p.done)
+	defer p.leave()
 	for {
 		select {
 		case <-p.stopped:
 			return nil
 		default:
 		}
-		batch := p.take()
-		if len(batch) == 0 {
-			select {
-			case <-p.arrived:
-			case <-p.stopped:
-			}
-			continue
+		var batch []arrival
+		var err error
+		if p.lookDue() {
+			err = p.unpark(ctx)
+		} else if !p.settler.parking.full() {
+			batch = p.take()
 		}
-		p.settler.metrics.batchSize.Observe(float64(len(batch)))
-		work := p.planner.plan(batch)
-		err := p.settler.settle(ctx, p.stopped, work)
+		switch {
+		case len(batch) > 0:
+			err = p.work(ctx, batch)
+		case !p.lookDue():
+			p.await()
+		}
 		if errors.Is(err, errLeft) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		p.mark(work.last)
 	}
+}
+
+// lookDue: it is time to see whether what parked events wait for has come.
+func (p *partition) lookDue() bool {
+	select {
+	case <-p.settler.parking.wake:
+		p.looks, p.lookAt = 0, time.Time{}
+	default:
+	}
+	return p.settler.parking.count > 0 && !time.Now().Before(p.lookAt)
+}
+
+// await returns when something may have to be done.
+func (p *partition) await() {
+	var again <-chan time.Time
+	if p.settler.parking.count > 0 {
+		timer := time.NewTimer(time.Until(p.lookAt))
+		defer timer.Stop()
+		again = timer.C
+	}
+	arrived := p.arrived
+	if p.settler.parking.full() {
+		arrived = nil
+	}
+	select {
+	case <-arrived:
+	case <-p.settler.parking.wake:
+		p.looks, p.lookAt = 0, time.Time{}
+	case <-p.stopped:
+	case <-again:
+	}
+}
+
+// work sees a batch through to its end, and lets the offset move.
+func (p *partition) work(ctx context.Context, batch []arrival) (err error) {
+	ctx, end := p.begin(ctx, batch)
+	defer func() { end(err) }()
+	started := time.Now()
+	p.planner.plan(&p.job, batch)
+	if err := p.settler.settle(ctx, p.stopped, &p.job, p.topic, p.number); err != nil {
+		return err
+	}
+	p.planner.metrics.batch(len(batch), time.Since(started))
+	p.last = batch[len(batch)-1].record
+	p.commit()
+	return nil
+}
+
+// unpark sees to the parked events that need not wait any longer.
+func (p *partition) unpark(ctx context.Context) error {
+	p.looks++
+	p.lookAt = time.Now().Add(min(p.retry<<min(p.looks, 4), 2*time.Second))
+	p.job = job{}
+	if err := p.settler.due(ctx, &p.job); err != nil {
+		p.settler.metrics.retry(err)
+		return nil // asked again when the time comes
+	}
+	err := p.settler.settle(ctx, p.stopped, &p.job, p.topic, p.number)
+	if err == nil {
+		p.commit()
+	}
+	return err
+}
+
+// commit allows the offset to move up to the oldest parked event.
+func (p *partition) commit() {
+	if p.settler.parking.count == 0 {
+		p.looks, p.lookAt = 0, time.Now().Add(p.retry)
+	}
+	p.settler.await()
+	if p.last == nil {
+		return
+	}
+	next := p.last.Offset + 1
+	if lowest, parked := p.settler.parking.lowest(); parked {
+		next = min(next, lowest)
+	}
+	p.mark(p.last.LeaderEpoch, next)
+}
+
+// leave forgets the parked events: they are delivered again to whoever has the partition next.
+func (p *partition) leave() {
+	p.settler.parking.empty()
+	p.settler.await()
 }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
 )
 
 // metadataMinAge lets a moved leader or a new topic be noticed soon; the client's default is 5 s.
@@ -42,8 +43,11 @@ func newRouter(c *Consumer, letters *deadLetters, stop context.CancelCauseFunc) 
 	r := &router{consumer: c, letters: letters, stop: stop,
 		partitions: map[string]map[int32]*partition{}}
 	config := c.config
-	options := []kgo.Opt{
-		kgo.SeedBrokers(strings.Split(config.Brokers, ",")...),
+	options, err := config.KafkaOptions()
+	if err != nil {
+		return nil, err
+	}
+	options = append(options,
 		kgo.ClientID("cdc-consumer"),
 		kgo.ConsumerGroup(config.Group),
 		kgo.ConsumeTopics(config.Topics),
@@ -52,8 +56,8 @@ func newRouter(c *Consumer, letters *deadLetters, stop context.CancelCauseFunc) 
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(fetchMaxWait),
-		kgo.FetchMaxBytes(16 << 20),
-		kgo.FetchMaxPartitionBytes(2 << 20),
+		kgo.FetchMaxBytes(2<<20),
+		kgo.FetchMaxPartitionBytes(512<<10),
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.MetadataMaxAge(config.MetadataMaxAge),
 		kgo.SessionTimeout(config.SessionTimeout),
@@ -65,12 +69,12 @@ func newRouter(c *Consumer, letters *deadLetters, stop context.CancelCauseFunc) 
 		kgo.OnPartitionsRevoked(r.revoked),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
 			r.finish(r.remove(lost))
+			c.metrics.revoked(lost)
 		}),
-	}
+	)
 	if config.Instance != "" {
 		options = append(options, kgo.InstanceID(config.Instance))
 	}
-	var err error
 	if r.client, err = kgo.NewClient(options...); err != nil {
 		return nil, fmt.Errorf("set up the Kafka client: %w", err)
 	}
@@ -139,19 +143,38 @@ func (r *router) assigned(_ context.Context, client *kgo.Client, added map[strin
 			}()
 		}
 	}
+	r.consumer.metrics.assigned(added)
 	r.consumer.log.Info("partitions assigned", "partitions", added)
 }
 
 func (r *router) newPartition(client *kgo.Client, topic string, number int32) *partition {
 	c := r.consumer
+	p := c.newPartition(topic, number, c.store, r.letters.send, time.Now)
+	p.mark = func(epoch int32, offset int64) {
+		client.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{
+			topic: {number: {Epoch: epoch, Offset: offset}}})
+	}
+	p.resume = func() {
+		client.ResumeFetchPartitions(map[string][]int32{topic: {number}})
+	}
+	return p
+}
+
+// newPartition is a partition's pipeline; mark and resume are the caller's.
+func (c *Consumer) newPartition(topic string, number int32, s store,
+	send func(context.Context, []deadLetter) error, now func() time.Time) *partition {
+	rules := &ruleLog{metrics: c.metrics, log: c.log}
 	return &partition{
-		planner: &planner{c.registry, c.metrics, time.Now},
-		settler: &settler{c.store, r.letters.send, c.config.backoff, c.metrics, c.log},
-		mark:    func(last *kgo.Record) { client.MarkCommitRecords(last) },
-		resume: func() {
-			client.ResumeFetchPartitions(map[string][]int32{topic: {number}})
-		},
-		batchMax: c.config.BatchMax, queueMax: c.config.QueueMax,
+		topic: topic, number: number,
+		planner: &planner{registry: c.registry,
+			decoder: debezium.Decoder{MaxBytes: c.config.RecordMaxBytes, MaxDepth: c.config.NestingMax},
+			metrics: c.metrics, log: rules,
+			epoch: fmt.Sprintf("%04x", c.config.Epoch), noRules: c.config.NoValidate, now: now},
+		settler: &settler{store: s, parents: c.parents, truncates: &c.truncates, memo: memo{log: rules}, send: send,
+			parking: newParking(c.room, c.config.ParkedMax), backoff: c.config.backoff,
+			metrics: c.metrics, log: c.log, now: now},
+		begin:    c.tracer.batch,
+		batchMax: c.config.BatchMax, queueMax: c.config.QueueMax, retry: c.config.ParkedRetry,
 		arrived: make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
@@ -164,6 +187,7 @@ func (r *router) revoked(ctx context.Context, client *kgo.Client, lost map[strin
 	}
 	r.finish(r.remove(lost))
 	r.commit(ctx, client)
+	r.consumer.metrics.revoked(lost)
 	r.consumer.log.Info("partitions revoked", "partitions", lost)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/cdclab/cdclab/consumer/entity"
 )
 
 // server is a MongoDB, or a stand-in for one, that the tests of this package share.
@@ -37,7 +40,16 @@ var servers = []*server{
 	{kind: "secantusd-py", find: standIn("secantusd-py", "CDCLAB_SECANTUSD_PY")},
 }
 
+// checks is how many histories each property is tried on; -rapid.checks asks for more.
+const checks = "500"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		flag.Set("rapid.checks", checks)
+	}
 	code := m.Run()
 	for _, s := range servers {
 		if s.end != nil {
@@ -77,7 +89,7 @@ func findStandIn(name, env string) (string, error) {
 }
 
 // open starts the server when a test first asks for it, or skips the test.
-func (s *server) open(t *testing.T) string {
+func (s *server) open(t testing.TB) string {
 	t.Helper()
 	s.once.Do(func() {
 		var path string
@@ -197,7 +209,7 @@ func testMongo(t *testing.T, uri string) *mongoStore {
 	t.Helper()
 	config := DefaultConfig()
 	config.MongoURI, config.Database = uri, freshDatabase(t)
-	m, err := openMongo(config)
+	m, err := openMongo(config, entity.Default(), newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,4 +242,15 @@ func decodeDocument(raw bson.Raw) bson.M {
 		panic(err)
 	}
 	return document
+}
+
+func (m *memoryStore) read(collection, id string) bson.M {
+	found, err := m.find(context.Background(), collection, []string{id})
+	if err != nil {
+		panic(err)
+	}
+	if found[id] == nil {
+		return nil
+	}
+	return decodeDocument(found[id])
 }

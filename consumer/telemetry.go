@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -33,6 +34,7 @@ func (c *Consumer) listen() (*telemetry, error) {
 			return nil, errors.Join(fmt.Errorf("--listen-file: %w", err), listener.Close())
 		}
 	}
+	c.metrics.specs.Store(c.registry)
 	t := &telemetry{}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics.registry, promhttp.HandlerOpts{}))
@@ -40,10 +42,20 @@ func (c *Consumer) listen() (*telemetry, error) {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", t.serveReady)
+	if c.config.Pprof {
+		serveProfiles(mux)
+	}
 	t.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go t.server.Serve(listener) // its only error comes from close
 	c.log.Info("listening", "addr", address)
 	return t, nil
+}
+
+func serveProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // ready sets what /readyz asks; until then it says no.

@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,8 @@ type Config struct {
 	// Scenario is the name of a file in experiments/scenarios, or the path of a k6 script.
 	Scenario string
 	// Rate is in operations per second, Duration and Warmup are lengths of the two phases, Mix is
-	// "insert/update/delete" in per cent. A zero value leaves the scenario's own default.
+	// "insert/update/delete" in per cent. A zero value leaves the chaos plan's, or else the
+	// scenario's own default.
 	Rate     int
 	Duration time.Duration
 	Warmup   time.Duration
@@ -114,6 +116,16 @@ func (c *Config) plan() (*chaos.Plan, error) {
 		return nil, nil
 	}
 	return chaos.Load(c.PlanPath)
+}
+
+// fillFrom takes from the plan what was not asked for.
+func (c *Config) fillFrom(plan *chaos.Plan) {
+	if plan == nil {
+		return
+	}
+	c.Rate = cmp.Or(c.Rate, plan.Load.Rate)
+	c.Duration = cmp.Or(c.Duration, plan.Load.Duration)
+	c.Stack.Consumers = cmp.Or(c.Stack.Consumers, plan.Consumers)
 }
 
 // prepareOut makes the folder of the results and proves that it can be written.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/stack"
 )
 
 // stageMetric is the consumer's histogram of its stages (consumer/metrics.go), and consumerStages
@@ -47,14 +49,18 @@ type consumerMetrics struct {
 	startSeconds float64
 }
 
-// scrapeConsumer reads the consumer's stages. A failure leaves the stages out of the Run, with a
-// warning: they attribute, nothing is decided on them.
-func (s *session) scrapeConsumer(ctx context.Context) consumerMetrics {
-	metrics, err := scrape(ctx, s.stack.Endpoints().ConsumerMetricsURL)
-	if err != nil {
-		s.warn("the consumer's stages are missing: " + err.Error())
+// scrapeConsumers reads the stages of each consumer. A failure leaves that consumer's out of the
+// Run, with a warning: they attribute, nothing is decided on them.
+func (s *session) scrapeConsumers(ctx context.Context) []consumerMetrics {
+	var all []consumerMetrics
+	for n, url := range s.stack.Endpoints().ConsumerMetricsURLs {
+		metrics, err := scrape(ctx, url)
+		if err != nil {
+			s.warn("the stages of " + stack.ConsumerName(n+1) + " are missing: " + err.Error())
+		}
+		all = append(all, metrics)
 	}
-	return metrics
+	return all
 }
 
 func scrape(ctx context.Context, url string) (consumerMetrics, error) {
@@ -101,14 +107,18 @@ func readHistogram(h *dto.Histogram) histogram {
 	return read
 }
 
-// stagesSince are the stages between two scrapes. A consumer that was started in between counts from
-// zero again; then the later scrape stands alone.
-func (m consumerMetrics) stagesSince(before consumerMetrics) []reports.Stage {
+// stagesBetween are the stages between two scrapes of the same consumers, all of them together. A
+// consumer that was started in between counts from zero again; then its later scrape stands alone.
+func stagesBetween(before, after []consumerMetrics) []reports.Stage {
 	var stages []reports.Stage
 	for _, name := range []string{"source_to_connector", "connector_to_consumer", "consumer_to_applied"} {
-		h := m.stages[name]
-		if m.startSeconds == before.startSeconds {
-			h = h.minus(before.stages[name])
+		var h histogram
+		for n, m := range after {
+			one := m.stages[name]
+			if n < len(before) && m.startSeconds == before[n].startSeconds {
+				one = one.minus(before[n].stages[name])
+			}
+			h = h.plus(one)
 		}
 		if h.count == 0 {
 			continue
@@ -133,6 +143,18 @@ func (h histogram) minus(before histogram) histogram {
 		rest.buckets = append(rest.buckets, bucket{b.upperSeconds, b.count - before.buckets[i].count})
 	}
 	return rest
+}
+
+// plus adds a histogram of the same buckets, or of none.
+func (h histogram) plus(more histogram) histogram {
+	if len(h.buckets) == 0 {
+		return more
+	}
+	sum := histogram{h.count + more.count, h.sumSeconds + more.sumSeconds, slices.Clone(h.buckets)}
+	for i, b := range more.buckets {
+		sum.buckets[i].count += b.count
+	}
+	return sum
 }
 
 // quantileMs interpolates within the bucket that holds the quantile, as Prometheus does; a quantile

@@ -37,7 +37,8 @@ func TestConsumerStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := after.stagesSince(before)
+	one := []consumerMetrics{before}
+	got := stagesBetween(one, []consumerMetrics{after})
 	if len(got) != 1 || got[0].Stage != reports.ConsumerToApplied || got[0].Count != 100 {
 		t.Fatalf("stages %+v, want 100 of %s", got, reports.ConsumerToApplied)
 	}
@@ -50,8 +51,12 @@ func TestConsumerStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again := restarted.stagesSince(before); len(again) != 1 || again[0].Count != 101 {
+	if again := stagesBetween(one, []consumerMetrics{restarted}); len(again) != 1 || again[0].Count != 101 {
 		t.Errorf("after a restart %+v, want all 101 that the new process counted", again)
+	}
+	two := []consumerMetrics{before, {}}
+	if both := stagesBetween(two, []consumerMetrics{after, restarted}); len(both) != 1 || both[0].Count != 201 {
+		t.Errorf("two consumers %+v, want the 100 of one and the 101 of the other", both)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 // real load and fail when the lab's verdict does not say so.
 
 // smoke is a short run for a test: everything real, the results in the test's folder.
-func smoke(t *testing.T, rate int, duration time.Duration) Config {
+func smoke(t testing.TB, rate int, duration time.Duration) Config {
 	t.Helper()
 	c := DefaultConfig()
 	c.Scenario, c.Rate, c.Duration, c.Warmup = "smoke", rate, duration, time.Second
@@ -33,7 +33,7 @@ func smoke(t *testing.T, rate int, duration time.Duration) Config {
 }
 
 // testLog is a Config.Terminal that ends in the test's log.
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(text []byte) (int, error) {
 	l.t.Log(string(text))
@@ -41,7 +41,7 @@ func (l testLog) Write(text []byte) (int, error) {
 }
 
 // begin brings the stack of a run up, and takes it down after the test.
-func begin(t *testing.T, c Config) *session {
+func begin(t testing.TB, c Config) *session {
 	t.Helper()
 	s, err := prepare(t.Context(), c)
 	if err != nil {
@@ -145,9 +145,9 @@ func sabotage(t *testing.T, uri string) map[string]string {
 		status, collection string
 		suits, update      bson.M
 	}{
-		{reports.Lost, "customers", bson.M{"deleted": bson.M{"$ne": true}}, nil},
-		{reports.Stale, "addresses", bson.M{"deleted": bson.M{"$ne": true}}, bson.M{"$set": bson.M{"labVersion": int64(0)}}},
-		{reports.Resurrected, "addresses", bson.M{"deleted": true}, bson.M{"$unset": bson.M{"deleted": "", "deletedAt": ""}}},
+		{reports.Lost, "customers", bson.M{"cdcMetadata.deleted": bson.M{"$ne": true}}, nil},
+		{reports.Stale, "addresses", bson.M{"cdcMetadata.deleted": bson.M{"$ne": true}}, bson.M{"$set": bson.M{"labVersion": int64(0)}}},
+		{reports.Resurrected, "addresses", bson.M{"cdcMetadata.deleted": true}, bson.M{"$unset": bson.M{"cdcMetadata.deleted": "", "cdcMetadata.deletedAt": ""}}},
 	} {
 		var found struct {
 			ID string `bson:"_id"`

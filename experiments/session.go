@@ -29,7 +29,7 @@ type session struct {
 	run      *reports.Run
 	meter    *meter
 	death    atomic.Pointer[string]
-	before   consumerMetrics
+	before   []consumerMetrics
 	log      *os.File
 }
 
@@ -49,6 +49,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.plan, err = c.plan(); err != nil {
 		return nil, err
 	}
+	s.config.fillFrom(s.plan)
 	started := time.Now().UTC()
 	if s.out, err = c.prepareOut(s.root, started); err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
 		return nil, err
 	}
-	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: progressTo(c.Terminal), env: c.environment()}
+	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: progressTo(c.Terminal), env: s.config.environment()}
 	return s, s.describe(ctx, started)
 }
 
@@ -107,6 +108,9 @@ func (s *session) settings(ctx context.Context) (map[string]string, error) {
 	}
 	if s.plan != nil {
 		settings["plan"] = s.plan.Name
+	}
+	if n := s.config.Stack.Consumers; n > 1 {
+		settings["consumers"] = strconv.Itoa(n)
 	}
 	return settings, nil
 }
@@ -176,7 +180,7 @@ func (s *session) faults(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.before = s.scrapeConsumer(ctx)
+	s.before = s.scrapeConsumers(ctx)
 	if s.plan == nil {
 		return
 	}
@@ -251,7 +255,7 @@ func (s *session) check(ctx context.Context) {
 // collectStack reads what is gone once the stack is down.
 func (s *session) collectStack(ctx context.Context) {
 	s.run.Resources = s.meter.resources()
-	s.run.Stages = append(s.run.Stages, s.scrapeConsumer(ctx).stagesSince(s.before)...)
+	s.run.Stages = append(s.run.Stages, stagesBetween(s.before, s.scrapeConsumers(ctx))...)
 }
 
 func (s *session) partial(reason string) {

@@ -1,8 +1,11 @@
 package stack
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
-// Names of the Components of every Stack.
+// Names of the Components of every Stack. More consumers than one have names of ConsumerName.
 const (
 	Postgres  = "postgres"
 	Kafka     = "kafka"
@@ -10,6 +13,14 @@ const (
 	Mongo     = "mongo"
 	Consumer  = "consumer"
 )
+
+// ConsumerName is the name of the Stack's n-th consumer: consumer, consumer-2, consumer-3.
+func ConsumerName(n int) string {
+	if n == 1 {
+		return Consumer
+	}
+	return fmt.Sprintf("%s-%d", Consumer, n)
+}
 
 // Component is one part of a Stack that can fail on its own: a process, or a service inside this
 // process. Methods are safe for concurrent use.

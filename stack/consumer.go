@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,11 +35,11 @@ type consumer struct {
 }
 
 // newConsumer takes the flags that the Stack sets and more, Options.ConsumerArgs, which win.
-func newConsumer(f *folder, path string, flags []string, mongoURI string, more []string) *consumer {
+func newConsumer(f *folder, name, path string, flags []string, mongoURI string, more []string) *consumer {
 	return &consumer{
-		child:    child{name: Consumer, folder: f, stopSignal: syscall.SIGTERM},
+		child:    child{name: name, folder: f, stopSignal: syscall.SIGTERM},
 		path:     path,
-		args:     append(flags, more...),
+		args:     slices.Concat(flags, more),
 		mongoURI: mongoURI,
 	}
 }
@@ -62,16 +63,16 @@ func findConsumer(path string) (string, error) {
 // Version is empty: a Run identifies the program by its checksum.
 func (c *consumer) Version() string { return "" }
 
-func (c *consumer) listenFile() string { return c.folder.file("consumer.address") }
+func (c *consumer) listenFile() string { return c.folder.file(c.name + ".address") }
 
 // Start starts the program and returns when it is ready: it has joined its group and MongoDB
 // answers it. After Kill that takes until the group gives up on the killed member.
 func (c *consumer) Start(ctx context.Context) error {
 	if c.get().alive() {
-		return fmt.Errorf("start consumer: it is running (pid %d)", c.get().pid())
+		return fmt.Errorf("start %s: it is running (pid %d)", c.name, c.get().pid())
 	}
 	if err := ignoreMissing(os.Remove(c.listenFile())); err != nil {
-		return fmt.Errorf("start consumer: %w", err)
+		return fmt.Errorf("start %s: %w", c.name, err)
 	}
 	args := append([]string{"--listen", "127.0.0.1:0", "--listen-file", c.listenFile()}, c.args...)
 	program := command{path: c.path, args: args, env: []string{mongoURIEnv + "=" + c.mongoURI}}
@@ -87,11 +88,11 @@ func (c *consumer) Start(ctx context.Context) error {
 func (c *consumer) readAddress() error {
 	text, err := os.ReadFile(c.listenFile())
 	if err != nil {
-		return fmt.Errorf("read where the consumer listens: %w", err)
+		return fmt.Errorf("read where %s listens: %w", c.name, err)
 	}
 	address := strings.TrimSpace(string(text))
 	if _, _, err := splitAddress(address); err != nil {
-		return fmt.Errorf("read where the consumer listens: %w", err)
+		return fmt.Errorf("read where %s listens: %w", c.name, err)
 	}
 	c.addressMu.Lock()
 	defer c.addressMu.Unlock()
@@ -122,19 +123,19 @@ func (c *consumer) get200(ctx context.Context, path string) error {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path), nil)
 	if err != nil {
-		return fmt.Errorf("ask the consumer for %s: %w", path, err)
+		return fmt.Errorf("ask %s for %s: %w", c.name, path, err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask the consumer for %s: %w", path, err)
+		return fmt.Errorf("ask %s for %s: %w", c.name, path, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
 	if err != nil {
-		return fmt.Errorf("ask the consumer for %s: %w", path, err)
+		return fmt.Errorf("ask %s for %s: %w", c.name, path, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the consumer is not ready: %s", strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s is not ready: %s", c.name, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type parts struct {
 	mongo     mongoPart
 	mongoKind string
 	connector *source
-	consumer  *consumer
+	consumers []*consumer
 	notes     []string
 }
 
@@ -43,8 +44,8 @@ func (p *parts) components() []Component {
 	if p.connector != nil {
 		all = append(all, p.connector)
 	}
-	if p.consumer != nil {
-		all = append(all, p.consumer)
+	for _, c := range p.consumers {
+		all = append(all, c)
 	}
 	return all
 }
@@ -68,7 +69,7 @@ func (p *parts) close(ctx context.Context) error {
 // time where they do not need each other.
 func (s *Stack) startEmbedded(ctx context.Context) error {
 	for _, prepare := range []func(context.Context) error{
-		s.preparePostgres, s.prepareMongo, s.prepareKafka, s.prepareConnector, s.prepareConsumer,
+		s.preparePostgres, s.prepareMongo, s.prepareKafka, s.prepareConnector, s.prepareConsumers,
 	} {
 		if err := prepare(ctx); err != nil {
 			return fmt.Errorf("bring the embedded stack up: %w", err)
@@ -76,7 +77,9 @@ func (s *Stack) startEmbedded(ctx context.Context) error {
 	}
 	needs := map[string][]string{
 		Connector: {Postgres, Kafka},
-		Consumer:  {Kafka, Mongo},
+	}
+	for _, c := range s.parts.consumers {
+		needs[c.Name()] = []string{Kafka, Mongo}
 	}
 	up := map[string]chan struct{}{}
 	for _, c := range s.Components() {
@@ -161,7 +164,7 @@ func (s *Stack) prepareMongo(ctx context.Context) error {
 	return nil
 }
 
-func (s *Stack) prepareConsumer(context.Context) error {
+func (s *Stack) prepareConsumers(context.Context) error {
 	uri := s.parts.mongo.uri()
 	for _, name := range s.options.Proxies {
 		if name != ConsumerMongo || s.proxies[name] != nil {
@@ -183,8 +186,6 @@ func (s *Stack) prepareConsumer(context.Context) error {
 	flags := []string{
 		"--brokers", strings.Join(s.parts.kafka.brokers(), ","),
 		"--group", consumerGroup,
-		// A static member has its partitions back at once when it comes back after a crash.
-		"--instance", "lab",
 		"--dead-letter-topic", deadLetterTopic,
 		"--database", s.database(),
 	}
@@ -192,7 +193,13 @@ func (s *Stack) prepareConsumer(context.Context) error {
 		// It serves 300 single writes a second on one connection and 135 on sixteen.
 		flags = append(flags, "--mongo-pool-max", "1")
 	}
-	s.parts.consumer = newConsumer(s.folder, s.options.ConsumerPath, flags, uri, s.options.ConsumerArgs)
+	for n := 1; n <= s.options.Consumers; n++ {
+		name := ConsumerName(n)
+		// A static member has its partitions back at once when it comes back after a crash.
+		own := append(slices.Clone(flags), "--instance", name)
+		s.parts.consumers = append(s.parts.consumers,
+			newConsumer(s.folder, name, s.options.ConsumerPath, own, uri, s.options.ConsumerArgs))
+	}
 	return nil
 }
 
@@ -224,12 +231,16 @@ func (s *Stack) MongoKind() string { return s.parts.mongoKind }
 
 // Endpoints are where the parts are reached now.
 func (s *Stack) Endpoints() Endpoints {
+	var consumers []string
+	for _, c := range s.parts.consumers {
+		consumers = append(consumers, c.url("/metrics"))
+	}
 	return Endpoints{
 		PostgresDSN:         s.parts.postgres.dsn(),
 		MongoURI:            s.parts.mongo.uri(),
 		MongoDatabase:       s.database(),
 		KafkaBrokers:        s.parts.kafka.brokers(),
-		ConsumerMetricsURL:  s.parts.consumer.url("/metrics"),
+		ConsumerMetricsURLs: consumers,
 		ConnectorMetricsURL: s.parts.connector.metricsURL(),
 	}
 }

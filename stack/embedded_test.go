@@ -101,6 +101,40 @@ func countDocuments(t *testing.T, s *Stack, collection string) int64 {
 	return n
 }
 
+// TestTwoConsumers: they share the partitions, and what one no longer does the other takes over.
+func TestTwoConsumers(t *testing.T) {
+	t.Parallel()
+	options := testOptions(t)
+	options.Consumers = 2
+	s := upForTest(t, options)
+	ctx := testContext(t)
+	health := s.Health(ctx)
+	for n := 1; n <= 2; n++ {
+		if err, there := health[ConsumerName(n)]; !there || err != nil {
+			t.Errorf("health of %s: %v, %v", ConsumerName(n), there, err)
+		}
+		wantMetric(t, s.Endpoints().ConsumerMetricsURLs[n-1], "process_start_time_seconds")
+	}
+	mustExec(t, s, insertCustomers, 100)
+	if err := s.Drained(ctx); err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Component(ConsumerName(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, s, `UPDATE customer SET status = 'CLOSED'`)
+	if err := s.Drained(ctx); err != nil {
+		t.Error(err)
+	}
+	if n := countDocuments(t, s, "customers"); n != 100 {
+		t.Errorf("%d documents, want 100", n)
+	}
+}
+
 func TestEmbeddedFromRowToDocument(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
@@ -128,7 +162,7 @@ func TestEmbeddedFromRowToDocument(t *testing.T) {
 	if in, out := proxy.Bytes(); in == 0 || out == 0 {
 		t.Errorf("%d bytes in and %d out: the consumer goes round the proxy", in, out)
 	}
-	wantMetric(t, s.Endpoints().ConsumerMetricsURL, "cdc_consumer_events_total")
+	wantMetric(t, s.Endpoints().ConsumerMetricsURLs[0], "cdc_consumer_events_total")
 	wantMetric(t, s.Endpoints().ConnectorMetricsURL, "debezium_metrics_TotalNumberOfEventsSeen")
 	for _, c := range s.Components() {
 		t.Run("kill "+c.Name(), func(t *testing.T) { killAndRestart(t, s, c) })

@@ -37,6 +37,8 @@ type Options struct {
 	// ConsumerPath is the consumer program, ConsumerArgs are flags for it beyond the Stack's own.
 	ConsumerPath string
 	ConsumerArgs []string
+	// Consumers is how many of them share one group; 0 is 1.
+	Consumers int
 	// CacheDir keeps programs that were installed; "" is CDCLAB_CACHE, else cdclab in the user's
 	// cache folder.
 	CacheDir string
@@ -69,6 +71,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Partitions < 0 {
 		return o, fmt.Errorf("%d partitions, want at least 1", o.Partitions)
 	}
+	if o.Consumers < 0 || o.Consumers > MaxConsumers {
+		return o, fmt.Errorf("%d consumers, want 1 to %d", o.Consumers, MaxConsumers)
+	}
+	o.Consumers = max(1, o.Consumers)
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
@@ -85,7 +91,10 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Endpoints are where the parts of a Stack are reached. The consumer's changes with each of its
+// MaxConsumers is how many consumers one Stack runs at most.
+const MaxConsumers = 8
+
+// Endpoints are where the parts of a Stack are reached. A consumer's changes with each of its
 // starts: ask again after one.
 type Endpoints struct {
 	// PostgresDSN is a postgres:// URL of a superuser.
@@ -94,8 +103,9 @@ type Endpoints struct {
 	MongoURI      string
 	MongoDatabase string
 	KafkaBrokers  []string
-	// ConsumerMetricsURL and ConnectorMetricsURL serve the Prometheus text format; "" is none.
-	ConsumerMetricsURL  string
+	// ConsumerMetricsURLs, one for each consumer, and ConnectorMetricsURL serve the Prometheus text
+	// format; "" is none.
+	ConsumerMetricsURLs []string
 	ConnectorMetricsURL string
 }
 
@@ -181,7 +191,7 @@ func (s *Stack) Component(name string) (Component, error) {
 }
 
 // Components are all of them, each after those it needs: PostgreSQL, Kafka, MongoDB, the connector,
-// the consumer.
+// the consumers.
 func (s *Stack) Components() []Component { return s.parts.components() }
 
 // Proxy is the one of that name, which must be in Options.Proxies.

@@ -47,7 +47,11 @@ func (e entity) parent() (entity, bool) {
 
 // shelf is where the rows of an entity show in MongoDB: as documents of the collection, or where
 // field is set, as members of that map inside the document of their parent.
-type shelf struct{ collection, field string }
+type shelf struct {
+	collection, field string
+	// follow says which statuses may follow each; nil for an entity without one.
+	follow map[string][]string
+}
 
 // What the tracker must know of the documents, from the consumer's specs.
 var (
@@ -63,6 +67,11 @@ func readShelves(registry *specs.Registry) (all [entityCount]shelf) {
 			panic("cdc: no spec of " + e.String()) // TestEntitiesHaveSpecs
 		}
 		all[e].collection = spec.Collection
+		for _, f := range spec.Fields {
+			if f.Column == "status" {
+				all[e].follow = f.Transitions
+			}
+		}
 		if spec.Embed != nil {
 			all[e].field = spec.Embed.Field
 		}
@@ -100,11 +109,10 @@ type assignment struct {
 }
 
 var (
-	customerStatuses = []string{"active", "inactive", "suspended"}
-	orderStatuses    = []string{"pending", "paid", "shipped", "delivered", "cancelled"}
-	addressTypes     = []string{"billing", "shipping"}
-	streets          = []string{"Main St", "Oak Ave", "Mill Ln", "Station Rd", "Am Markt", "Rue de l'Église"}
-	places           = [][3]string{
+	firstStatus  = map[entity]string{customer: "active", order: "pending"}
+	addressTypes = []string{"billing", "shipping"}
+	streets      = []string{"Main St", "Oak Ave", "Mill Ln", "Station Rd", "Am Markt", "Rue de l'Église"}
+	places       = [][3]string{
 		{"Springfield", "IL", "US"}, {"Köln", "NW", "DE"}, {"Lyon", "ARA", "FR"}, {"Osaka", "27", "JP"},
 	}
 	products = []string{"Lamp", "Desk", "Chair", "Notebook", "Cable 2 m", "Mug \"Blue\""}
@@ -113,24 +121,35 @@ var (
 // writableColumns are the columns that a script may fix with write()'s third argument.
 func writableColumns(e entity) []string {
 	var names []string
-	for _, a := range newValues(e, ledger.Insert, "", rand.New(rand.NewPCG(0, 0))) {
+	for _, a := range newValues(&row{entity: e}, ledger.Insert, "", rand.New(rand.NewPCG(0, 0))) {
 		names = append(names, a.column)
 	}
 	return names
 }
 
-// newValues are valid random values for the columns that an insert or an update of e sets, apart
-// from the key, the parent, the times and lab_version.
-func newValues(e entity, op ledger.Op, key string, random *rand.Rand) []assignment {
+// nextStatus is one that may follow the row's; "" for an entity without one. An order that is
+// delivered stays so.
+func (r *row) nextStatus(op ledger.Op, random *rand.Rand) string {
+	if op == ledger.Insert || r.status == "" {
+		return firstStatus[r.entity]
+	}
+	if next := shelves[r.entity].follow[r.status]; len(next) > 0 {
+		return next[random.IntN(len(next))]
+	}
+	return r.status
+}
+
+// newValues are valid random values for the columns that an insert or an update of the row sets,
+// apart from the key, the parent, the times and lab_version.
+func newValues(r *row, op ledger.Op, status string, random *rand.Rand) []assignment {
 	one := func(of []string) string { return of[random.IntN(len(of))] }
 	insert := op == ledger.Insert
-	switch e {
+	switch r.entity {
 	case customer:
-		status := assignment{"status", one(customerStatuses)}
 		if !insert {
-			return []assignment{status}
+			return []assignment{{"status", status}}
 		}
-		return []assignment{{"email", "user-" + key + "@example.com"}, status}
+		return []assignment{{"email", "user-" + r.key + "@example.com"}, {"status", status}}
 	case address:
 		place := places[random.IntN(len(places))]
 		values := []assignment{
@@ -143,7 +162,7 @@ func newValues(e entity, op ledger.Op, key string, random *rand.Rand) []assignme
 		}
 		return append([]assignment{{"type", one(addressTypes)}}, values...)
 	case order:
-		return []assignment{{"status", one(orderStatuses)}, {"total_amount", cents(random.IntN(10_000_000))}}
+		return []assignment{{"status", status}, {"total_amount", cents(random.IntN(10_000_000))}}
 	}
 	quantity, price := 1+random.IntN(20), 1+random.IntN(100_000)
 	values := []assignment{

@@ -38,7 +38,33 @@ func TestEntitiesHaveSpecs(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", r.entity, got, want)
 		}
 	}
-	if got := newValues(order, ledger.Update, "", newRows(Mix{}, Entities{}, 1, 1).random); len(got) != 2 {
+	if got := newValues(above, ledger.Update, "paid", newRows(Mix{}, Entities{}, 1, 1).random); len(got) != 2 {
 		t.Errorf("an update of an order sets %v", got)
+	}
+}
+
+// TestStatusesAreLegal: a history of statuses raises no alarm in the consumer.
+func TestStatusesAreLegal(t *testing.T) {
+	t.Parallel()
+	random := newRows(Mix{}, Entities{}, 1, 1).random
+	for _, e := range []entity{customer, order} {
+		table := specs.Default().Table("public", e.String())
+		r := &row{entity: e}
+		before := r.nextStatus(ledger.Insert, random)
+		seen := map[string]bool{before: true}
+		for range 200 {
+			r.status = before
+			after := r.nextStatus(ledger.Update, random)
+			if v := table.Transition("status", before, after); v != nil {
+				t.Errorf("%s: %v", e, v)
+			}
+			before, seen[after] = after, true
+			if before == "delivered" || before == "cancelled" {
+				before = "pending"
+			}
+		}
+		if len(seen) < 3 {
+			t.Errorf("%s: only %v", e, seen)
+		}
 	}
 }

@@ -10,8 +10,9 @@ import (
 
 // Members of the consumer's documents that the tracker reads.
 const (
-	versionMember = "labVersion"
-	deletedMember = "deleted"
+	versionMember  = "labVersion"
+	metadataMember = "cdcMetadata"
+	deletedMember  = metadataMember + ".deleted"
 )
 
 // sighting is what a document or an event says of one row: the version it shows (0: none) and
@@ -58,7 +59,7 @@ func inMap(seen []sighting, value bson.RawValue) ([]sighting, error) {
 
 func inMembers(key string, document bson.Raw) sighting {
 	version, _ := document.Lookup(versionMember).AsInt64OK()
-	deleted, _ := document.Lookup(deletedMember).BooleanOK()
+	deleted, _ := document.Lookup(metadataMember, "deleted").BooleanOK()
 	return sighting{key, version, deleted}
 }
 
@@ -123,5 +124,9 @@ func (s *sighting) read(member string, value bson.RawValue) {
 		s.version, _ = value.AsInt64OK()
 	case deletedMember:
 		s.deleted, _ = value.BooleanOK()
+	case metadataMember:
+		if own, ok := value.DocumentOK(); ok {
+			s.deleted, _ = own.Lookup("deleted").BooleanOK()
+		}
 	}
 }

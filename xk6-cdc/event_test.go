@@ -28,7 +28,7 @@ func TestInEvent(t *testing.T) {
 	item := func(version int64) bson.D {
 		return bson.D{{Key: "quantity", Value: 1}, {Key: "labVersion", Value: version}}
 	}
-	grave := bson.D{{Key: "deleted", Value: true}, {Key: "labVersion", Value: int64(4)}}
+	grave := bson.D{{Key: "cdcMetadata", Value: bson.D{{Key: "deleted", Value: true}}}, {Key: "labVersion", Value: int64(4)}}
 	for name, test := range map[string]struct {
 		event bson.D
 		want  []sighting
@@ -36,17 +36,18 @@ func TestInEvent(t *testing.T) {
 		"insert": {bson.D{{Key: "operationType", Value: "insert"}, {Key: "fullDocument", Value: bson.D{
 			{Key: "_id", Value: "c"}, {Key: "labVersion", Value: int64(7)}}}}, []sighting{{"c", 7, false}}},
 		"a tombstone of an unknown row": {bson.D{{Key: "fullDocument", Value: bson.D{
-			{Key: "_id", Value: "c"}, {Key: "deleted", Value: true}}}}, []sighting{{"c", 0, true}}},
-		"a shell": {bson.D{{Key: "fullDocument", Value: bson.D{{Key: "_id", Value: "o"}, {Key: "shell", Value: true},
+			{Key: "_id", Value: "c"}, {Key: "cdcMetadata", Value: bson.D{{Key: "deleted", Value: true}}}}}}, []sighting{{"c", 0, true}}},
+		"a shell": {bson.D{{Key: "fullDocument", Value: bson.D{{Key: "_id", Value: "o"}, {Key: "cdcMetadata", Value: bson.D{{Key: "shell", Value: true}}},
 			{Key: "items", Value: bson.D{{Key: "i", Value: item(3)}, {Key: "j", Value: grave}}}}}},
 			[]sighting{{"i", 3, false}, {"j", 4, true}, {"o", 0, false}}},
 		"update":             {updated("c", bson.D{{Key: "labVersion", Value: int64(8)}, {Key: "status", Value: "x"}}), []sighting{{"c", 8, false}}},
-		"delete":             {updated("c", bson.D{{Key: "deleted", Value: true}}), []sighting{{"c", 0, true}}},
+		"delete":             {updated("c", bson.D{{Key: "cdcMetadata", Value: bson.D{{Key: "deleted", Value: true}}}}), []sighting{{"c", 0, true}}},
+		"delete, by members": {updated("c", bson.D{{Key: "cdcMetadata.deleted", Value: true}}), []sighting{{"c", 0, true}}},
 		"narrow number":      {updated("c", bson.D{{Key: "labVersion", Value: int32(8)}}), []sighting{{"c", 8, false}}},
 		"first item":         {updated("o", bson.D{{Key: "items", Value: bson.D{{Key: "i", Value: item(9)}}}}), []sighting{{"i", 9, false}, {"o", 0, false}}},
 		"new item":           {updated("o", bson.D{{Key: "items.i", Value: item(9)}}), []sighting{{"i", 9, false}, {"o", 0, false}}},
 		"item tombstone":     {updated("o", bson.D{{Key: "items.j", Value: grave}}), []sighting{{"j", 4, true}, {"o", 0, false}}},
-		"an item's members":  {updated("o", bson.D{{Key: "items.i.labVersion", Value: int64(5)}, {Key: "items.i.quantity", Value: 2}, {Key: "items.j.deleted", Value: true}}), []sighting{{"i", 5, false}, {"j", 0, true}, {"o", 0, false}}},
+		"an item's members":  {updated("o", bson.D{{Key: "items.i.labVersion", Value: int64(5)}, {Key: "items.i.quantity", Value: 2}, {Key: "items.j.cdcMetadata.deleted", Value: true}}), []sighting{{"i", 5, false}, {"j", 0, true}, {"o", 0, false}}},
 		"order and its item": {updated("o", bson.D{{Key: "labVersion", Value: int64(6)}, {Key: "items.i", Value: item(9)}}), []sighting{{"i", 9, false}, {"o", 6, false}}},
 		"nothing of ours":    {bson.D{{Key: "operationType", Value: "drop"}}, nil},
 		"another kind of _id": {bson.D{{Key: "fullDocument", Value: bson.D{

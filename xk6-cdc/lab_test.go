@@ -73,7 +73,7 @@ func (c *copier) run(ctx context.Context) error {
 func (c *copier) write(ctx context.Context, one change) error {
 	id, members := one.Key, bson.D{{Key: versionMember, Value: one.Version}}
 	if one.Deleted {
-		members = bson.D{{Key: deletedMember, Value: true}}
+		members = bson.D{{Key: metadataMember, Value: bson.D{{Key: "deleted", Value: true}}}}
 	}
 	if one.Parent != "" {
 		id, members = one.Parent, bson.D{{Key: "items." + one.Key, Value: members}}

@@ -16,6 +16,8 @@ type row struct {
 	key    string
 	entity entity
 	parent *row
+	// status is what the last acknowledged write gave it, where its entity has one.
+	status string
 	// children counts the rows that refer to this one, with those whose insert is outstanding and
 	// those of which it is not known whether they exist: while there is one, a delete could fail.
 	children int
@@ -53,6 +55,8 @@ type choice struct {
 	row *row
 	// values is the seed of the row's new values.
 	values int64
+	// status is the row's from then on, where its entity has one.
+	status string
 	// substituted: the write is not what was asked for, because no row was free for that.
 	substituted bool
 }
@@ -78,10 +82,12 @@ func (r *rows) take(e entity, op ledger.Op) choice {
 	}
 	if c.row != nil {
 		r.takeOut(c.row)
+		c.status = c.row.nextStatus(op, r.random)
 		return c
 	}
 	c.op = ledger.Insert
 	c.row = r.fresh(e)
+	c.status = c.row.nextStatus(c.op, r.random)
 	if c.substituted = op != ledger.Insert || c.row.entity != e; c.substituted {
 		r.substituted++
 	}
@@ -101,6 +107,9 @@ func (r *rows) settle(c choice, fate ledger.Fate) {
 			parent.children--
 		}
 	default:
+		if fate == ledger.Acked {
+			c.row.status = c.status
+		}
 		c.row.at = len(r.live[c.row.entity])
 		r.live[c.row.entity] = append(r.live[c.row.entity], c.row)
 	}

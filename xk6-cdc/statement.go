@@ -17,7 +17,7 @@ func statement(c choice, fields map[string]any) (string, []any) {
 	if c.op == ledger.Delete {
 		return "DELETE FROM " + table + " WHERE id = $1", []any{c.row.key}
 	}
-	values := newValues(e, c.op, c.row.key, rand.New(rand.NewPCG(uint64(c.values), 0)))
+	values := newValues(c.row, c.op, c.status, rand.New(rand.NewPCG(uint64(c.values), 0)))
 	values = overlay(values, e, fields)
 	values = append(values, assignment{"lab_version", c.id})
 	if c.op == ledger.Update {

@@ -137,14 +137,14 @@ func TestTrackersSeeTheConsumersWrites(t *testing.T) {
 				{ledger.Update, "c", place{collection: "customers", document: "c"}, func(id int64) { set("customers", "c", bson.D{{Key: versionMember, Value: id}}) }},
 				{ledger.Delete, "c", place{collection: "customers", document: "c"}, func(int64) { set("customers", "c", bson.D{{Key: deletedMember, Value: true}}) }},
 				{ledger.Insert, "i", orders("i"), func(id int64) {
-					set("orders", "o", bson.D{{Key: "shell", Value: true}, {Key: "items.i", Value: item(id)}})
+					set("orders", "o", bson.D{{Key: metadataMember + ".shell", Value: true}, {Key: "items.i", Value: item(id)}})
 				}},
 				{ledger.Insert, "o", orders("o"), func(id int64) { set("orders", "o", bson.D{{Key: versionMember, Value: id}}) }},
 				{ledger.Update, "i", orders("i"), func(id int64) { set("orders", "o", bson.D{{Key: "items.i", Value: item(id)}}) }},
 				{ledger.Update, "i", orders("i"), func(id int64) { set("orders", "o", bson.D{{Key: "items.i." + versionMember, Value: id}}) }},
 				{ledger.Insert, "j", orders("j"), func(id int64) { set("orders", "o", bson.D{{Key: "items.j", Value: item(id)}}) }},
 				{ledger.Delete, "i", orders("i"), func(int64) {
-					set("orders", "o", bson.D{{Key: "items.i", Value: bson.D{{Key: deletedMember, Value: true}}}})
+					set("orders", "o", bson.D{{Key: "items.i", Value: bson.D{{Key: metadataMember, Value: bson.D{{Key: "deleted", Value: true}}}}}})
 				}},
 				{ledger.Delete, "j", orders("j"), func(int64) { set("orders", "o", bson.D{{Key: "items.j." + deletedMember, Value: true}}) }},
 			} {

@@ -1,8 +1,10 @@
 package debezium
 
 import (
+	"bytes"
 	"encoding/base64"
-	"encoding/json"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -22,9 +24,14 @@ func TestPosition(t *testing.T) {
 		"snapshot of ours":    {Event{Op: Read, Source: sequence, CommitLSN: 0x30}, "00000000000000300000000000000000"},
 		"incremental":         {Event{Op: Read, Source: incremental}, "00000000000000100000000000000020"},
 		"no sequence":         {Event{Op: Update, Source: Source{LSN: 5}}, ""},
+		"logical message":     {Event{Op: Message, Source: sequence}, ""},
 		"tombstone":           {Event{Tombstone: true, CommitLSN: 5}, ""},
 	} {
-		got, err := c.event.Position()
+		position, err := c.event.Position()
+		got := position.String()
+		if err != nil {
+			got = ""
+		}
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
 		}
@@ -39,7 +46,7 @@ func TestPositionAgainstLSN(t *testing.T) {
 		if c.name() != "schemas-off/interleaved_same_key" {
 			continue
 		}
-		var last string
+		var last Position
 		var lsn uint64
 		back := false
 		for _, r := range corpusRecords(t, corpusDir, c) {
@@ -51,7 +58,7 @@ func TestPositionAgainstLSN(t *testing.T) {
 				continue
 			}
 			position, err := e.Position()
-			if err != nil || position <= last {
+			if err != nil || bytes.Compare(position[:], last[:]) <= 0 {
 				t.Errorf("%s of transaction %d: position %s after %s, %v", e.Op, e.Source.TxID, position, last, err)
 			}
 			back = back || e.Source.LSN < lsn
@@ -65,38 +72,41 @@ func TestPositionAgainstLSN(t *testing.T) {
 	t.Error("the case is not in the corpus")
 }
 
-func TestIsUnavailable(t *testing.T) {
+func TestUnavailable(t *testing.T) {
 	t.Parallel()
-	var numbers []any
+	var numbers []string
 	for _, b := range []byte(Unavailable) {
-		numbers = append(numbers, json.Number(json.Number([]byte{'0' + b/100, '0' + b/10%10, '0' + b%10})))
+		numbers = append(numbers, strconv.Itoa(int(b)))
 	}
-	for i, n := range numbers { // JSON has no leading zeros
-		if text := n.(json.Number); text[0] == '0' {
-			numbers[i] = text[1:]
+	quoted := strconv.Quote(Unavailable)
+	array := func(members ...string) string { return "[" + strings.Join(members, ",") + "]" }
+	for name, text := range map[string]string{
+		"text":      quoted,
+		"escaped":   strings.Replace(quoted, "v", `\u0076`, 1),
+		"bytea":     strconv.Quote(base64.StdEncoding.EncodeToString([]byte(Unavailable))),
+		"bytea url": strconv.Quote(base64.URLEncoding.EncodeToString([]byte(Unavailable))),
+		"text[]":    array(quoted),
+		"spaces":    "[ " + quoted + " ]",
+		"uuid[]":    array(`"b68a35a7-17ad-35b3-af2a-ae46edb4545a"`),
+		"int[]":     array(numbers...),
+		"hstore":    `"{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}"`,
+		"map":       "{" + quoted + ":" + quoted + "}",
+	} {
+		if v, err := ParseValue(text); err != nil || !v.Unavailable() {
+			t.Errorf("%s: %s is not recognised, %v", name, text, err)
 		}
 	}
-	for name, v := range map[string]any{
-		"text":      Unavailable,
-		"bytea":     base64.StdEncoding.EncodeToString([]byte(Unavailable)),
-		"bytea url": base64.URLEncoding.EncodeToString([]byte(Unavailable)),
-		"text[]":    []any{Unavailable},
-		"uuid[]":    []any{"b68a35a7-17ad-35b3-af2a-ae46edb4545a"},
-		"int[]":     numbers,
-		"hstore":    `{"__debezium_unavailable_value":"__debezium_unavailable_value"}`,
-		"map":       map[string]any{Unavailable: Unavailable},
-	} {
-		if !IsUnavailable(v) {
-			t.Errorf("%s: %v is not recognised", name, v)
-		}
+	if (Value{}).Unavailable() {
+		t.Error("nothing is taken for the placeholder")
 	}
-	for _, v := range []any{
-		nil, "", "x" + Unavailable, []any{}, []any{Unavailable, "b"}, numbers[1:], map[string]any{}, true,
-		[]any{nil}, []any{map[string]any{}}, json.Number("1"), map[string]any{Unavailable: "x"},
-		append([]any{json.Number("1")}, numbers[1:]...), "b68a35a7-17ad-35b3-af2a-ae46edb4545a",
+	for _, text := range []string{
+		"null", `""`, strconv.Quote("x" + Unavailable), "[]", array(quoted, `"b"`), array(numbers[1:]...), "{}",
+		"true", "[null]", "[{}]", "1", `{"` + Unavailable + `":"x"}`, array(append([]string{"1"}, numbers[1:]...)...),
+		array(append(numbers[:len(numbers):len(numbers)], "1")...), `"b68a35a7-17ad-35b3-af2a-ae46edb4545a"`,
+		`{"a":1,` + quoted + ":" + quoted + "}",
 	} {
-		if IsUnavailable(v) {
-			t.Errorf("%v is taken for the placeholder", v)
+		if v, err := ParseValue(text); err != nil || v.Unavailable() {
+			t.Errorf("%s is taken for the placeholder, %v", text, err)
 		}
 	}
 }
@@ -112,9 +122,9 @@ func TestUnavailableInCorpus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for column, v := range event.After {
-			if want := column != "id" && column != "n"; IsUnavailable(v) != want {
-				t.Errorf("column %s, %v: unavailable is %t", column, v, !want)
+		for _, c := range event.After {
+			if want := c.Name != "id" && c.Name != "n"; c.Value.Unavailable() != want {
+				t.Errorf("column %s, %.80s: unavailable is %t", c.Name, c.Value.AppendJSON(nil), !want)
 			}
 		}
 	})

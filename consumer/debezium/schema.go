@@ -1,134 +1,197 @@
 package debezium
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
-	"math/big"
+	"errors"
+	"fmt"
 	"strconv"
-	"strings"
+	"sync"
 )
 
 // The logical types of precise decimals: Kafka's Decimal.java and Debezium's
 // VariableScaleDecimal.java.
 const (
-	connectDecimal  = "org.apache.kafka.connect.data.Decimal"
-	variableDecimal = "io.debezium.data.VariableScaleDecimal"
-	maxScale        = 20000 // numeric has at most 16383 digits after the point
+	connectDecimal = "org.apache.kafka.connect.data.Decimal"
+	maxScale       = 20000 // numeric has at most 16383 digits after the point
 )
 
-// connectSchema is the part of a schema block that decimals need.
-type connectSchema struct {
-	Field      string            `json:"field"`
-	Name       string            `json:"name"`
-	Fields     []connectSchema   `json:"fields"`
-	Items      *connectSchema    `json:"items"`
-	Parameters map[string]string `json:"parameters"`
+// block is a schema block that was read. It is shared by all Decoders and never changed.
+type block struct {
+	// prefix is how a record with this block begins, up to its payload, as JsonConverter writes it.
+	prefix string
+	schema *Schema // nil where the block has no row
+	types  map[string]*Type
 }
 
-// mayHoldDecimals spares parsing a schema that has none.
-func mayHoldDecimals(schema []byte) bool { return bytes.Contains(schema, []byte("Decimal")) }
-
-// decimalsToText replaces, in before and after, the precise decimals the schema names.
-func (event *Event) decimalsToText(schema json.RawMessage) error {
-	var block connectSchema
-	if err := unmarshal("schema", schema, &block); err != nil {
-		return err
+func (b *block) typeOf(column string) *Type {
+	if b == nil {
+		return nil
 	}
-	for _, f := range block.Fields {
-		var err error
-		switch f.Field {
-		case "before":
-			err = f.decimalsToText("before", event.Before)
-		case "after":
-			err = f.decimalsToText("after", event.After)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.types[column]
 }
 
-// decimalsToText replaces the decimals in a row of this schema.
-func (s *connectSchema) decimalsToText(place string, row Row) error {
-	for i := range s.Fields {
-		f := &s.Fields[i]
-		value, there := row[f.Field]
-		if !there || !f.decimal() {
-			continue
-		}
-		text, err := f.decimalText(value)
-		if err != nil {
-			return formatErrorf(place+"."+f.Field, "%v", err)
-		}
-		row[f.Field] = text
-	}
-	return nil
-}
+// The two ends of a block's prefix.
+const (
+	beforeBlock = `{"schema":`
+	afterBlock  = `,"payload":`
+)
 
-func (s *connectSchema) decimal() bool {
-	return s.Name == connectDecimal || s.Name == variableDecimal || s.Items != nil && s.Items.decimal()
-}
+// blocks are the blocks met last, the latest first: a partition can hold an old and a new schema
+// in turns.
+type blocks [8]*block
 
-// decimalText is the value with its decimals as texts; nulls and placeholders stay.
-func (s *connectSchema) decimalText(value any) (any, error) {
-	if value == nil || IsUnavailable(value) {
-		return value, nil
-	}
-	switch v := value.(type) {
-	case []any:
-		if s.Items == nil {
+// find returns the block that a record begins with.
+func (bs *blocks) find(record []byte) *block {
+	for i, b := range bs {
+		if b == nil {
 			break
 		}
-		texts := make([]any, len(v))
-		for i, member := range v {
-			var err error
-			if texts[i], err = s.Items.decimalText(member); err != nil {
-				return nil, err
-			}
-		}
-		return texts, nil
-	case string:
-		if s.Name == connectDecimal {
-			return decimalText(v, s.Parameters["scale"])
-		}
-	case map[string]any:
-		scale, isNumber := v["scale"].(json.Number)
-		unscaled, isText := v["value"].(string)
-		if s.Name == variableDecimal && isNumber && isText {
-			return decimalText(unscaled, scale.String())
+		if len(record) > len(b.prefix) && string(record[:len(b.prefix)]) == b.prefix {
+			copy(bs[1:i+1], bs[:i])
+			bs[0] = b
+			return b
 		}
 	}
-	return nil, formatErrorf("decimal", "a value of %T does not fit its schema %q", value, s.Name)
+	return nil
 }
 
-// decimalText is the decimal whose unscaled value is a base64 of a big-endian two's complement.
-func decimalText(unscaled, scale string) (string, error) {
-	places, err := strconv.Atoi(scale)
-	if err != nil || places > maxScale || places < -maxScale {
-		return "", formatErrorf("scale", "%q is no scale", scale)
+// learn remembers the block if the record has it where find looks for it.
+func (bs *blocks) learn(record []byte, b *block) {
+	if len(record) > len(b.prefix) && string(record[:len(b.prefix)]) == b.prefix {
+		copy(bs[1:], bs[:])
+		bs[0] = b
 	}
-	raw, err := base64.StdEncoding.DecodeString(unscaled)
-	if err != nil || len(raw) == 0 {
-		return "", formatErrorf("decimal", "%q is no base64 of a number", unscaled)
+}
+
+// blockCache has the blocks of all Decoders, so that equal blocks are one Schema.
+type blockCache struct {
+	parse  func(schema Value) (*block, error)
+	mutex  sync.Mutex
+	blocks map[string]*block // by the block's text
+	bytes  int
+}
+
+// maxCachedBytes bounds the texts in a blockCache: more than 500 tables of 50 columns.
+const maxCachedBytes = 8 << 20
+
+var (
+	valueBlocks = blockCache{parse: valueBlock}
+	keyBlocks   = blockCache{parse: keyBlock}
+)
+
+func (c *blockCache) get(text []byte) (*block, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if b, ok := c.blocks[string(text)]; ok {
+		return b, nil
 	}
-	n := new(big.Int).SetBytes(raw)
-	if raw[0] >= 0x80 {
-		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(raw))))
+	r := readers.Get().(*reader)
+	defer readers.Put(r)
+	if twice, deep := r.check(text, DefaultMaxDepth); twice || deep {
+		return nil, fmt.Errorf("it has a member twice (%t) or nests deeper than %d levels (%t)", twice, DefaultMaxDepth, deep)
 	}
-	digits := new(big.Int).Abs(n).String()
-	if places < 0 && n.Sign() != 0 {
-		digits += strings.Repeat("0", -places)
-	}
-	if places > 0 {
-		if short := places + 1 - len(digits); short > 0 {
-			digits = strings.Repeat("0", short) + digits
+	schema, b := Value{text, &memory{}}, &block{}
+	switch kind := schema.Kind(); kind {
+	case Null:
+	case Object:
+		var err error
+		if b, err = c.parse(schema); err != nil {
+			return nil, err
 		}
-		digits = digits[:len(digits)-places] + "." + digits[len(digits)-places:]
+	default:
+		return nil, fmt.Errorf("it is a JSON %s, not an object", kindName(text))
 	}
-	if n.Sign() < 0 {
-		digits = "-" + digits
+	b.prefix = beforeBlock + string(text) + afterBlock
+	if len(text) > maxCachedBytes/8 {
+		return b, nil
 	}
-	return digits, nil
+	for other := range c.blocks {
+		if c.bytes+len(text) <= maxCachedBytes {
+			break
+		}
+		c.bytes -= len(other)
+		delete(c.blocks, other)
+	}
+	if c.blocks == nil {
+		c.blocks = map[string]*block{}
+	}
+	c.bytes += len(text)
+	c.blocks[string(text)] = b
+	return b, nil
+}
+
+// valueBlock finds the row in an envelope's schema: before and after have the same.
+func valueBlock(envelope Value) (*block, error) {
+	var row Value
+	members := 0
+	for field := range envelope.Member("fields").Items() {
+		if members++; members > maxColumns {
+			return nil, fmt.Errorf("it has more than %d fields", maxColumns)
+		}
+		switch string(field.Member("field").Text()) {
+		case "after":
+			row = field
+		case "before":
+			if row.Kind() == Null {
+				row = field
+			}
+		}
+	}
+	if row.Kind() == Null {
+		return &block{}, nil
+	}
+	return keyBlock(row)
+}
+
+// keyBlock reads the schema of a row.
+func keyBlock(row Value) (*block, error) {
+	b := &block{schema: &Schema{Name: string(row.Member("name").Text())}, types: map[string]*Type{}}
+	for field := range row.Member("fields").Items() {
+		name, t, err := columnType(field)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("column %.60s: %w", name, err)
+		case name == "":
+			return nil, errors.New("a column has no name")
+		case b.types[name] != nil:
+			return nil, fmt.Errorf("column %.60s is there twice", name)
+		case len(b.types) == maxColumns:
+			return nil, fmt.Errorf("it has more than %d columns", maxColumns)
+		}
+		b.types[name] = t
+		b.schema.Columns = append(b.schema.Columns, SchemaColumn{name, t})
+	}
+	return b, nil
+}
+
+// columnType reads a schema as JsonConverter writes it.
+func columnType(schema Value) (field string, t *Type, err error) {
+	t = &Type{}
+	schema.Each(func(name []byte, member Value) {
+		switch string(name) {
+		case "field":
+			field = string(member.Text())
+		case "type":
+			t.Connect = string(member.Text())
+		case "name":
+			t.Name = string(member.Text())
+		case "optional":
+			t.Optional = member.Bool()
+		case "parameters":
+			t.Parameters = map[string]string{}
+			member.Each(func(name []byte, v Value) { t.Parameters[string(name)] = string(v.Text()) })
+		case "items":
+			var itemErr error
+			if _, t.Items, itemErr = columnType(member); err == nil {
+				err = itemErr
+			}
+		}
+	})
+	if t.Name == connectDecimal {
+		var scaleErr error
+		t.Scale, scaleErr = strconv.Atoi(t.Parameters["scale"])
+		if scaleErr != nil || t.Scale > maxScale || t.Scale < -maxScale {
+			return field, t, fmt.Errorf("%.20q is no scale", t.Parameters["scale"])
+		}
+	}
+	return field, t, err
 }

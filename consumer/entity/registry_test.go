@@ -101,7 +101,8 @@ func TestLoadErrors(t *testing.T) {
 		{edit(parent, ", kind: text", ""), "", `a.yaml:7: kind "" of column "status"`},
 		{edit(parent, "column: status", "column: id"), "", `a.yaml:7: column "id" is there twice`},
 		{edit(parent, "column: status, ", ""), "", "a.yaml:7: the field has no column"},
-		{edit(parent, "column: status", "name: deleted, column: status"), "", `a.yaml:7: member "deleted" is the consumer's own`},
+		{edit(parent, "column: status", "name: _id, column: status"), "", `a.yaml:7: member "_id" is the consumer's own`},
+		{edit(parent, "column: status", "column: cdc_embedded"), "", `a.yaml:7: member "cdcEmbedded" is the consumer's own`},
 		{edit(parent, "column: status", "column: cdc_metadata"), "", `a.yaml:7: member "cdcMetadata" is the consumer's own`},
 		{edit(parent, "column: status", "name: a.b, column: status"), "", `a.yaml:7: "a.b" cannot be the name of a member`},
 		{edit(parent, "column: status", "name: $a, column: status"), "", `a.yaml:7: "$a" cannot be the name of a member`},
@@ -122,10 +123,10 @@ func TestLoadErrors(t *testing.T) {
 		{parent, edit(child, "into: order", "into: item"), `b.yaml:5: entity "item" is embedded itself`},
 		{parent, edit(child, "parent: order_id", "parent: x"), `b.yaml:5: the parent column "x" is not among the fields`},
 		{parent, edit(child, "field: items", "field: status"), `b.yaml:5: order has a member "status" already`},
-		{parent, edit(child, "field: items", "field: shell"), `b.yaml:5: order has a member "shell" already`},
+		{parent, edit(child, "field: items", "field: cdcMetadata"), `b.yaml:5: order has a member "cdcMetadata" already`},
 		{parent, edit(child, "field: items", "field: a.b"), `b.yaml:5: "a.b" cannot be the name of a member`},
 		{parent, edit(child, "collection: orders", "collection: items"), `b.yaml:3: collection "items" is not that of order, "orders"`},
-		{parent, edit(child, "column: order_id", "name: position, column: order_id"), `b.yaml:8: member "position" is the consumer's own`},
+		{parent, edit(child, "column: order_id", "name: cdcMetadata, column: order_id"), `b.yaml:8: member "cdcMetadata" is the consumer's own`},
 	} {
 		folder := fstest.MapFS{"a.yaml": {Data: []byte(c.a)}}
 		if c.b != "" {

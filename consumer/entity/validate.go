@@ -7,17 +7,7 @@ import (
 	"strings"
 )
 
-var (
-	kinds     = []Kind{UUID, Text, Bool, Int, Decimal, Timestamp}
-	keyKinds  = []Kind{UUID, Text, Int}
-	tableName = regexp.MustCompile(`^[^.]+\.[^.]+$`)
-)
-
-// The members that the consumer itself writes.
-var (
-	ownMembers         = []string{KeyMember, "cdcMetadata", "deleted", "deletedAt", "shell"}
-	ownEmbeddedMembers = []string{KeyMember, "position", "operation", "processedAt", "deleted"}
-)
+var tableName = regexp.MustCompile(`^[^.]+\.[^.]+$`)
 
 // validate reports everything that is wrong with the Specs.
 func validate(documents []*document) []error {
@@ -87,17 +77,20 @@ func (d *document) validate() []error {
 			report(fmt.Sprintf("$.references[%d].column", i),
 				"the reference's column %q is not among the fields", ref.Column)
 		}
+		if at := fmt.Sprintf("$.references[%d].missing", i); ref.Missing != Store && ref.Missing != DeadLetter {
+			report(at, "missing %q is neither %s nor %s", ref.Missing, Store, DeadLetter)
+		}
+		if ref.Grace < 0 {
+			report(fmt.Sprintf("$.references[%d].grace", i), "grace %v is negative", ref.Grace)
+		}
 	}
-	return errs
+	return append(errs, d.validateSeverity()...)
 }
 
 func (d *document) validateFields() []error {
 	s := d.spec
 	var errs []error
-	own := ownMembers
-	if s.Embed != nil {
-		own = ownEmbeddedMembers
-	}
+	taken := own(s.Embed != nil)
 	columns, members := map[string]bool{}, map[string]bool{}
 	for i, f := range s.Fields {
 		at := fmt.Sprintf("$.fields[%d]", i)
@@ -114,18 +107,19 @@ func (d *document) validateFields() []error {
 			errs = append(errs, d.errorf(at+".kind", "kind %q of column %q is not one of %v",
 				f.Kind, f.Column, kinds))
 		}
+		errs = append(errs, d.validateRules(at, f)...)
 		if f.Column == s.Key {
 			continue
 		}
 		names := []string{f.Member()}
-		if f.Kind == Timestamp {
+		if f.exact() {
 			names = append(names, f.Member()+ExactSuffix)
 		}
 		for _, name := range names {
 			switch {
 			case strings.ContainsAny(name, ".\x00") || strings.HasPrefix(name, "$"):
 				errs = append(errs, d.errorf(at, "%q cannot be the name of a member", name))
-			case slices.Contains(own, name):
+			case slices.Contains(taken, name):
 				errs = append(errs, d.errorf(at, "member %q is the consumer's own", name))
 			case members[name]:
 				errs = append(errs, d.errorf(at, "member %q is there twice", name))
@@ -157,7 +151,7 @@ func (d *document) validateEmbed(into *document) []error {
 		errs = append(errs, d.errorf("$.collection", "collection %q is not that of %s, %q",
 			d.spec.Collection, e.Into, into.spec.Collection))
 	}
-	taken := slices.Contains(ownMembers, e.Field)
+	taken := slices.Contains(own(false), e.Field)
 	for _, f := range into.spec.Fields {
 		taken = taken || f.Member() == e.Field
 	}
@@ -165,14 +159,4 @@ func (d *document) validateEmbed(into *document) []error {
 		errs = append(errs, d.errorf("$.embed.field", "%s has a member %q already", e.Into, e.Field))
 	}
 	return errs
-}
-
-// field finds a Field by its column; nil if there is none.
-func (s *Spec) field(column string) *Field {
-	for i := range s.Fields {
-		if s.Fields[i].Column == column {
-			return &s.Fields[i]
-		}
-	}
-	return nil
 }

@@ -88,11 +88,8 @@ func (l *lab) same() {
 		if g.Tombstone {
 			continue
 		}
-		position, err := g.Position()
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		key := fmt.Sprint(g.Event.Key["id"])
+		position := g.position(l.t)
+		key := text(g.Event.Key, "id")
 		if position < positions[key] {
 			continue
 		}
@@ -100,7 +97,7 @@ func (l *lab) same() {
 		if g.Op == debezium.Delete {
 			delete(rows, key)
 		} else {
-			rows[key] = fmt.Sprint(g.After["v"])
+			rows[key] = text(g.After, "v")
 		}
 	}
 	found, err := l.conn.Query(l.t.Context(), "SELECT id::text, v FROM item")

@@ -182,6 +182,23 @@ func (g got) header(name string) string {
 	return ""
 }
 
+// text is a column's content; "" where the row has no such column.
+func text(row debezium.Row, column string) string {
+	if cell := row.Get(column); cell != nil {
+		return string(cell.Value.Text())
+	}
+	return ""
+}
+
+func (g got) position(t *testing.T) string {
+	t.Helper()
+	position, err := g.Position()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return position.String()
+}
+
 // records reads everything that is in Kafka now, in the order of each partition.
 func (l *lab) records() []got {
 	l.t.Helper()

@@ -141,8 +141,8 @@ func TestUnavailableIsRecognised(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !debezium.IsUnavailable(event.After["v"]) {
-			t.Errorf("%+v: %v is not recognised", k, event.After["v"])
+		if v := event.After.Get("v").Value; !v.Unavailable() {
+			t.Errorf("%+v: %s is not recognised", k, v.AppendJSON(nil))
 		}
 	}
 }

@@ -1,0 +1,73 @@
+package debezium
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// changes are the records of the project's corpus that a Decoder accepts, of one kind of
+// configuration.
+func changes(b *testing.B, prefix string) (all []corpusRecord, size int64) {
+	for _, c := range corpusCases(b, corpusDir) {
+		if !strings.HasPrefix(c.Config, prefix) || c.Case == "toast_default" {
+			continue
+		}
+		for _, r := range corpusRecords(b, corpusDir, c) {
+			if rejection(c, r) == "" && len(r.Value) > 0 {
+				all = append(all, r)
+				size += int64(len(r.Key) + len(r.Value))
+			}
+		}
+	}
+	return all, size / int64(len(all))
+}
+
+// BenchmarkDecode compares Decoders, one for each topic as in the consumer, with encoding/json into
+// maps, over the corpus.
+func BenchmarkDecode(b *testing.B) {
+	for _, schemas := range []string{"off", "on"} {
+		records, size := changes(b, "schemas-"+schemas)
+		headers := make([][]Header, len(records))
+		byTopic, decoders := map[string]*Decoder{}, make([]*Decoder, len(records))
+		for i, r := range records {
+			headers[i] = r.headers()
+			if byTopic[r.Topic] == nil {
+				byTopic[r.Topic] = new(Decoder)
+			}
+			decoders[i] = byTopic[r.Topic]
+		}
+		each := func(name string, decode func(i int, r *corpusRecord) error) {
+			b.Run(schemas+"/"+name, func(b *testing.B) {
+				b.SetBytes(size)
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					if err := decode(i, &records[i]); err != nil {
+						b.Fatal(err)
+					}
+					if i++; i == len(records) {
+						i = 0
+					}
+				}
+			})
+		}
+		each("maps", func(_ int, r *corpusRecord) error {
+			var err error
+			for _, text := range [][]byte{r.Key, r.Value} {
+				d := json.NewDecoder(bytes.NewReader(text))
+				d.UseNumber()
+				var all map[string]any
+				if len(text) > 0 && err == nil {
+					err = d.Decode(&all)
+				}
+			}
+			return err
+		})
+		each("decoder", func(i int, r *corpusRecord) error {
+			_, err := decoders[i].Decode(r.Key, r.Value, headers[i])
+			return err
+		})
+	}
+}

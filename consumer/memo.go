@@ -1,0 +1,139 @@
+package consumer
+
+import (
+	"context"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/entity"
+)
+
+// memo remembers the last state of the rows of one partition, as far as rules about transitions
+// need it: what is stored is read once.
+type memo struct {
+	states map[string]rowState
+	log    *ruleLog
+}
+
+// rowState is a position and the values at it, by member; none for a row that ended.
+type rowState struct {
+	position string
+	values   map[string]string
+}
+
+const statesMax = 10_000
+
+// wants: the draft has a member whose transitions are ruled, and its value before is not known.
+func (m *memo) wants(d *draft) bool {
+	if d.op != debezium.Update || len(d.states) == 0 || d.table.Spec().Embed != nil {
+		return false
+	}
+	if _, known := m.states[d.key]; known {
+		return false
+	}
+	for _, s := range d.states {
+		if !s.BeforeKnown {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *memo) look(ctx context.Context, s store, spec *entity.Spec, ids []string) error {
+	members := []string{metadataMember}
+	for _, f := range spec.Fields {
+		if len(f.Transitions) > 0 {
+			members = append(members, f.Member())
+		}
+	}
+	found, err := s.find(ctx, spec.Collection, ids, members...)
+	if err != nil {
+		return err
+	}
+	for id, document := range found {
+		about := metadataOf(document)
+		state := rowState{position: about.position, values: map[string]string{}}
+		for _, member := range members[1:] {
+			if text, is := document.Lookup(member).StringValueOK(); is && !about.deleted {
+				state.values[member] = text
+			}
+		}
+		m.set(id, state)
+	}
+	return nil
+}
+
+func (m *memo) set(id string, state rowState) {
+	if m.states == nil || len(m.states) >= statesMax {
+		m.states = map[string]rowState{}
+	}
+	m.states[id] = state
+}
+
+// judge compares with the state before, if this one is newer: what is replayed was judged when it
+// came. The error is a rejection.
+func (m *memo) judge(d *draft) error {
+	if len(d.states) == 0 && !d.deleted() {
+		return nil
+	}
+	before, known := m.states[d.key]
+	if known && before.position >= d.position {
+		return nil
+	}
+	var violations []entity.Violation
+	state := rowState{position: d.position, values: map[string]string{}}
+	for _, s := range d.states {
+		from, there := before.values[s.Member]
+		if s.BeforeKnown {
+			from, there = s.Before, true
+		}
+		if there && d.op == debezium.Update {
+			if v := d.table.Transition(s.Member, from, s.Value); v != nil {
+				violations = append(violations, *v)
+			}
+		}
+		state.values[s.Member] = s.Value
+	}
+	if len(violations) > 0 {
+		if err := m.log.judge(d, violations); err != nil {
+			return err
+		}
+	}
+	if known || len(d.states) > 0 {
+		m.set(d.key, state)
+	}
+	return nil
+}
+
+// metadataMember holds what is the consumer's own of a row.
+const metadataMember = "cdcMetadata"
+
+// metadata is the part of a row's cdcMetadata that decides.
+type metadata struct {
+	id              string
+	position        string
+	deleted, shell  bool
+	sourceTimestamp int64
+}
+
+func (m *metadata) ended() string {
+	if m.deleted {
+		return m.position
+	}
+	return ""
+}
+
+func metadataOf(row bson.Raw) metadata {
+	var m metadata
+	m.id, _ = row.Lookup("_id").StringValueOK()
+	own, is := row.Lookup(metadataMember).DocumentOK()
+	if !is {
+		return m
+	}
+	m.position, _ = own.Lookup("position").StringValueOK()
+	m.deleted, _ = own.Lookup("deleted").BooleanOK()
+	m.shell, _ = own.Lookup("shell").BooleanOK()
+	m.sourceTimestamp, _ = own.Lookup("sourceTimestamp").Int64OK()
+	return m
+}

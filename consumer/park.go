@@ -1,0 +1,329 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/consumer/entity"
+)
+
+// parking holds the events of one partition that wait for a row they refer to. It is memory only:
+// the offset does not move past the oldest, so that Kafka delivers them again to whoever takes the
+// partition after a crash. Later events of a parked row wait behind it. It is used by the
+// partition's goroutine alone.
+type parking struct {
+	chains  map[string][]*draft // by row, each in the order of the log
+	count   int
+	bytes   int
+	max     int
+	changed bool // since the partition last asked to be woken
+	room    *parkingRoom
+	wake    chan struct{} // holds one: a row that is waited for may have come
+}
+
+// parkingRoom bounds the parked bytes of the process.
+type parkingRoom struct {
+	mu    sync.Mutex
+	bytes int
+	max   int
+}
+
+func (r *parkingRoom) add(bytes int) {
+	r.mu.Lock()
+	r.bytes += bytes
+	r.mu.Unlock()
+}
+
+func (r *parkingRoom) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes >= r.max
+}
+
+func newParking(room *parkingRoom, most int) *parking {
+	return &parking{chains: map[string][]*draft{}, max: most, room: room,
+		wake: make(chan struct{}, 1)}
+}
+
+// full says that the partition must take no more until some have gone. An empty one takes a batch
+// even where others have used up the room, so that each partition goes on.
+func (p *parking) full() bool {
+	return p.count >= p.max || p.count > 0 && p.room.full()
+}
+
+func (d *draft) row() string { return d.table.Spec().Collection + "/" + d.entity + "/" + d.key }
+
+// add parks a draft. It is copied: the job's memory is used again.
+func (p *parking) add(d *draft, now time.Time) {
+	parked := *d
+	parked.members = slices.Clone(d.members)
+	parked.size = len(d.record.Key) + len(d.record.Value) + len(d.members) + 512
+	if parked.waiting.IsZero() {
+		parked.waiting = now
+	}
+	p.chains[d.row()] = append(p.chains[d.row()], &parked)
+	p.count++
+	p.bytes += parked.size
+	p.room.add(parked.size)
+	p.changed = true
+}
+
+// take ends the parking of a row's events, and returns them.
+func (p *parking) take(row string) []*draft {
+	chain := p.chains[row]
+	delete(p.chains, row)
+	p.changed = p.changed || len(chain) > 0
+	for _, d := range chain {
+		p.count--
+		p.bytes -= d.size
+		p.room.add(-d.size)
+	}
+	return chain
+}
+
+// newest is the row's last state, wherever it is in the log.
+func newest(chain []*draft) *draft {
+	last := chain[0]
+	for _, d := range chain {
+		if d.position > last.position {
+			last = d
+		}
+	}
+	return last
+}
+
+// lowest is the offset of the oldest parked record; false where there is none.
+func (p *parking) lowest() (int64, bool) {
+	lowest, any := int64(0), false
+	for _, chain := range p.chains {
+		if offset := chain[0].record.Offset; !any || offset < lowest {
+			lowest, any = offset, true
+		}
+	}
+	return lowest, any
+}
+
+// oldest is since when the longest parked waits; zero where none does.
+func (p *parking) oldest() time.Time {
+	var oldest time.Time
+	for _, chain := range p.chains {
+		if since := chain[0].waiting; oldest.IsZero() || since.Before(oldest) {
+			oldest = since
+		}
+	}
+	return oldest
+}
+
+// references are what the parked rows wait for, by their newest state.
+func (p *parking) references() []entity.Ref {
+	var all []entity.Ref
+	for _, chain := range p.chains {
+		all = append(all, newest(chain).references...)
+	}
+	return all
+}
+
+// due takes the rows that need not wait any longer: those whose references have come, and those
+// whose grace is over. Their drafts are judged. Those to be rejected come with the reason.
+func (p *parking) due(now time.Time, missing func(*draft) []entity.Ref) (ready []*draft,
+	rejected []*draft) {
+	var rows []string
+	for row := range p.chains {
+		rows = append(rows, row)
+	}
+	slices.Sort(rows)
+	for _, row := range rows {
+		chain := p.chains[row]
+		lacks := missing(newest(chain))
+		if len(lacks) > 0 && !graceOver(lacks, chain[0].waiting, now) {
+			continue
+		}
+		for _, d := range p.take(row) {
+			d.judged = true
+			lacks := missing(d)
+			d.orphan = columnsOf(lacks)
+			if slices.ContainsFunc(lacks, func(r entity.Ref) bool { return r.Missing == entity.DeadLetter }) {
+				rejected = append(rejected, d)
+				continue
+			}
+			ready = append(ready, d)
+		}
+	}
+	slices.SortFunc(ready, byOffset)
+	return ready, rejected
+}
+
+func byOffset(a, b *draft) int { return int(a.record.Offset - b.record.Offset) }
+
+// graceOver: every missing reference has had its time.
+func graceOver(lacks []entity.Ref, since, now time.Time) bool {
+	for _, r := range lacks {
+		if now.Sub(since) < r.Grace {
+			return false
+		}
+	}
+	return true
+}
+
+func columnsOf(refs []entity.Ref) []string {
+	var all []string
+	for _, r := range refs {
+		all = append(all, r.Column)
+	}
+	return all
+}
+
+// parents remembers which referenced rows are there, for all partitions of the process, and wakes
+// those that wait for one.
+type parents struct {
+	store store
+	now   func() time.Time
+
+	mu      sync.Mutex
+	known   map[parent]sighting
+	wanted  map[string]bool // collections that some row refers to
+	waiting map[chan struct{}]map[parent]bool
+}
+
+type parent struct{ collection, id string }
+
+// sighting of a row: the position of its end, if it has one, and when this was seen.
+type sighting struct {
+	ended string
+	at    time.Time
+}
+
+// A sighting is believed for a while: another member of the group may end the row.
+const (
+	sightingTTL  = 10 * time.Second
+	sightingsMax = 100_000
+)
+
+func newParents(s store, now func() time.Time) *parents {
+	return &parents{store: s, now: now, known: map[parent]sighting{}, wanted: map[string]bool{},
+		waiting: map[chan struct{}]map[parent]bool{}}
+}
+
+// look finds out about those references that are not known. The error is the store's.
+func (p *parents) look(ctx context.Context, refs []entity.Ref) error {
+	unknown := map[string][]string{}
+	p.mu.Lock()
+	for _, r := range refs {
+		p.wanted[r.Collection] = true
+		seen, there := p.known[parent{r.Collection, r.ID}]
+		if !there || seen.ended != "" || p.now().Sub(seen.at) > sightingTTL {
+			unknown[r.Collection] = append(unknown[r.Collection], r.ID)
+		}
+	}
+	p.mu.Unlock()
+	for collection, ids := range unknown {
+		slices.Sort(ids)
+		found, err := p.store.find(ctx, collection, slices.Compact(ids), metadataMember)
+		if err != nil {
+			return err
+		}
+		for _, document := range found {
+			p.note(collection, document)
+		}
+	}
+	return nil
+}
+
+func (p *parents) note(collection string, document bson.Raw) {
+	if m := metadataOf(document); !m.shell {
+		p.see(collection, m.id, m.ended())
+	}
+}
+
+// see notes a row, and wakes who waits for it.
+func (p *parents) see(collection, id, ended string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.wanted[collection] {
+		return
+	}
+	if len(p.known) >= sightingsMax {
+		clear(p.known)
+	}
+	at := parent{collection, id}
+	if before := p.known[at]; ended == "" || ended > before.ended {
+		p.known[at] = sighting{ended, p.now()}
+	}
+	for wake, wanted := range p.waiting {
+		if !wanted[at] {
+			continue
+		}
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// missing are those references of a draft that are not there, or ended before it.
+func (p *parents) missing(d *draft) []entity.Ref {
+	if d.deleted() {
+		return nil
+	}
+	var lacks []entity.Ref
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range d.references {
+		seen, there := p.known[parent{r.Collection, r.ID}]
+		if !there || seen.ended != "" && seen.ended < d.position {
+			lacks = append(lacks, r)
+		}
+	}
+	return lacks
+}
+
+// await has wake told when one of the references comes, and of no others any more.
+func (p *parents) await(refs []entity.Ref, wake chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiting, wake)
+	if len(refs) == 0 {
+		return
+	}
+	wanted := map[parent]bool{}
+	for _, r := range refs {
+		wanted[parent{r.Collection, r.ID}] = true
+	}
+	p.waiting[wake] = wanted
+}
+
+// due puts those parked events into the job that need not wait any longer. The error is the store's.
+func (s *settler) due(ctx context.Context, j *job) error {
+	if err := s.parents.look(ctx, s.parking.references()); err != nil {
+		return fmt.Errorf("look for referenced rows: %w", err)
+	}
+	ready, over := s.parking.due(s.now(), s.parents.missing)
+	j.drafts = ready
+	for _, d := range over {
+		j.rejected = append(j.rejected, d.letter(rejectf(ruleReference,
+			"%s: the row it refers to did not come within the grace period", d.orphan)))
+	}
+	return nil
+}
+
+// await has the partition woken when a row comes that a parked event refers to.
+func (s *settler) await() {
+	if !s.parking.changed {
+		return
+	}
+	s.parking.changed = false
+	s.parents.await(s.parking.references(), s.parking.wake)
+	s.metrics.parked(s.parking)
+}
+
+// empty forgets all.
+func (p *parking) empty() {
+	for row := range p.chains {
+		p.take(row)
+	}
+}

@@ -1,0 +1,155 @@
+package consumer
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/entity"
+)
+
+func TestOrphanWaitsForItsParent(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"), orderRow(insert, 2, 8, 2, "pending"), customer(insert, 8, 1, "b@x"))
+	p.tick(t, time.Second)
+	if p.document(t, "orders", uuid(1)) != nil {
+		t.Error("an order without its customer is shown")
+	}
+	if p.document(t, "orders", uuid(2)) == nil {
+		t.Error("the order beside it is not shown, though its customer has come")
+	}
+	if p.marked != 0 {
+		t.Errorf("offset %d marked, past the parked record 0", p.marked)
+	}
+	p.feed(t, orderRow(update, 1, 7, 3, "paid"))
+	if p.document(t, "orders", uuid(1)) != nil {
+		t.Error("a later event of a parked order went before it")
+	}
+	p.feed(t, customer(insert, 7, 1, "a@x"))
+	p.tick(t, time.Second)
+	if got := p.document(t, "orders", uuid(1)); got["status"] != "paid" {
+		t.Errorf("after its customer came the order is %v", got)
+	}
+	if p.marked != 5 || p.settler.parking.count != 0 || p.settler.parking.bytes != 0 {
+		t.Errorf("offset %d marked, want 5; %d parked", p.marked, p.settler.parking.count)
+	}
+}
+
+// TestParkedKeepsLargeValue: an update without an unchanged large value waits behind the row that
+// has it.
+func TestParkedKeepsLargeValue(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	address := func(op debezium.Op, commit int, street string, customer int) {
+		p.feed(t, record("address", op, commit, columns("id", uuid(1)), nil, columns("id", uuid(1),
+			"customer_id", uuid(customer), "type", "home", "street", street, "is_default", true,
+			"updated_at", "2026-11-22T07:55:47Z", "lab_version", int64(commit))))
+	}
+	p.feed(t, customer(insert, 8, 1, "b@x"))
+	address(insert, 2, "a long street", 7)
+	address(update, 3, debezium.Unavailable, 8) // its new customer is there
+	if got := p.document(t, "addresses", uuid(1)); got["street"] != "a long street" || got["customerId"] != uuid(8) {
+		t.Errorf("the address is %v", got)
+	}
+}
+
+func TestGraceEnds(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*pipeline){"stored": nil, "dead letter": func(p *pipeline) {
+		p.planner.registry = registryWith(t, "missing: dead_letter")
+	}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPipeline()
+			if change != nil {
+				change(p)
+			}
+			p.feed(t, orderRow(insert, 1, 7, 2, "pending"))
+			p.tick(t, 2*time.Second)
+			if p.settler.parking.count != 1 {
+				t.Fatal("the order was not parked for its grace period")
+			}
+			p.tick(t, time.Minute)
+			stored := p.document(t, "orders", uuid(1)) != nil
+			if want := change == nil; stored != want || (len(p.letters) == 0) != want {
+				t.Errorf("stored: %t, dead letters %+v", stored, p.letters)
+			}
+			if change != nil && p.letters[0].rule() != ruleReference {
+				t.Errorf("the rule is %s", p.letters[0].rule())
+			}
+			if p.marked != 1 {
+				t.Errorf("offset %d marked, want 1", p.marked)
+			}
+		})
+	}
+}
+
+func TestDeleteEndsParking(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"))
+	p.feed(t, orderRow(remove, 1, 7, 3, ""))
+	if got := p.document(t, "orders", uuid(1)); got["ended"] != true {
+		t.Errorf("the deleted order is %v", got)
+	}
+	if p.settler.parking.count != 0 || p.marked != 2 {
+		t.Errorf("%d parked, offset %d marked", p.settler.parking.count, p.marked)
+	}
+}
+
+func TestParkingIsBounded(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(func(c *Config) { c.ParkedMax, c.BatchMax = 3, 2 })
+	for i := range 4 {
+		p.feed(t, orderRow(insert, i+1, 7, 2, "pending"))
+	}
+	if !p.settler.parking.full() {
+		t.Error("four are parked of three at most, and more are taken")
+	}
+	other := newPipeline()
+	other.settler.parking.room = p.settler.parking.room
+	p.settler.parking.room.max = p.settler.parking.bytes
+	if other.settler.parking.full() {
+		t.Error("a partition that has parked nothing must go on while others fill the room")
+	}
+}
+
+// TestEndedParent: a row that refers to one that has ended before it waits; one that came before
+// the end does not.
+func TestEndedParent(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 7, 1, "a@x"), customer(remove, 7, 5, nil))
+	p.feed(t, orderRow(insert, 1, 7, 4, "pending"), orderRow(insert, 2, 7, 6, "pending"))
+	if p.document(t, "orders", uuid(1)) == nil || p.document(t, "orders", uuid(2)) != nil {
+		t.Errorf("before the end: %v, after it: %v", p.document(t, "orders", uuid(1)), p.document(t, "orders", uuid(2)))
+	}
+}
+
+// registryWith is the built-in specs, with more said of each reference.
+func registryWith(t *testing.T, more string) *entity.Registry {
+	t.Helper()
+	specs := fstest.MapFS{}
+	paths, err := filepath.Glob("entity/specs/*.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no specs", err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		specs[filepath.Base(path)] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(string(text),
+			"entity: customer}", "entity: customer, "+more+"}"))}
+	}
+	registry, err := entity.Load(specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return registry
+}

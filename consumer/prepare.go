@@ -1,0 +1,165 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/cdclab/cdclab/consumer/entity"
+)
+
+// LiveSuffix ends the name of a collection's view: without tombstones, without shells, and without
+// the tombstones of embedded rows. Readers use it.
+const LiveSuffix = "_live"
+
+// Server error codes. Source: src/mongo/base/error_codes.yml.
+const (
+	namespaceExists     = 48
+	indexOptionConflict = 85
+	indexKeyConflict    = 86
+)
+
+// prepare makes, once, what a collection needs: the index that ends tombstones, that which finds
+// embedded rows, those of references, and the view. An index or a view that is there with other
+// options is somebody's decision and stays.
+func (m *mongoStore) prepare(ctx context.Context, collection string, table *entity.Table) error {
+	if collection == keptCollection {
+		return m.prepareKept(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	spec := table.Spec()
+	key := collection + "/" + spec.Entity
+	if m.prepared[key] {
+		return nil
+	}
+	expiry := options.Index().SetExpireAfterSeconds(int32(m.config.TombstoneTTL.Seconds()))
+	indexes := []mongo.IndexModel{{
+		Keys: bson.D{{Key: "cdcMetadata.deletedAt", Value: 1}},
+		Options: expiry.SetPartialFilterExpression(
+			bson.D{{Key: "cdcMetadata.deleted", Value: true}}),
+	}}
+	single := func(member string) {
+		indexes = append(indexes, mongo.IndexModel{Keys: bson.D{{Key: member, Value: 1}}})
+	}
+	if spec.Embed != nil {
+		single(embeddedMember + "." + spec.Embed.Field)
+	} else {
+		for _, r := range spec.References {
+			single(memberOf(spec, r.Column))
+		}
+	}
+	if err := m.createIndexes(ctx, collection, indexes); err != nil {
+		return err
+	}
+	if err := m.createView(ctx, collection+LiveSuffix, collection, live(collection, m.registry)); err != nil {
+		return err
+	}
+	if spec.Embed == nil && len(spec.References) > 0 {
+		name := collection + RelatedSuffix
+		if err := m.createView(ctx, name, collection+LiveSuffix, related(spec, m.registry)); err != nil {
+			return err
+		}
+	}
+	m.prepared[key] = true
+	return nil
+}
+
+func (m *mongoStore) prepareKept(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.prepared[keptCollection] {
+		return nil
+	}
+	err := m.createIndexes(ctx, keptCollection, []mongo.IndexModel{{
+		Keys:    bson.D{{Key: "keptAt", Value: 1}},
+		Options: options.Index().SetExpireAfterSeconds(int32(m.config.TombstoneTTL.Seconds())),
+	}})
+	m.prepared[keptCollection] = err == nil
+	return err
+}
+
+func (m *mongoStore) createIndexes(ctx context.Context, collection string,
+	indexes []mongo.IndexModel) error {
+	for _, index := range indexes {
+		_, err := m.database.Collection(collection).Indexes().CreateOne(ctx, index)
+		if err != nil && !hasCode(err, indexOptionConflict, indexKeyConflict) {
+			return classifyMongo(fmt.Errorf("create the index %v of %s: %w", index.Keys, collection, err))
+		}
+	}
+	return nil
+}
+
+func hasCode(err error, codes ...int) bool {
+	var server mongo.ServerError
+	return errors.As(err, &server) && slices.ContainsFunc(codes, server.HasErrorCode)
+}
+
+func memberOf(spec *entity.Spec, column string) string {
+	for _, f := range spec.Fields {
+		if f.Column == column {
+			return f.Member()
+		}
+	}
+	return column
+}
+
+func (m *mongoStore) createView(ctx context.Context, name, on string, stages mongo.Pipeline) error {
+	err := m.database.CreateView(ctx, name, on, stages)
+	if err != nil && !hasCode(err, namespaceExists) {
+		return classifyMongo(fmt.Errorf("create the view %s: %w", name, err))
+	}
+	return nil
+}
+
+// RelatedSuffix ends the name of a second view, of collections whose rows refer to others: each has
+// the row that it refers to beside it, under the entity's name. It is for reads that list orders or
+// addresses with their customer. The rows are joined when they are read, by _id: a copy in each order
+// would have to be written again with every change of the customer, and could be older than it.
+const RelatedSuffix = "_related"
+
+func related(spec *entity.Spec, registry *entity.Registry) mongo.Pipeline {
+	var stages mongo.Pipeline
+	for _, r := range spec.References {
+		target, known := registry.ByEntity(r.Entity)
+		if !known || target.Embed != nil {
+			continue
+		}
+		stages = append(stages,
+			bson.D{{Key: "$lookup", Value: bson.D{{Key: "from", Value: target.Collection + LiveSuffix},
+				{Key: "localField", Value: memberOf(spec, r.Column)}, {Key: "foreignField", Value: "_id"},
+				{Key: "as", Value: r.Entity}}}},
+			bson.D{{Key: "$set", Value: bson.D{{Key: r.Entity,
+				Value: bson.D{{Key: "$first", Value: "$" + r.Entity}}}}}})
+	}
+	return stages
+}
+
+func live(collection string, registry *entity.Registry) mongo.Pipeline {
+	not := func(mark string) bson.E {
+		return bson.E{Key: "cdcMetadata." + mark, Value: bson.D{{Key: "$ne", Value: true}}}
+	}
+	stages := mongo.Pipeline{
+		{{Key: "$match", Value: bson.D{not("deleted"), not("shell")}}},
+		{{Key: "$unset", Value: embeddedMember}},
+	}
+	for _, spec := range registry.All() {
+		if spec.Embed == nil || spec.Collection != collection {
+			continue
+		}
+		rows := bson.D{{Key: "$objectToArray", Value: bson.D{{Key: "$ifNull", Value: bson.A{
+			"$" + spec.Embed.Field, bson.D{}}}}}}
+		living := bson.D{{Key: "$filter", Value: bson.D{
+			{Key: "input", Value: rows}, {Key: "as", Value: "row"},
+			{Key: "cond", Value: bson.D{{Key: "$ne", Value: bson.A{
+				"$$row.v.cdcMetadata.deleted", true}}}}}}}
+		stages = append(stages, bson.D{{Key: "$set", Value: bson.D{{Key: spec.Embed.Field,
+			Value: bson.D{{Key: "$arrayToObject", Value: living}}}}}})
+	}
+	return stages
+}

@@ -1,0 +1,331 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/entity"
+)
+
+// round is as much of a job as one unordered bulk may hold: everything up to a draft that must see
+// what is stored, or that draft alone.
+type round struct {
+	drafts []*draft
+	built  bool
+	writes []write // at most one for each place
+	steps  []write // to be applied one after the other
+}
+
+// next takes the next round off the job; nil at its end.
+func (j *job) next() *round {
+	if len(j.drafts) == 0 {
+		return nil
+	}
+	n := slices.IndexFunc(j.drafts, (*draft).alone)
+	switch n {
+	case 0:
+		n = 1
+	case -1:
+		n = len(j.drafts)
+	}
+	r := &round{drafts: j.drafts[:n]}
+	j.drafts = j.drafts[n:]
+	return r
+}
+
+// build makes the round's writes. It looks at the store where the events do not say enough, so that
+// an error may be the store's, or errWaiting.
+func (s *settler) build(ctx context.Context, j *job, r *round) error {
+	held, err := s.look(ctx, r.drafts)
+	if err != nil {
+		return err
+	}
+	r.drafts = slices.DeleteFunc(r.drafts, s.truncatedSince)
+	if len(r.drafts) == 0 {
+		r.built = true
+		return nil
+	}
+	if only := r.drafts[0]; only.alone() {
+		if err := s.prepare(ctx, only, held); err != nil {
+			if fateOf(err) != reject {
+				return err
+			}
+			j.rejected = append(j.rejected, only.letter(err))
+			r.drafts = nil
+		}
+	}
+	var changes []change
+	for _, d := range r.drafts {
+		if d.op == debezium.Truncate {
+			continue // prepare has done it
+		}
+		if err := s.memo.judge(d); err != nil {
+			j.rejected = append(j.rejected, d.letter(err))
+			continue
+		}
+		for _, ready := range s.unpark(d) {
+			changes = append(changes, ready.changes(held)...)
+		}
+	}
+	r.writes, r.built = s.folder.fold(changes), true
+	return nil
+}
+
+// unpark is the draft and those of its row that were parked before it, or none: then it is parked
+// itself. The row's newest state decides, which a replayed event is not.
+func (s *settler) unpark(d *draft) []*draft {
+	row := d.row()
+	chain := s.parking.chains[row]
+	if len(chain) == 0 && d.judged {
+		return []*draft{d}
+	}
+	deciding := newest(append(chain[:len(chain):len(chain)], d))
+	if !deciding.judged && len(s.parents.missing(deciding)) > 0 {
+		s.parking.add(d, s.now())
+		s.metrics.park(d)
+		return nil
+	}
+	if len(chain) == 0 {
+		return []*draft{d}
+	}
+	return append(s.parking.take(row), d)
+}
+
+// held is what the store had of the rows of a round.
+type held struct {
+	places map[string][]string // of embedded rows that live: the documents they are in
+	rows   map[string]bson.Raw // of embedded rows: their newest state
+}
+
+// look asks the store for what the round's events leave open.
+func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
+	if err := s.truncates.load(ctx, s.store, drafts); err != nil {
+		return nil, fmt.Errorf("look for truncates: %w", err)
+	}
+	var refs []entity.Ref
+	var states, items []string
+	for _, d := range drafts {
+		if !d.judged && !d.deleted() {
+			refs = append(refs, d.references...)
+		}
+		if s.memo.wants(d) {
+			states = append(states, d.key)
+		}
+		if d.homeless() {
+			items = append(items, d.key)
+		}
+	}
+	if len(refs) > 0 {
+		if err := s.parents.look(ctx, refs); err != nil {
+			return nil, fmt.Errorf("look for referenced rows: %w", err)
+		}
+	}
+	if len(states) > 0 {
+		if err := s.memo.look(ctx, s.store, drafts[0].table.Spec(), states); err != nil {
+			return nil, fmt.Errorf("look for earlier states: %w", err)
+		}
+	}
+	h := &held{places: map[string][]string{}, rows: map[string]bson.Raw{}}
+	if len(items) > 0 {
+		if err := h.look(ctx, s.store, drafts[0].table.Spec(), items); err != nil {
+			return nil, fmt.Errorf("look for embedded rows: %w", err)
+		}
+	}
+	return h, nil
+}
+
+// homeless: the event does not say in which document the embedded row lives, or lived.
+func (d *draft) homeless() bool {
+	if d.table.Spec().Embed == nil {
+		return false
+	}
+	switch d.op {
+	case debezium.Update:
+		return d.before == "" || len(d.missing) > 0
+	case debezium.Delete:
+		return d.parent == "" || d.newID != ""
+	}
+	return false
+}
+
+func (h *held) look(ctx context.Context, s store, spec *entity.Spec, items []string) error {
+	field := spec.Embed.Field
+	slices.Sort(items)
+	documents, err := s.holders(ctx, spec.Collection, field, slices.Compact(items))
+	if err != nil {
+		return err
+	}
+	newest := map[string]string{}
+	for _, document := range documents {
+		home := metadataOf(document).id
+		for _, item := range items {
+			row, is := document.Lookup(field, item).DocumentOK()
+			if !is {
+				continue
+			}
+			m := metadataOf(row)
+			if !m.deleted && !slices.Contains(h.places[item], home) {
+				h.places[item] = append(h.places[item], home)
+			}
+			// A move leaves a tombstone of the same position behind.
+			if m.position > newest[item] || m.position == newest[item] && !m.deleted {
+				newest[item], h.rows[item] = m.position, row
+			}
+		}
+	}
+	return nil
+}
+
+// changes are what the draft does, place by place. An embedded row that moved leaves a tombstone
+// where it was.
+func (d *draft) changes(h *held) []change {
+	spec := d.table.Spec()
+	c := change{draft: d, elements: d.members, absent: d.absent, deleted: d.deleted()}
+	if spec.Embed == nil {
+		c.place = place{collection: spec.Collection, id: d.key}
+		return []change{c}
+	}
+	at := func(document string) place {
+		return place{spec.Collection, document, spec.Embed.Field, d.key}
+	}
+	var left []string
+	switch {
+	case c.deleted && d.parent != "":
+		left = []string{d.parent}
+	case c.deleted || d.op == debezium.Update && d.before == "":
+		left = h.places[d.key]
+	case d.op == debezium.Update:
+		left = []string{d.before}
+	}
+	var made []change
+	if !c.deleted {
+		c.place = at(d.parent)
+		made = append(made, c)
+		if !slices.Contains(h.places[d.key], d.parent) {
+			h.places[d.key] = append(h.places[d.key], d.parent)
+		}
+	}
+	for _, document := range left {
+		if !c.deleted && document == d.parent {
+			continue
+		}
+		gone := change{place: at(document), draft: d, deleted: true, aside: len(made) > 0}
+		made = append(made, gone)
+	}
+	return made
+}
+
+// errWaiting: the delete of the row's old key has not come yet, which has the values that this event
+// was sent without.
+var errWaiting = errors.New("waiting for the delete of the row's old key")
+
+// keyChangeGrace is how long.
+const keyChangeGrace = 30 * time.Second
+
+// prepare does what a draft that is alone needs besides its write.
+func (s *settler) prepare(ctx context.Context, d *draft, h *held) error {
+	switch {
+	case d.op == debezium.Truncate:
+		return s.truncate(ctx, d)
+	case d.newID != "":
+		return s.keepOld(ctx, d, h)
+	case d.oldID != "":
+		return s.takeOld(ctx, d)
+	}
+	if row := h.rows[d.key]; d.op == debezium.Update && row != nil {
+		return d.complete(row)
+	}
+	return d.complete(nil)
+}
+
+// keepOld puts the row's last state aside under its old key, for the create under the new one: by
+// then the old key may have another row.
+func (s *settler) keepOld(ctx context.Context, d *draft, h *held) error {
+	spec := d.table.Spec()
+	row := h.rows[d.key]
+	if spec.Embed == nil {
+		found, err := s.store.find(ctx, spec.Collection, []string{d.key})
+		if err != nil {
+			return fmt.Errorf("look for the row whose key changes: %w", err)
+		}
+		row = found[d.key]
+	}
+	row = d.upon(row, s.parking.chains[d.row()])
+	kept := bsoncore.NewDocumentBuilder().
+		AppendString("_id", d.keptID(d.key)).
+		AppendDateTime("keptAt", s.now().UnixMilli()).
+		AppendDocument("row", bsoncore.Document(row)).Build()
+	if err := s.store.keep(ctx, bson.Raw(kept)); err != nil {
+		return fmt.Errorf("keep the row whose key changes: %w", err)
+	}
+	return nil
+}
+
+// upon is the row with what is parked of it, which is older than the draft.
+func (d *draft) upon(row bson.Raw, chain []*draft) bson.Raw {
+	last := change{draft: &draft{position: metadataOf(row).position}}
+	if len(row) > 0 {
+		last.elements = row[4 : len(row)-1]
+	}
+	for _, parked := range chain {
+		c := change{draft: parked, elements: parked.members, absent: parked.absent}
+		if parked.position > last.position && parked.position < d.position {
+			last = c.over(&last)
+		}
+	}
+	return asDocument(last.elements)
+}
+
+// keptID: both events of a change of key have the same position.
+func (d *draft) keptID(id string) string {
+	return d.table.Spec().Collection + "/" + d.entity + "/" + id + "@" + d.position
+}
+
+func (s *settler) takeOld(ctx context.Context, d *draft) error {
+	id := d.keptID(d.oldID)
+	found, err := s.store.find(ctx, keptCollection, []string{id})
+	if err != nil {
+		return fmt.Errorf("look for the values under the old key: %w", err)
+	}
+	if kept, is := found[id].Lookup("row").DocumentOK(); is {
+		return d.complete(kept)
+	}
+	if d.waiting.IsZero() {
+		d.waiting = s.now()
+	}
+	if s.now().Sub(d.waiting) < keyChangeGrace {
+		return errWaiting
+	}
+	return d.complete(nil)
+}
+
+// complete takes the members that the event was sent without from an earlier state of the row.
+func (d *draft) complete(row bson.Raw) error {
+	var lacking []string
+	for _, member := range d.missing {
+		names := []string{member, member + entity.ExactSuffix}
+		for i, name := range names {
+			value, err := row.LookupErr(name)
+			switch {
+			case err == nil:
+				d.members = bsoncore.AppendValueElement(d.members[:len(d.members):len(d.members)],
+					name, bsoncore.Value{Type: bsoncore.Type(value.Type), Data: value.Value})
+			case i == 0:
+				lacking = append(lacking, member)
+			}
+		}
+	}
+	if len(lacking) > 0 {
+		return rejectf(ruleIncomplete, "%s of a new row left out as unchanged, and not stored under its old key",
+			lacking)
+	}
+	d.missing = nil
+	return nil
+}

@@ -1,0 +1,283 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+)
+
+// keyChange is the delete and the create of a customer whose id changes in one commit, without the
+// value of email, as under the default replica identity where that is a large one.
+func keyChange(from, to, commit int) (gone, made *kgo.Record) {
+	gone, made = customer(remove, from, commit, nil), customer(insert, to, commit, debezium.Unavailable)
+	header := func(r *kgo.Record, key string, id int) {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: key,
+			Value: fmt.Appendf(nil, `{"id":%q}`, uuid(id))})
+	}
+	header(gone, debezium.HeaderNewKey, to)
+	header(made, debezium.HeaderOldKey, from)
+	return gone, made
+}
+
+func TestKeyChangeMovesValues(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	gone, made := keyChange(1, 2, 3)
+	if got := p.feed(t, customer(insert, 1, 1, "one@x"), customer(update, 1, 2, "two@x"), gone, made,
+		customer(update, 2, 4, debezium.Unavailable)); got != nil {
+		t.Fatalf("rejected by %v", got)
+	}
+	if got := p.document(t, "customers", uuid(2))["email"]; got != "two@x" {
+		t.Errorf("the row under its new key has the email %v", got)
+	}
+	if p.document(t, "customers", uuid(1))["ended"] != true {
+		t.Error("the row is still there under its old key")
+	}
+}
+
+// TestKeyChangeAcrossPartitions: the create waits for the delete, and gets the values that the old
+// key had then, even where the old key has another row by now.
+func TestKeyChangeAcrossPartitions(t *testing.T) {
+	t.Parallel()
+	old := newPipeline()
+	c := &Consumer{config: DefaultConfig(), registry: old.planner.registry, metrics: old.planner.metrics,
+		log: old.settler.log, room: old.settler.parking.room, parents: old.settler.parents, tracer: noTracer()}
+	fresh := c.pipeline(old.memory, old.topic, 1)
+	old.feed(t, customer(insert, 1, 1, "one@x"))
+	gone, made := keyChange(1, 2, 3)
+	fresh.planner.plan(&fresh.job, fresh.batch(made))
+	if err := fresh.settler.try(context.Background(), &fresh.job); err == nil || fateOf(err) != later {
+		t.Fatalf("the create ended with %v, want it to wait", err)
+	}
+	old.feed(t, gone, customer(insert, 1, 4, "another@x"))
+	if err := fresh.settler.try(context.Background(), &fresh.job); err != nil {
+		t.Fatal(err)
+	}
+	if got := old.document(t, "customers", uuid(2))["email"]; got != "one@x" {
+		t.Errorf("the row under its new key has the email %v", got)
+	}
+	if got := old.document(t, "customers", uuid(1))["email"]; got != "another@x" {
+		t.Errorf("the next row under the old key has the email %v", got)
+	}
+}
+
+func TestKeyChangeThatNeverCame(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	_, made := keyChange(1, 2, 3)
+	p.planner.plan(&p.job, p.batch(made))
+	for range 3 {
+		if err := p.settler.try(context.Background(), &p.job); err == nil {
+			t.Fatal("the create did not wait")
+		}
+	}
+	p.clock = p.clock.Add(keyChangeGrace)
+	if err := p.settler.try(context.Background(), &p.job); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.letters) != 1 || p.letters[0].rule() != ruleIncomplete {
+		t.Errorf("dead letters %+v, want one for the rule %s", p.letters, ruleIncomplete)
+	}
+}
+
+func itemIn(p *pipeline, t *testing.T, order int) bson.M {
+	t.Helper()
+	items, _ := p.document(t, "orders", uuid(order))["items"].(bson.M)
+	row, _ := items[uuid(1)].(bson.M)
+	return row
+}
+
+// TestItemMoves: however little the events say of where it was.
+func TestItemMoves(t *testing.T) {
+	t.Parallel()
+	full, none := itemColumns(1, 10, 1), []debezium.Column(nil)
+	keyOnly := columns("id", uuid(1), "order_id", "")
+	for name, before := range map[string][2][]debezium.Column{"full": {full, itemColumns(1, 20, 2)}, "default": {none, keyOnly}} {
+		for _, batches := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, "/one batch ", batches), func(t *testing.T) {
+				t.Parallel()
+				p := newPipeline()
+				log := []*kgo.Record{item(insert, 1, 1, nil, itemColumns(1, 10, 1)),
+					item(update, 1, 2, before[0], itemColumns(1, 20, 2)), item(remove, 1, 3, before[1], nil)}
+				feed := func(from, to int) {
+					if batches {
+						p.feed(t, log[from:to]...)
+						return
+					}
+					for _, r := range log[from:to] {
+						p.feed(t, r)
+					}
+				}
+				feed(0, 2)
+				if row := itemIn(p, t, 10); row["ended"] != true || row["productSku"] != "SKU-1" {
+					t.Errorf("where it was there is %v", row)
+				}
+				if row := itemIn(p, t, 20); row["ended"] != nil || row["productSku"] != "SKU-1" {
+					t.Errorf("where it went there is %v", row)
+				}
+				feed(2, 3)
+				if row := itemIn(p, t, 20); row["ended"] != true {
+					t.Errorf("the deleted item is %v", row)
+				}
+				feed(0, 2) // again
+				for _, order := range []int{10, 20} {
+					if row := itemIn(p, t, order); row["ended"] != true {
+						t.Errorf("after a replay the deleted item in %d is %v", order, row)
+					}
+				}
+				if len(p.letters) > 0 {
+					t.Errorf("dead letters %+v", p.letters)
+				}
+			})
+		}
+	}
+}
+
+// TestItemMovesWithLargeValue: the tombstone that a move leaves has the same position as the item.
+func TestItemMovesWithLargeValue(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	at := func(order, version int, name string) []debezium.Column {
+		row := itemColumns(1, order, version)
+		row[3].Value = name
+		return row
+	}
+	for _, r := range []*kgo.Record{item(insert, 1, 1, nil, at(10, 1, "old name")), item(update, 1, 2, nil, at(20, 2, "new name")),
+		item(update, 1, 3, nil, at(20, 3, debezium.Unavailable)), item(update, 1, 4, nil, at(30, 4, debezium.Unavailable))} {
+		p.feed(t, r)
+	}
+	if got := itemIn(p, t, 30)["productName"]; got != "new name" {
+		t.Errorf("the item that moved without its name has %v", got)
+	}
+}
+
+// TestReplayedDeleteKeepsParking: an event that is older than a parked one does not set it free.
+func TestReplayedDeleteKeepsParking(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"), orderRow(remove, 1, 7, 3, ""), orderRow(insert, 1, 7, 5, "pending"))
+	p.feed(t, orderRow(remove, 1, 7, 3, ""))
+	if got := p.document(t, "orders", uuid(1)); got["ended"] != true {
+		t.Errorf("before its customer came the order is %v", got)
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 1, 1, "a@x"), customer(insert, 2, 5, "b@x"),
+		record("order", debezium.Truncate, 9, nil, nil, nil),
+		item(insert, 1, 1, nil, itemColumns(1, 10, 1)),
+		record("customer", debezium.Truncate, 3, nil, nil, nil),
+		record("order_item", debezium.Truncate, 3, nil, nil, nil), customer(insert, 1, 4, "c@x"))
+	if p.document(t, "customers", uuid(2))["ended"] != nil {
+		t.Error("a row that came after the truncate is gone")
+	}
+	if got := p.document(t, "customers", uuid(1)); got["ended"] != nil || got["email"] != "c@x" {
+		t.Errorf("the row that was inserted again is %v", got)
+	}
+	if row := itemIn(p, t, 10); row["ended"] != true {
+		t.Errorf("the item is %v", row)
+	}
+	p.feed(t, customer(insert, 1, 1, "a@x"))
+	if got := p.document(t, "customers", uuid(1)); got["email"] != "c@x" {
+		t.Errorf("after a replay the row is %v", got)
+	}
+}
+
+func orderRow(op debezium.Op, id, customer, commit int, status string) *kgo.Record {
+	key := columns("id", uuid(id))
+	if op == debezium.Delete {
+		return record("order", op, commit, key, key, nil)
+	}
+	return record("order", op, commit, key, nil, columns("id", uuid(id), "customer_id", uuid(customer),
+		"status", status, "total_amount", "1.50", "created_at", "2026-11-22T07:55:47.954888Z",
+		"updated_at", "2026-11-22T07:55:47.954888Z", "lab_version", int64(commit)))
+}
+
+// TestTransitions: judged against the state before, wherever that is, and not for a replay.
+func TestTransitions(t *testing.T) {
+	t.Parallel()
+	log := func() []*kgo.Record {
+		return []*kgo.Record{orderRow(insert, 1, 7, 1, "pending"), orderRow(update, 1, 7, 2, "paid"),
+			orderRow(update, 1, 7, 3, "delivered"), orderRow(update, 1, 7, 4, "pending")}
+	}
+	count := func(t *testing.T, p *pipeline) int { return p.violations(t, "transition") }
+	t.Run("one batch", func(t *testing.T) {
+		t.Parallel()
+		p := newPipeline(func(c *Config) {})
+		p.feed(t, customer(insert, 7, 1, "a@x"))
+		p.feed(t, log()...)
+		first := count(t, p)
+		if first == 0 {
+			t.Error("delivered -> pending raised nothing")
+		}
+		p.feed(t, log()...)
+		for _, r := range log() {
+			p.feed(t, r)
+		}
+		if again := count(t, p); again != first {
+			t.Errorf("a replay raised %d alarms", again-first)
+		}
+	})
+	t.Run("stored", func(t *testing.T) {
+		t.Parallel()
+		p := newPipeline()
+		p.feed(t, customer(insert, 7, 1, "a@x"))
+		for _, r := range log() {
+			p.settler.memo.states = nil // as after a restart
+			p.feed(t, r)
+		}
+		if count(t, p) == 0 {
+			t.Error("delivered -> pending raised nothing")
+		}
+		before := count(t, p)
+		p.settler.memo.states = nil
+		p.feed(t, log()...)
+		if again := count(t, p); again != before {
+			t.Errorf("a replay raised %d alarms", again-before)
+		}
+	})
+}
+
+func TestPositionsWentBack(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 1, 100, "a@x"))
+	p.feed(t, customer(update, 1, 50, "replayed@x"))
+	event := changeOf("customer", update, 60, columns("id", uuid(1)), nil,
+		columns("id", uuid(1), "email", "new@x", "status", "active", "updated_at", "2026-11-22T07:55:47Z",
+			"lab_version", int64(1)))
+	event.Source.TsUs += (2 * time.Hour).Microseconds()
+	restored := wire(event, 60)
+	p.planner.plan(&p.job, p.batch(restored))
+	err := p.settler.try(context.Background(), &p.job)
+	if err == nil || fateOf(err) != later {
+		t.Fatalf("a log that began anew ended with %v, want it to wait for the operator", err)
+	}
+	higher := newPipeline(func(c *Config) { c.Epoch = 1 })
+	higher.memory = p.memory
+	higher.settler.store = p.memory
+	higher.feed(t, restored)
+	if got := p.document(t, "customers", uuid(1))["email"]; got != "new@x" {
+		t.Errorf("with a higher epoch the email is %v", got)
+	}
+}
+
+func TestDocumentsOfUnknownTables(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	row := columns("id", int64(7), "some_text", "x", "deleted", true, "position", int64(3))
+	p.feed(t, record("invoice", insert, 1, row[:1], nil, row))
+	want := bson.M{"_id": "7", "someText": "x", "deleted": true, "position": int64(3)}
+	if diff := cmp.Diff(want, p.document(t, "invoice", "7")); diff != "" {
+		t.Errorf("document (-want +got):\n%s", diff)
+	}
+}

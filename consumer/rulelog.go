@@ -1,0 +1,81 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cdclab/cdclab/consumer/entity"
+)
+
+// ruleLog counts and logs broken rules and changes of schema: the rules once a batch and without a
+// row's values, which are told at debug only.
+type ruleLog struct {
+	metrics *metrics
+	log     *slog.Logger
+	seen    map[brokenRule]int
+}
+
+type brokenRule struct {
+	topic, entity, rule, field string
+	partition                  int32
+}
+
+// judge is nil, or the rejection that the violations make together.
+func (l *ruleLog) judge(d *draft, violations []entity.Violation) error {
+	if len(violations) == 0 {
+		l.metrics.passed.Inc()
+		return nil
+	}
+	var rule string
+	var reasons []string
+	for _, v := range violations {
+		l.metrics.violated(v.Rule, d.entity, v.Severity)
+		broken := brokenRule{d.record.Topic, d.entity, v.Rule, v.Field, d.record.Partition}
+		if l.seen == nil {
+			l.seen = map[brokenRule]int{}
+		}
+		l.seen[broken]++
+		l.log.Debug("rule broken", "entity_type", d.entity, "rule", v.Rule, "field", v.Field,
+			"value", v.Value, "kafka_topic", d.record.Topic, "kafka_partition", d.record.Partition,
+			"kafka_offset", d.record.Offset)
+		if v.Severity != entity.Reject {
+			continue
+		}
+		rule = cmp.Or(rule, v.Rule)
+		reasons = append(reasons, v.Error())
+	}
+	if rule == "" {
+		l.metrics.passed.Inc()
+		return nil
+	}
+	return &rejection{rule, strings.Join(reasons, "\n")}
+}
+
+func (l *ruleLog) schemaChange(d *draft, c *entity.SchemaChange) {
+	l.metrics.schemaChange(d.entity, c)
+	level := slog.LevelWarn
+	if c.Severity == entity.Error {
+		level = slog.LevelError
+	}
+	l.log.Log(context.Background(), level, "schema changed", "entity_type", d.entity, "column", c.Column,
+		"kind", c.Kind, "from", c.From, "to", c.To, "kafka_topic", d.record.Topic,
+		"kafka_partition", d.record.Partition, "kafka_offset", d.record.Offset)
+}
+
+// flush ends a batch.
+func (l *ruleLog) flush() {
+	for _, b := range slices.SortedFunc(maps.Keys(l.seen), compareBroken) {
+		l.log.Warn("rule broken", "entity_type", b.entity, "rule", b.rule, "field", b.field,
+			"events", l.seen[b], "kafka_topic", b.topic, "kafka_partition", b.partition)
+	}
+	clear(l.seen)
+}
+
+func compareBroken(a, b brokenRule) int {
+	return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.field, b.field),
+		cmp.Compare(a.entity, b.entity))
+}
