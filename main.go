@@ -45,6 +45,9 @@ func commands() []command {
 		{"report", "RUN.json", "render the text and the HTML report of a stored run again", report},
 		{"compare", "BASE.json [HEAD.json]", "compare two runs; with one, compare it with its stored baseline", compare},
 		{"baseline", "save RUN.json", "store a passed run as the baseline of its stack and scenario", baseline},
+		{"replay", "FILE.jsonl[.gz]... [flags]", "take recorded records through the consumer and print the documents they end in", replay},
+		{"capture", "TOPIC... [flags]", "write what topics hold to a file that replay reads; a TOPIC is a name or a regular expression", capture},
+		{"dlq", "list|show|replay|drop [ID...] [flags]", "read the dead letters, put them back where they came from, or set them aside", dlq},
 		{"fetch", "", "install the fast MongoDB stand-in and PostgreSQL into the user's cache", fetch},
 	}
 }

@@ -20,7 +20,8 @@ func TestStories(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:  "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kafka": kafkaCommand},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
 			// The caches of Go and of the lab are the user's: a story must not fetch them again.
