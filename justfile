@@ -33,8 +33,16 @@ compare *args:
 
 # fuzz each decoder of outside input for a minute
 fuzz:
-    go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./consumer/debezium && go test -run '^$' -fuzz FuzzPlan -fuzztime 60s ./chaos && go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./reports
+    go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./consumer/debezium && go test -run '^$' -fuzz FuzzEncode -fuzztime 60s -fuzzminimizetime 1x ./consumer/entity && go test -run '^$' -fuzz FuzzApply -fuzztime 60s -fuzzminimizetime 1x ./consumer && go test -run '^$' -fuzz FuzzPlan -fuzztime 60s ./chaos && go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./reports
 
-# kill the consumer under load, then slow its way to MongoDB down, each with the table check
+# the consumer's properties on 10,000 histories each, instead of the 500 of ./just test
+properties:
+    go test -timeout 60m ./consumer ./consumer/entity -run 'Invariant|Interleaving|Sequential|Legal' -rapid.checks=10000
+
+# what the consumer costs: decoding, a topic to a server that only acknowledges, each server that is there, memory over 5 million events
+speed:
+    go test -run '^$' -bench Decode ./consumer/debezium && go test -run '^$' -bench 'Apply|Drain|Memory' -benchtime 1x -timeout 60m ./consumer
+
+# break the consumer under load, each time with the table check: killed once, slowed down, killed every 3 s, frozen beside a second one
 chaos:
-    go build -o bin/cdclab . && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill.yaml && bin/cdclab bench smoke --chaos chaos/plans/mongo-latency.yaml
+    go build -o bin/cdclab . && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill.yaml && bin/cdclab bench smoke --chaos chaos/plans/mongo-latency.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill-loop.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-stop.yaml
