@@ -153,7 +153,7 @@ func undo(ctx context.Context, target *injection) error {
 // recover waits until the target is healthy.
 func (t *timeline) recover(ctx context.Context, target *injection, w *Window) error {
 	if err := t.untilHealthy(ctx, target, w.End+patience*t.recovery); err != nil {
-		return fmt.Errorf("%v after the end of the fault: %w", t.offset()-w.End, err)
+		return fmt.Errorf("not healthy %v after the end of the fault: %w", t.offset()-w.End, err)
 	}
 	w.Recovered = t.offset()
 	return nil
@@ -166,7 +166,7 @@ func (t *timeline) untilHealthy(ctx context.Context, target *injection, limit ti
 			return nil
 		}
 		if t.offset() >= limit {
-			return fmt.Errorf("not healthy: %w", err)
+			return err
 		}
 		if ended := sleep(ctx, lookEvery); ended != nil {
 			return fmt.Errorf("the run ended before it was healthy again: %w", err)
