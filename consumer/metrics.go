@@ -31,8 +31,8 @@ const (
 	MetricRetries = "cdc_consumer_retries_total"
 	// MetricDeadLetters counts acknowledged dead letters{rule,entity}: the rule that was broken.
 	MetricDeadLetters = "cdc_consumer_dead_letters_total"
-	// MetricDeadLetterRecords is how many records the dead-letter topic holds; every member of the
-	// group says the same.
+	// MetricDeadLetterRecords is how many records the dead-letter topic holds, those included that
+	// mark a letter as replayed or dropped; every member of the group says the same.
 	MetricDeadLetterRecords = "cdc_consumer_dead_letter_topic_records"
 	// MetricDecodeErrors counts dead letters{topic} that are no Debezium events.
 	MetricDecodeErrors = "cdc_consumer_decode_errors_total"
