@@ -186,9 +186,9 @@ func (s *settler) contradicted(ctx context.Context, w *write) error {
 	if stored.position <= w.position || stored.sourceTimestamp == 0 || ahead < logResetAfter {
 		return nil
 	}
-	return fmt.Errorf("positions went back: %s/%s was committed %s after what is stored, at a lower position:"+
-		" PostgreSQL was restored or failed over to another timeline; go on with a higher --epoch",
-		w.collection, w.id, ahead.Round(time.Second))
+	return fmt.Errorf("positions went back: an event of %s at offset %d was committed %s after what is stored, at a"+
+		" lower position: PostgreSQL was restored or failed over to another timeline; go on with a higher --epoch",
+		w.collection, w.record.Offset, ahead.Round(time.Second))
 }
 
 func (s *settler) end(j *job, w *write, done outcome, now time.Time) {
