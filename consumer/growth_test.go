@@ -44,11 +44,8 @@ func BenchmarkMemory(b *testing.B) {
 	for done := 0; done < events; {
 		k.produce(b, log, growthRound)
 		done += growthRound
-		c.until(b, "near the end of the topic", 10*time.Minute, func() bool {
-			return k.behind(b, c.group) < 2*growthRound
-		})
+		peak = max(peak, c.catchUp(b, 2*growthRound))
 		k.forget(b, c.group)
-		peak = max(peak, c.rss(b))
 		if done*growthSamples/events > len(rss) {
 			hours = append(hours, time.Since(began).Hours())
 			rss = append(rss, float64(c.rss(b))/(1<<20))
@@ -56,7 +53,7 @@ func BenchmarkMemory(b *testing.B) {
 			heap = append(heap, next[0].GetGauge().GetValue()/(1<<20))
 		}
 	}
-	c.until(b, "through the topic", time.Minute, func() bool { return k.behind(b, c.group) == 0 })
+	c.catchUp(b, 0)
 	rate := float64(events) / time.Since(began).Seconds()
 	c.settled(b, events)
 	peak = max(peak, c.highWater())

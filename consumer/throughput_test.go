@@ -237,6 +237,24 @@ func (c *benchChild) until(b *testing.B, what string, limit time.Duration, holds
 	}
 }
 
+// catchUp waits until the group is at most so many records behind, and returns the largest RSS that
+// it saw. A consumer that stands still fails the benchmark.
+func (c *benchChild) catchUp(b *testing.B, most int64) (peakRSS int64) {
+	b.Helper()
+	lag, moved := int64(-1), time.Now()
+	c.until(b, "through the topic", 10*time.Minute, func() bool {
+		peakRSS = max(peakRSS, c.rss(b))
+		now := c.kafka.behind(b, c.group)
+		if now != lag {
+			lag, moved = now, time.Now()
+		} else if now > most && time.Since(moved) > patience {
+			b.Fatalf("the consumer stands still, %d records behind\n%s", now, c.said())
+		}
+		return now <= most
+	})
+	return peakRSS
+}
+
 // drain opens the broker and waits until the group has committed all of the topic.
 func (c *benchChild) drain(b *testing.B) drained {
 	b.Helper()
@@ -244,10 +262,7 @@ func (c *benchChild) drain(b *testing.B) drained {
 	profiled := c.profile(b)
 	d := drained{began: time.Now()}
 	c.open()
-	c.until(b, "through the topic", 10*time.Minute, func() bool {
-		d.peakRSS = max(d.peakRSS, c.rss(b))
-		return c.kafka.behind(b, c.group) == 0
-	})
+	d.peakRSS = c.catchUp(b, 0)
 	d.wall, d.cpuSeconds = time.Since(d.began), c.cpuSeconds(b)-before
 	d.peakRSS = max(d.peakRSS, c.highWater())
 	<-profiled
