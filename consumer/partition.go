@@ -19,11 +19,11 @@ type partition struct {
 	batchMax int
 	queueMax int
 	retry    time.Duration // between looks for what parked events wait for
-	// mark allows the commit of everything below the offset. resume fetches again. begin starts the
-	// trace of a batch; what it returns ends it.
-	mark   func(epoch int32, offset int64)
-	resume func()
-	begin  func(context.Context, []arrival) (context.Context, func(error))
+	// mark allows the commit of everything below the offset. pause ends the fetching, resume goes on
+	// with it. begin starts the trace of a batch; what it returns ends it.
+	mark          func(epoch int32, offset int64)
+	pause, resume func()
+	begin         func(context.Context, []arrival) (context.Context, func(error))
 
 	mu      sync.Mutex
 	queue   []arrival
@@ -40,35 +40,36 @@ type partition struct {
 	looks  int       // in vain
 }
 
-// push returns true when the queue has become full: the caller then pauses the fetching.
-func (p *partition) push(records []*kgo.Record, polled time.Time) bool {
+// push pauses the fetching when the queue has become full. It does so under the lock, as take does
+// with resume: else the two could swap, and the partition would stay paused with nothing to do.
+func (p *partition) push(records []*kgo.Record, polled time.Time) {
 	p.mu.Lock()
 	for _, r := range records {
 		p.queue = append(p.queue, arrival{r, polled})
 	}
-	filled := !p.full && len(p.queue) >= p.queueMax
-	p.full = p.full || filled
+	if !p.full && len(p.queue) >= p.queueMax {
+		p.full = true
+		p.pause()
+	}
 	p.mu.Unlock()
 	select {
 	case p.arrived <- struct{}{}:
 	default:
 	}
-	return filled
 }
 
 // take returns at most batchMax records, nil when there are none.
 func (p *partition) take() []arrival {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	n := min(len(p.queue), p.batchMax)
 	batch := p.queue[:n:n]
 	p.queue = p.queue[n:]
 	if len(p.queue) == 0 {
 		p.queue = nil
 	}
-	drained := p.full && len(p.queue) <= p.queueMax/2
-	p.full = p.full && !drained
-	p.mu.Unlock()
-	if drained {
+	if p.full && len(p.queue) <= p.queueMax/2 {
+		p.full = false
 		p.resume()
 	}
 	return batch

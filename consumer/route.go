@@ -109,9 +109,7 @@ func (r *router) push(topic string, number int32, records []*kgo.Record, polled 
 		r.stop(fmt.Errorf("records of %s/%d, which is not assigned", topic, number))
 		return
 	}
-	if p.push(records, polled) {
-		r.client.PauseFetchPartitions(map[string][]int32{topic: {number}})
-	}
+	p.push(records, polled)
 }
 
 func (r *router) failed(topic string, number int32, err error) {
@@ -154,13 +152,16 @@ func (r *router) newPartition(client *kgo.Client, topic string, number int32) *p
 		client.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{
 			topic: {number: {Epoch: epoch, Offset: offset}}})
 	}
+	p.pause = func() {
+		client.PauseFetchPartitions(map[string][]int32{topic: {number}})
+	}
 	p.resume = func() {
 		client.ResumeFetchPartitions(map[string][]int32{topic: {number}})
 	}
 	return p
 }
 
-// newPartition is a partition's pipeline; mark and resume are the caller's.
+// newPartition is a partition's pipeline; mark, pause and resume are the caller's.
 func (c *Consumer) newPartition(topic string, number int32, s store,
 	send func(context.Context, []deadLetter) error, now func() time.Time) *partition {
 	rules := &ruleLog{metrics: c.metrics, log: c.log}

@@ -146,3 +146,25 @@ func TestTelemetry(t *testing.T) {
 		}
 	}
 }
+
+// TestPauseAndResumeDoNotSwap: a batch that is taken while the queue becomes full must not resume the
+// fetching before it is paused: it would stay paused, with nothing left to take.
+func TestPauseAndResumeDoNotSwap(t *testing.T) {
+	t.Parallel()
+	p := &partition{batchMax: 2, queueMax: 2, arrived: make(chan struct{}, 1)}
+	paused, taken := false, make(chan struct{})
+	p.resume = func() { paused = false }
+	p.pause = func() {
+		go func() { p.take(); close(taken) }()
+		select {
+		case <-taken:
+		case <-time.After(50 * time.Millisecond):
+		}
+		paused = true
+	}
+	p.push([]*kgo.Record{{}, {}}, testTime)
+	<-taken
+	if paused {
+		t.Error("the fetching stays paused with an empty queue")
+	}
+}
