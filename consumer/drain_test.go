@@ -60,6 +60,8 @@ func BenchmarkDrain(b *testing.B) {
 				c := k.start(b, program, uri, name("consumer", n), flags...)
 				d := c.drain(b)
 				c.settled(b, events)
+				sizes := c.metrics(b)[MetricBatchSize].GetMetric()[0].GetHistogram()
+				b.ReportMetric(sizes.GetSampleSum()/float64(sizes.GetSampleCount()), "records/batch")
 				c.stop(b)
 				dropDatabase(b, client, c.group)
 				consumer = append(consumer, float64(events)/d.wall.Seconds())
@@ -171,11 +173,11 @@ func bareUpsert(b *testing.B, r *kgo.Record) (string, mongo.WriteModel) {
 		Before struct{ ID string }
 		After  *struct {
 			ID, Status, Note string
-			Customer         string    `json:"customer_id"`
-			Total            string    `json:"total_amount"`
-			Created          time.Time `json:"created_at"`
-			Updated          time.Time `json:"updated_at"`
-			Version          int64     `json:"lab_version"`
+			Customer         string `json:"customer_id"`
+			Total            string `json:"total_amount"`
+			Created          string `json:"created_at"`
+			Updated          string `json:"updated_at"`
+			Version          int64  `json:"lab_version"`
 		}
 	}
 	if err := json.Unmarshal(r.Value, &event); err != nil {
@@ -191,13 +193,10 @@ func bareUpsert(b *testing.B, r *kgo.Record) (string, mongo.WriteModel) {
 		{Key: "kafkaTopic", Value: benchTopic}, {Key: "kafkaPartition", Value: int32(0)},
 		{Key: "kafkaOffset", Value: high}, {Key: "processedAt", Value: now}, {Key: "position", Value: position}}
 	if row := event.After; row != nil {
+		// A table without a spec, and no schemas: texts stay texts.
 		id = row.ID
-		total, err := bson.ParseDecimal128(row.Total)
-		if err != nil {
-			b.Fatal(err)
-		}
 		set = bson.D{{Key: "customerId", Value: row.Customer}, {Key: "status", Value: row.Status},
-			{Key: "totalAmount", Value: total}, {Key: "createdAt", Value: row.Created},
+			{Key: "totalAmount", Value: row.Total}, {Key: "createdAt", Value: row.Created},
 			{Key: "updatedAt", Value: row.Updated}, {Key: "note", Value: row.Note},
 			{Key: "labVersion", Value: row.Version}}
 	} else {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -45,12 +46,13 @@ func newBenchLog(schemas bool) *benchLog {
 func (g *benchLog) next() []*kgo.Record {
 	op, row := g.draw()
 	g.events++
+	at := time.UnixMilli(g.committedMs() + 100) // in Kafka
 	key := g.wrapped(benchKeySchema, `{"id":"`+benchID(row)+`"}`)
-	event := &kgo.Record{Topic: benchTopic, Key: key, Value: g.value(op, row), Headers: benchHeaders}
+	event := &kgo.Record{Topic: benchTopic, Key: key, Value: g.value(op, row), Headers: benchHeaders, Timestamp: at}
 	if op != 'd' {
 		return []*kgo.Record{event}
 	}
-	return []*kgo.Record{event, {Topic: benchTopic, Key: key, Headers: benchHeaders}}
+	return []*kgo.Record{event, {Topic: benchTopic, Key: key, Headers: benchHeaders, Timestamp: at}}
 }
 
 func (g *benchLog) draw() (op byte, row int64) {
@@ -80,6 +82,9 @@ func (g *benchLog) draw() (op byte, row int64) {
 	return op, row
 }
 
+// committedMs is when the last event's transaction was committed, in milliseconds since 1970.
+func (g *benchLog) committedMs() int64 { return 1795391886611 + g.events/2 }
+
 func benchID(row int64) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", row) }
 
 func (g *benchLog) wrapped(schema, payload string) []byte {
@@ -102,7 +107,7 @@ func (g *benchLog) value(op byte, row int64) []byte {
 	}
 	// A transaction takes some 400 bytes of the log; its sequence names the end of the one before.
 	lsn := 0x3000000 + 400*g.events
-	ms := 1795391886611 + g.events/2
+	ms := g.committedMs()
 	return g.wrapped(benchValueSchema, fmt.Sprintf(`{"before":%s,"after":%s,"source":{"version":"3.6.3.Final",`+
 		`"connector":"postgresql","name":"cdc","ts_ms":%d,"snapshot":null,"db":"lab",`+
 		`"sequence":"[\"%d\",\"%d\"]","ts_us":%d595,"ts_ns":%d595000,"schema":"public",`+

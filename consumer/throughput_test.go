@@ -357,6 +357,9 @@ func (c *benchChild) settled(b *testing.B, want int) {
 			}
 		}
 	}
+	if said := c.said(); said != "" {
+		b.Logf("the consumer's log ends:\n%s", said)
+	}
 	if sum != want || ends[OutcomeDeadLetter] != 0 {
 		b.Fatalf("%d events met an end, want %d and no dead letter: %v\n%s", sum, want, ends, c.said())
 	}
