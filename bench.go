@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cdclab/cdclab/experiments"
 	"github.com/cdclab/cdclab/reports"
@@ -14,7 +15,8 @@ import (
 
 // stackFlags are the flags that say which stack, for every command that brings one up.
 func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
-	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded")
+	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded, or native (real Kafka and Debezium; needs Java 17 and mvn)")
+	set.StringVar(&o.Profile, "profile", "", "Debezium's configuration in the native stack: "+strings.Join(stack.Profiles(), ", ")+" (default "+stack.TunedProfile+")")
 	set.StringVar(&o.MongoURI, "mongo-uri", os.Getenv("CDCLAB_MONGO_URI"), "use this MongoDB instead of starting one (env CDCLAB_MONGO_URI)")
 	set.StringVar(&o.PostgresDir, "postgres-dir", os.Getenv("CDCLAB_POSTGRES_DIR"), "folder holding bin/postgres (env CDCLAB_POSTGRES_DIR; default: PATH, else fetched)")
 	set.IntVar(&o.PostgresPort, "postgres-port", 0, "port for PostgreSQL (default: a free one)")

@@ -43,7 +43,7 @@ func kindNames() string {
 // targets are the names that a Fault of this kind may have as its target.
 func (k kind) targets(consumers int) []string {
 	if k.proxy {
-		return []string{stack.ConsumerMongo}
+		return stack.ProxyNames()
 	}
 	names := []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo}
 	for n := range consumers {

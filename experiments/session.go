@@ -145,6 +145,9 @@ func (s *session) up(ctx context.Context) error {
 	}
 	p := &s.run.Provenance
 	p.Config["partitions"] = strconv.Itoa(s.stack.Partitions())
+	if profile := s.stack.Profile(); profile != "" {
+		p.Config["profile"] = profile
+	}
 	p.StackVersions, p.MongoKind, p.Tmpfs = s.stack.Versions(), s.stack.MongoKind(), s.stack.Tmpfs()
 	s.run.Notes = append(s.run.Notes, s.stack.Notes()...)
 	endpoints := s.stack.Endpoints()

@@ -34,10 +34,10 @@ type source struct {
 	err    error
 }
 
-func (s *Stack) prepareConnector(context.Context) error {
+func (s *Stack) prepareSource(context.Context) error {
 	config := connector.DefaultConfig()
 	config.DSN = s.parts.postgres.dsn()
-	config.Brokers = s.parts.kafka.brokers()
+	config.Brokers = s.parts.kafka.brokers(listenConnect)
 	config.TopicPrefix = topicPrefix
 	config.Partitions = s.options.Partitions
 	source, err := newSource(config, s.folder.report)
@@ -215,13 +215,13 @@ func (s *source) Health(context.Context) error {
 func (s *source) PIDs() []int { return nil }
 
 // confirmed is up to where Kafka has everything of PostgreSQL's log.
-func (s *source) confirmed() pglogrepl.LSN {
+func (s *source) confirmed(context.Context) (pglogrepl.LSN, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current == nil {
-		return 0
+		return 0, errors.New("the connector was not started")
 	}
-	return pglogrepl.LSN(s.current.ConfirmedLSN())
+	return pglogrepl.LSN(s.current.ConfirmedLSN()), nil
 }
 
 func (s *source) metricsURL() string { return "http://" + s.address + "/metrics" }

@@ -28,7 +28,7 @@ func (s *Stack) Drained(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for the pipeline to drain: %w", err)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafka.brokers()...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafka.brokers(listenLab)...))
 	if err != nil {
 		return fmt.Errorf("wait for the pipeline to drain: %w", err)
 	}
@@ -73,7 +73,11 @@ func (s *Stack) walPosition(ctx context.Context) (pglogrepl.LSN, error) {
 func (s *Stack) lookForRest(
 	ctx context.Context, admin *kadm.Client, target pglogrepl.LSN,
 ) (ends map[string]int64, waiting string) {
-	if confirmed := s.parts.connector.confirmed(); confirmed < target {
+	confirmed, err := s.parts.connector.confirmed(ctx)
+	if err != nil {
+		return nil, fmt.Sprintf("the connector (%v)", err)
+	}
+	if confirmed < target {
 		return nil, fmt.Sprintf("the connector, which has confirmed %v of %v", confirmed, target)
 	}
 	ends, lag, err := groupLag(ctx, admin)

@@ -2,121 +2,10 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// mongoPart is the MongoDB of a Stack: a mongoServer, or a mongoGiven.
-type mongoPart interface {
-	Component
-	uri() string
-	close(ctx context.Context) error
-}
-
-// parts are the Components of the embedded stack by their types; those not made yet are nil.
-type parts struct {
-	postgres  *postgresServer
-	kafka     *kafka
-	mongo     mongoPart
-	mongoKind string
-	connector *source
-	consumers []*consumer
-	notes     []string
-}
-
-// components lists those that are made, in an order in which each comes after what it needs.
-func (p *parts) components() []Component {
-	var all []Component
-	if p.postgres != nil {
-		all = append(all, p.postgres)
-	}
-	if p.kafka != nil {
-		all = append(all, p.kafka)
-	}
-	if p.mongo != nil {
-		all = append(all, p.mongo)
-	}
-	if p.connector != nil {
-		all = append(all, p.connector)
-	}
-	for _, c := range p.consumers {
-		all = append(all, c)
-	}
-	return all
-}
-
-// close lets go of what the parts hold beyond their Stop.
-func (p *parts) close(ctx context.Context) error {
-	var failed []error
-	if p.connector != nil {
-		failed = append(failed, p.connector.close())
-	}
-	if p.kafka != nil {
-		p.kafka.close()
-	}
-	if p.mongo != nil {
-		failed = append(failed, p.mongo.close(ctx))
-	}
-	return errors.Join(failed...)
-}
-
-// startEmbedded makes the parts, which finds out all addresses, and then starts them, at the same
-// time where they do not need each other.
-func (s *Stack) startEmbedded(ctx context.Context) error {
-	for _, prepare := range []func(context.Context) error{
-		s.preparePostgres, s.prepareMongo, s.prepareKafka, s.prepareConnector, s.prepareConsumers,
-	} {
-		if err := prepare(ctx); err != nil {
-			return fmt.Errorf("bring the embedded stack up: %w", err)
-		}
-	}
-	needs := map[string][]string{
-		Connector: {Postgres, Kafka},
-	}
-	for _, c := range s.parts.consumers {
-		needs[c.Name()] = []string{Kafka, Mongo}
-	}
-	up := map[string]chan struct{}{}
-	for _, c := range s.Components() {
-		up[c.Name()] = make(chan struct{})
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, c := range s.Components() {
-		group.Go(func() error {
-			for _, needed := range needs[c.Name()] {
-				select {
-				case <-up[needed]:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-			if err := s.startOne(ctx, c); err != nil {
-				return err
-			}
-			close(up[c.Name()])
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("bring the embedded stack up: %w", err)
-	}
-	return nil
-}
-
-func (s *Stack) startOne(ctx context.Context, c Component) error {
-	began := time.Now()
-	if err := c.Start(ctx); err != nil {
-		return err
-	}
-	what := strings.TrimSpace(c.Name() + " " + c.Version())
-	s.options.Say(fmt.Sprintf("%s is up after %v", what, time.Since(began).Round(time.Millisecond)))
-	return nil
-}
 
 func (s *Stack) preparePostgres(ctx context.Context) error {
 	binDir, note, err := findPostgres(ctx, s.options)
@@ -130,15 +19,22 @@ func (s *Stack) preparePostgres(ctx context.Context) error {
 
 func (s *Stack) prepareKafka(context.Context) error {
 	s.note("Kafka is kfake inside the lab's process: it replicates nothing, no measure of a broker")
+	made, err := newKafka(s.partitions())
+	if err == nil {
+		s.parts.kafka = made
+	}
+	return err
+}
+
+// partitions decides how many each topic has, where Options do not; MongoDB's kind must be known.
+func (s *Stack) partitions() int {
 	if s.options.Partitions == 0 {
 		s.options.Partitions = 4
 		if s.parts.mongoKind == SecantusPy {
 			s.options.Partitions = 1
 		}
 	}
-	var err error
-	s.parts.kafka, err = newKafka(s.options.Partitions)
-	return err
+	return s.options.Partitions
 }
 
 // prepareMongo finds or takes the MongoDB and puts the Proxy before it, if there is to be one.
@@ -165,26 +61,12 @@ func (s *Stack) prepareMongo(ctx context.Context) error {
 }
 
 func (s *Stack) prepareConsumers(context.Context) error {
-	uri := s.parts.mongo.uri()
-	for _, name := range s.options.Proxies {
-		if name != ConsumerMongo || s.proxies[name] != nil {
-			continue
-		}
-		upstream, err := singleHost(uri)
-		if err != nil {
-			return fmt.Errorf("put proxy %s before MongoDB: %w", name, err)
-		}
-		proxy, err := startProxy(name, upstream)
-		if err != nil {
-			return err
-		}
-		s.proxies[name] = proxy
-		if uri, err = proxiedURI(uri, proxy.Listen()); err != nil {
-			return fmt.Errorf("put proxy %s before MongoDB: %w", name, err)
-		}
+	uri, err := s.mongoForConsumers()
+	if err != nil {
+		return err
 	}
 	flags := []string{
-		"--brokers", strings.Join(s.parts.kafka.brokers(), ","),
+		"--brokers", strings.Join(s.parts.kafka.brokers(listenConsumer), ","),
 		"--group", consumerGroup,
 		"--dead-letter-topic", deadLetterTopic,
 		"--database", s.database(),
@@ -203,44 +85,36 @@ func (s *Stack) prepareConsumers(context.Context) error {
 	return nil
 }
 
-// database is the name of the one that holds the documents.
-func (s *Stack) database() string {
-	if given, ok := s.parts.mongo.(*mongoGiven); ok {
-		return given.database
+// mongoForConsumers is the URI that the consumers use, through the Proxy if there is to be one.
+func (s *Stack) mongoForConsumers() (string, error) {
+	uri := s.parts.mongo.uri()
+	if !slices.Contains(s.options.Proxies, ConsumerMongo) {
+		return uri, nil
 	}
-	return mongoDatabase
+	upstream, err := singleHost(uri)
+	if err != nil {
+		return "", fmt.Errorf("put proxy %s before MongoDB: %w", ConsumerMongo, err)
+	}
+	listen, err := s.through(ConsumerMongo, upstream)
+	if err != nil {
+		return "", err
+	}
+	if uri, err = proxiedURI(uri, listen); err != nil {
+		return "", fmt.Errorf("put proxy %s before MongoDB: %w", ConsumerMongo, err)
+	}
+	return uri, nil
 }
 
-func (s *Stack) note(text string) {
-	if text != "" {
-		s.parts.notes = append(s.parts.notes, text)
+// through is the address by which clients reach upstream: that of the Proxy of this name, which it
+// starts, or upstream itself when the Proxy was not asked for.
+func (s *Stack) through(name, upstream string) (string, error) {
+	if !slices.Contains(s.options.Proxies, name) {
+		return upstream, nil
 	}
-}
-
-// Notes are what a reader of the Stack's numbers must know, a sentence each.
-func (s *Stack) Notes() []string {
-	notes := append([]string{}, s.parts.notes...)
-	if s.folder.tmpfs {
-		notes = append(notes, "the data is in memory (tmpfs): a sync to disk costs nothing")
+	proxy, err := startProxy(name, upstream)
+	if err != nil {
+		return "", err
 	}
-	return notes
-}
-
-// MongoKind is which MongoDB it is: MongoGiven, Mongod, SecantusRS or SecantusPy.
-func (s *Stack) MongoKind() string { return s.parts.mongoKind }
-
-// Endpoints are where the parts are reached now.
-func (s *Stack) Endpoints() Endpoints {
-	var consumers []string
-	for _, c := range s.parts.consumers {
-		consumers = append(consumers, c.url("/metrics"))
-	}
-	return Endpoints{
-		PostgresDSN:         s.parts.postgres.dsn(),
-		MongoURI:            s.parts.mongo.uri(),
-		MongoDatabase:       s.database(),
-		KafkaBrokers:        s.parts.kafka.brokers(),
-		ConsumerMetricsURLs: consumers,
-		ConnectorMetricsURL: s.parts.connector.metricsURL(),
-	}
+	s.proxies[name] = proxy
+	return proxy.Listen(), nil
 }

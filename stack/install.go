@@ -85,7 +85,13 @@ func installSecantusRS(ctx context.Context, cacheDir string, say func(string)) e
 
 // runTool runs an installer to its end; the error holds the last lines it printed.
 func runTool(ctx context.Context, path string, args ...string) error {
+	return runToolIn(ctx, "", nil, path, args...)
+}
+
+// runToolIn is runTool in a folder and with more in its environment.
+func runToolIn(ctx context.Context, dir string, env []string, path string, args ...string) error {
 	tool := exec.CommandContext(ctx, path, args...)
+	tool.Dir, tool.Env = dir, append(os.Environ(), env...)
 	// Installers start children of their own; a cancelled one must take them with it.
 	tool.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	tool.Cancel = func() error { return syscall.Kill(-tool.Process.Pid, syscall.SIGKILL) }

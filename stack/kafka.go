@@ -53,7 +53,11 @@ func newKafka(partitions int) (*kafka, error) {
 	return &kafka{partitions: partitions, gate: newGate(port)}, nil
 }
 
-func (k *kafka) brokers() []string { return []string{k.gate.Addr().String()} }
+// brokers are the same for all classes of clients.
+func (k *kafka) brokers(string) []string { return []string{k.gate.Addr().String()} }
+
+// metricsURL is empty: it has none.
+func (k *kafka) metricsURL() string { return "" }
 
 // Name is the Component's name.
 func (k *kafka) Name() string { return Kafka }

@@ -26,7 +26,7 @@ func startKafka(t *testing.T) *kafka {
 
 func kafkaClient(t *testing.T, k *kafka, more ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	more = append(more, kgo.SeedBrokers(k.brokers()...), kgo.DefaultProduceTopic(testTopic))
+	more = append(more, kgo.SeedBrokers(k.brokers(listenLab)...), kgo.DefaultProduceTopic(testTopic))
 	client, err := kgo.NewClient(more...)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestKafkaKeepsPortAndRecordsOverAKill(t *testing.T) {
 	t.Parallel()
 	k := startKafka(t)
 	ctx := testContext(t)
-	port := k.brokers()[0]
+	port := k.brokers(listenLab)[0]
 	client := kafkaClient(t, k)
 	if err := produce(ctx, client, "before"); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestKafkaKeepsPortAndRecordsOverAKill(t *testing.T) {
 	if err := k.Health(ctx); err != nil {
 		t.Error(err)
 	}
-	if got := k.brokers()[0]; got != port {
+	if got := k.brokers(listenLab)[0]; got != port {
 		t.Errorf("the broker came back on %s, was on %s", got, port)
 	}
 	if err := produce(ctx, client, "after"); err != nil {

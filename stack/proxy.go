@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,12 +16,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// ConsumerMongo is the Proxy between the consumer and MongoDB. The tracker and the checks do not go
-// through it, so a fault on it does not blind them.
-const ConsumerMongo = "consumer-mongo"
+// The Proxies that a Stack can have, each between the two Components in its name. The tracker, the
+// generator and the checks do not go through them, so a fault on one does not blind them.
+const (
+	ConsumerMongo     = "consumer-mongo"
+	ConsumerKafka     = "consumer-kafka"
+	ConnectorKafka    = "connector-kafka"
+	ConnectorPostgres = "connector-postgres"
+)
 
-// proxyNames are the Proxies that a Stack can have.
-var proxyNames = []string{ConsumerMongo}
+var proxyNames = []string{ConsumerMongo, ConsumerKafka, ConnectorKafka, ConnectorPostgres}
+
+// ProxyNames are all of them; a kind of Stack may have fewer.
+func ProxyNames() []string { return slices.Clone(proxyNames) }
 
 // Toxic is a fault on a Proxy, in Toxiproxy's words: its README lists the types with their
 // attributes. Toxicity is always 1 and the lab sets no jitter, because Toxiproxy draws both from a

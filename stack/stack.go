@@ -1,7 +1,7 @@
 // Package stack brings a whole pipeline up on one machine, breaks it on request and takes it down
 // without a trace: PostgreSQL, Kafka, a source connector, MongoDB and the consumer, each a
 // Component. It makes no load, checks no data and measures nothing. Start reading at Up, then
-// embedded.go; a part that is a child process is in process.go and child.go, and what outlives a
+// parts.go and its kinds, embedded.go and native.go; a part that is a child process is in process.go and child.go, and what outlives a
 // killed lab in cleanup.go.
 package stack
 
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,11 +20,21 @@ import (
 // downLimit bounds the taking down of a Stack that could not be brought up.
 const downLimit = 45 * time.Second
 
+// Kinds of Stacks.
+const (
+	// Embedded has doubles of Kafka and of the connector inside the lab's process: no JVM.
+	Embedded = "embedded"
+	// Native has Apache Kafka, Kafka Connect and Debezium as processes of this machine.
+	Native = "native"
+)
+
 // Options say which Stack to bring up; the zero value of each is a sound choice, but for
 // ConsumerPath.
 type Options struct {
-	// Kind is "embedded", which "" means too.
+	// Kind is Embedded, which "" means too, or Native.
 	Kind string
+	// Profile is Debezium's configuration in a Native Stack, one of Profiles; "" is TunedProfile.
+	Profile string
 	// MongoURI is a MongoDB to use; "" finds one, see MongoKind.
 	MongoURI string
 	// MongoUnsafe leaves --sync-on-commit out for a stand-in. Then a killed MongoDB loses writes it
@@ -58,15 +69,26 @@ type Options struct {
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Kind == "" {
-		o.Kind = "embedded"
+		o.Kind = Embedded
 	}
-	if o.Kind != "embedded" {
-		return o, fmt.Errorf("no kind of stack %q, want embedded", o.Kind)
+	kind, ok := kinds[o.Kind]
+	if !ok {
+		return o, fmt.Errorf("no kind of stack %q, want one of %s", o.Kind,
+			strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 	}
 	for _, name := range o.Proxies {
 		if err := knownProxy(name); err != nil {
 			return o, err
 		}
+		if !slices.Contains(kind.proxies, name) {
+			return o, fmt.Errorf("no proxy %s in the %s stack: it has %s", name, o.Kind, strings.Join(kind.proxies, ", "))
+		}
+	}
+	if o.Kind != Native && o.Profile != "" {
+		return o, fmt.Errorf("profile %s is of Debezium, which the %s stack does not have", o.Profile, o.Kind)
+	}
+	if o.Kind == Native && o.Profile == "" {
+		o.Profile = TunedProfile
 	}
 	if o.Partitions < 0 {
 		return o, fmt.Errorf("%d partitions, want at least 1", o.Partitions)
@@ -103,10 +125,11 @@ type Endpoints struct {
 	MongoURI      string
 	MongoDatabase string
 	KafkaBrokers  []string
-	// ConsumerMetricsURLs, one for each consumer, and ConnectorMetricsURL serve the Prometheus text
-	// format; "" is none.
+	// ConsumerMetricsURLs, one for each consumer, ConnectorMetricsURL and KafkaMetricsURL serve the
+	// Prometheus text format; "" is none.
 	ConsumerMetricsURLs []string
 	ConnectorMetricsURL string
+	KafkaMetricsURL     string
 }
 
 // Stack is a pipeline that is up. Its methods are safe for concurrent use.
@@ -141,7 +164,7 @@ func Up(ctx context.Context, options Options) (*Stack, error) {
 // upIn brings a Stack up in its folder; on an error the folder is gone.
 func upIn(ctx context.Context, f *folder, options Options) (*Stack, error) {
 	s := &Stack{options: options, folder: f, proxies: map[string]*Proxy{}}
-	if err := s.startEmbedded(ctx); err != nil {
+	if err := s.start(ctx); err != nil {
 		downCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downLimit)
 		defer cancel()
 		return nil, errors.Join(err, s.Down(downCtx))
@@ -222,6 +245,9 @@ func (s *Stack) Versions() map[string]string {
 
 // Partitions is how many each topic has.
 func (s *Stack) Partitions() int { return s.options.Partitions }
+
+// Profile is Debezium's configuration, "" in a Stack without it.
+func (s *Stack) Profile() string { return s.options.Profile }
 
 // Dir is the data folder, which Down removes unless Options.Keep. The children's logs are in it.
 func (s *Stack) Dir() string { return s.folder.path }

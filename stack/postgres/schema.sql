@@ -50,3 +50,11 @@ CREATE INDEX order_item_order_id ON order_item (order_id);
 ALTER TABLE order_item REPLICA IDENTITY FULL;
 
 CREATE PUBLICATION cdclab FOR ALL TABLES;
+
+-- Signals for Debezium (signal.data.collection), in a schema of its own: public holds what is captured.
+CREATE SCHEMA debezium;
+CREATE TABLE debezium.signal (
+    id   text PRIMARY KEY,
+    type text NOT NULL,
+    data text
+);
