@@ -237,13 +237,20 @@ func (d *debezium) confirmed(ctx context.Context) (pglogrepl.LSN, error) {
 	if err := d.Health(ctx); err != nil {
 		return 0, err
 	}
+	return slotConfirmed(ctx, d.dsn, slotName)
+}
+
+// slotConfirmed is what a slot's reader has confirmed. Debezium confirms an event once it has seen a
+// later one, and without a heartbeat there may be none: so each look leaves a message in the log, which
+// is of no table.
+func slotConfirmed(ctx context.Context, dsn, slot string) (pglogrepl.LSN, error) {
 	var text string
-	err := withPostgres(ctx, d.dsn, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1",
-			slotName).Scan(&text)
+	err := withPostgres(ctx, dsn, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_replication_slots,
+			pg_logical_emit_message(true, 'cdclab', 'is everything through?') WHERE slot_name = $1`, slot).Scan(&text)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("ask PostgreSQL what Debezium has confirmed: %w", err)
+		return 0, fmt.Errorf("ask PostgreSQL what was confirmed of slot %s: %w", slot, err)
 	}
 	return pglogrepl.ParseLSN(text)
 }
