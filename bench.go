@@ -15,8 +15,9 @@ import (
 
 // stackFlags are the flags that say which stack, for every command that brings one up.
 func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
-	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded, or native (real Kafka and Debezium; needs Java 17 and mvn)")
+	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded, native (real Kafka and Debezium; needs Java 17 and mvn), or external (a pipeline of yours)")
 	set.StringVar(&o.Profile, "profile", "", "Debezium's configuration in the native stack: "+strings.Join(stack.Profiles(), ", ")+" (default "+stack.TunedProfile+")")
+	externalFlags(set, &o.External)
 	set.StringVar(&o.MongoURI, "mongo-uri", os.Getenv("CDCLAB_MONGO_URI"), "use this MongoDB instead of starting one (env CDCLAB_MONGO_URI)")
 	set.StringVar(&o.PostgresDir, "postgres-dir", os.Getenv("CDCLAB_POSTGRES_DIR"), "folder holding bin/postgres (env CDCLAB_POSTGRES_DIR; default: PATH, else fetched)")
 	set.IntVar(&o.PostgresPort, "postgres-port", 0, "port for PostgreSQL (default: a free one)")
@@ -25,6 +26,26 @@ func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
 	set.BoolVar(&o.Keep, "keep", false, "leave the stack's data folder after the run, and say where")
 	set.StringVar(&p.Consumer, "consumer", "", "consumer program (default: built from this tree)")
 	set.StringVar(&p.K6, "k6", "", "k6 program with k6/x/cdc (default: built from this tree)")
+}
+
+// externalFlags say where an external pipeline is. What may hold a password is a variable, too.
+func externalFlags(set *flag.FlagSet, e *stack.Endpoint) {
+	list := func(into *[]string, name, usage, fallback string) {
+		split := func(text string) error {
+			*into = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+			return nil
+		}
+		split(fallback)
+		set.Func(name, usage, split)
+	}
+	set.StringVar(&e.PostgresDSN, "postgres", os.Getenv("CDC_POSTGRES_DSN"), "external: `dsn` of PostgreSQL (env CDC_POSTGRES_DSN)")
+	set.StringVar(&e.WriteTo, "yes-write-to", "", "external: `HOST/DB` of that database again, to say that the lab may write its rows there")
+	set.StringVar(&e.Slot, "slot", "", "external: the connector's replication slot (default: the only active one)")
+	list(&e.KafkaBrokers, "kafka", "external: `host:port` of Kafka, several with commas (env CDC_KAFKA_BROKERS); TLS and SASL as the consumer's, from CDC_CONSUMER_KAFKA_...", os.Getenv("CDC_KAFKA_BROKERS"))
+	set.StringVar(&e.TopicPrefix, "topic-prefix", "", "external: Debezium's topic.prefix (default cdc)")
+	set.StringVar(&e.Group, "group", "", "external: the consumer's group (default cdclab)")
+	set.StringVar(&e.MongoDatabase, "mongo-database", os.Getenv("CDC_MONGO_DATABASE"), "external: database of the documents (env CDC_MONGO_DATABASE; default cdc)")
+	list(&e.ConsumerMetricsURLs, "consumer-metrics", "external: `url` of the consumer's metrics, several with commas", "")
 }
 
 func bench(ctx context.Context, t terminal, args []string) (int, error) {
@@ -45,6 +66,11 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	}
 	if len(positional) == 1 {
 		config.Scenario = positional[0]
+	}
+	if e := &config.Stack.External; config.Stack.Kind == stack.External {
+		if e.KafkaOptions, err = kafkaOptions(strings.Join(e.KafkaBrokers, ",")); err != nil {
+			return 0, err
+		}
 	}
 	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
 	if config.Scenario == experiments.Selftest {

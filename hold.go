@@ -70,11 +70,8 @@ func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.
 		t.say(note)
 	}
 	e := s.Endpoints()
-	fmt.Fprintf(t.out, "export CDC_POSTGRES_DSN='%s'\nexport CDC_MONGO_URI='%s'\nexport CDC_MONGO_DATABASE='%s'\n",
-		e.PostgresDSN, e.MongoURI, e.MongoDatabase)
-	for _, broker := range e.KafkaBrokers {
-		fmt.Fprintf(t.out, "# Kafka: %s\n", broker)
-	}
+	fmt.Fprintf(t.out, "export CDC_POSTGRES_DSN='%s'\nexport CDC_MONGO_URI='%s'\nexport CDC_MONGO_DATABASE='%s'\nexport CDC_KAFKA_BROKERS='%s'\n",
+		e.PostgresDSN, e.MongoURI, e.MongoDatabase, strings.Join(e.KafkaBrokers, ","))
 	fmt.Fprintf(t.out, "# data: %s\n# consumer: %s\n# then: %s run experiments/scenarios/smoke.js\n", s.Dir(), strings.Join(e.ConsumerMetricsURLs, " "), programs.K6)
 	t.say("the stack is up; Ctrl-C ends it")
 	select {

@@ -46,3 +46,7 @@ speed:
 # break the consumer under load, each time with the table check: killed once, slowed down, killed every 3 s, frozen beside a second one
 chaos:
     go build -o bin/cdclab . && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill.yaml && bin/cdclab bench smoke --chaos chaos/plans/mongo-latency.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill-loop.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-stop.yaml
+
+# the proofs with real Kafka, Connect and Debezium (Java 17, mvn): the stack, conformance, its parts killed under load
+native:
+    CDCLAB_NATIVE=1 go test -timeout 40m ./stack -run 'Native|Conformance' && go build -o bin/cdclab . && bin/cdclab bench baseline --stack native --rate 500 && bin/cdclab bench smoke --stack native --chaos chaos/plans/source-kills.yaml

@@ -19,6 +19,17 @@ const brokerPatience = 5 * time.Second
 
 const brokersUsage = "Kafka, `host:port`, several with commas (env CDC_KAFKA_BROKERS; default: the stack that `cdclab up` holds); TLS and SASL as the consumer's, from CDC_CONSUMER_KAFKA_..."
 
+// kafkaOptions are how to reach brokers: TLS and SASL are the consumer's, CDC_CONSUMER_KAFKA_TLS,
+// CDC_CONSUMER_KAFKA_SASL, ...
+func kafkaOptions(brokers string) ([]kgo.Opt, error) {
+	config, err := consumer.ParseConfig(nil, os.Getenv, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	config.Brokers = brokers
+	return config.KafkaOptions()
+}
+
 // kafkaClient reaches the brokers given, or those of the stack that is held.
 func kafkaClient(ctx context.Context, brokers string, more ...kgo.Opt) (*kgo.Client, error) {
 	if brokers == "" {
@@ -31,13 +42,7 @@ func kafkaClient(ctx context.Context, brokers string, more ...kgo.Opt) (*kgo.Cli
 		}
 		brokers = strings.Join(h.Endpoints.KafkaBrokers, ",")
 	}
-	// TLS and SASL are the consumer's: CDC_CONSUMER_KAFKA_TLS, CDC_CONSUMER_KAFKA_SASL, ...
-	config, err := consumer.ParseConfig(nil, os.Getenv, io.Discard)
-	if err != nil {
-		return nil, err
-	}
-	config.Brokers = brokers
-	options, err := config.KafkaOptions()
+	options, err := kafkaOptions(brokers)
 	if err != nil {
 		return nil, err
 	}

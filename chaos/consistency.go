@@ -53,6 +53,8 @@ type CheckConfig struct {
 	Registry *entity.Registry
 	// LedgerPath is the generator's ledger; without it no Resurrected and no SourceLoss is found.
 	LedgerPath string
+	// OnlyLedger compares the rows that the ledger names, where others are not the lab's.
+	OnlyLedger bool
 	// Settle is how long what is wrong at the first look may take to become right; 0 is not at all.
 	Settle time.Duration
 	// Examples bounds Consistency.Examples for each bad Status and for Late.
@@ -122,7 +124,7 @@ func Check(ctx context.Context, c CheckConfig) (Consistency, error) {
 	}
 	defer l.close(context.WithoutCancel(ctx))
 
-	tables, err := l.everything(ctx)
+	tables, err := l.first(ctx, c, fates)
 	if err != nil {
 		return Consistency{}, fmt.Errorf("check: %w", err)
 	}

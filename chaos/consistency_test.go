@@ -240,6 +240,24 @@ func TestCheckAgainstServers(t *testing.T) {
 		check(t, map[Status]int{OK: 3, WrongParent: 1})
 		s.update(t, "orders", otherOrder, bson.M{"$set": bson.M{"items." + itemKey + ".cdcMetadata.deleted": true}})
 	})
+	t.Run("only the ledger's", func(t *testing.T) {
+		s.exec(t, "INSERT INTO customer VALUES ('00000000-0000-4000-8000-0000000000ff', 'x@y.z', 'active', now(), 9)")
+		defer s.exec(t, "DELETE FROM customer WHERE lab_version = 9")
+		check := func(only bool, want map[Status]int) {
+			t.Helper()
+			c := config
+			c.OnlyLedger = only
+			got, err := Check(t.Context(), c)
+			if err != nil || got.Counts[OK] != want[OK] || got.Bad() != want[Lost] {
+				t.Errorf("%+v, %v, want %v", got, err, want)
+			}
+		}
+		check(false, map[Status]int{OK: 4, Lost: 1})
+		check(true, map[Status]int{OK: 2})
+		s.update(t, "customers", deletedKey, bson.M{"$unset": bson.M{"cdcMetadata.deleted": ""}})
+		check(true, map[Status]int{OK: 2, Lost: 1})
+		s.update(t, "customers", deletedKey, bson.M{"$set": bson.M{"cdcMetadata.deleted": true}})
+	})
 	t.Run("settles", func(t *testing.T) { s.settles(t, config) })
 	t.Run("still clean", func(t *testing.T) { check(t, clean) })
 	t.Run("a failed read is no result", func(t *testing.T) { s.fails(t, config) })
@@ -259,7 +277,7 @@ func (s *servers) settles(t *testing.T, config CheckConfig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ts, err := l.everything(t.Context())
+	ts, err := l.first(t.Context(), config, known)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,11 +54,19 @@ func (l *look) close(ctx context.Context) error {
 	return errors.Join(l.postgres.Close(ctx), l.client.Disconnect(ctx))
 }
 
-// everything reads every row and every document.
-func (l *look) everything(ctx context.Context) (tables, error) {
+// first reads every row and every document, or those of the ledger's keys. An item lives in an order
+// that the ledger names as well: the generator gives no row of its own to another's.
+func (l *look) first(ctx context.Context, c CheckConfig, fates *fates) (tables, error) {
 	ts := make(tables, len(l.layouts))
 	for n, layout := range l.layouts {
 		ts[n] = newComparison(layout)
+		if !c.OnlyLedger {
+			continue
+		}
+		ts[n].only = map[string]bool{}
+		for key := range fates.byKey[layout.spec.Entity] {
+			ts[n].only[key] = true
+		}
 	}
 	return ts, l.read(ctx, ts, nil)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // downTimeout bounds the end of a stack, also after Ctrl-C.
-const downTimeout = 8 * time.Second
+const downTimeout = 30 * time.Second
 
 // Result is a finished Run, its comparison with the stored baseline (nil where none is stored), and
 // where its report lies.
@@ -57,6 +57,7 @@ func (s *session) measure(ctx context.Context) error {
 		return s.interrupted(ctx, err)
 	}
 	s.drain(ctx)
+	s.countDuplicates(ctx)
 	s.check(ctx)
 	s.collectStack(ctx)
 	return nil

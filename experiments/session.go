@@ -49,6 +49,9 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.plan, err = c.plan(); err != nil {
 		return nil, err
 	}
+	if s.plan != nil && s.config.Stack.Kind == stack.External {
+		return nil, fmt.Errorf("plan %s: the lab breaks nothing that it did not start", s.plan.Name)
+	}
 	s.config.fillFrom(s.plan)
 	started := time.Now().UTC()
 	if s.out, err = c.prepareOut(s.root, started); err != nil {
@@ -69,9 +72,11 @@ func (s *session) describe(ctx context.Context, started time.Time) error {
 	if err != nil {
 		return err
 	}
-	consumerSum, err := fileSHA256(s.config.Programs.Consumer)
-	if err != nil {
-		return err
+	consumerSum := ""
+	if s.config.Stack.Kind != stack.External {
+		if consumerSum, err = fileSHA256(s.config.Programs.Consumer); err != nil {
+			return err
+		}
 	}
 	settings, err := s.settings(ctx)
 	if err != nil {
@@ -144,7 +149,9 @@ func (s *session) up(ctx context.Context) error {
 		return fmt.Errorf("bring the stack up: %w", errors.Join(err, s.log.Close()))
 	}
 	p := &s.run.Provenance
-	p.Config["partitions"] = strconv.Itoa(s.stack.Partitions())
+	if n := s.stack.Partitions(); n > 0 {
+		p.Config["partitions"] = strconv.Itoa(n)
+	}
 	if profile := s.stack.Profile(); profile != "" {
 		p.Config["profile"] = profile
 	}
@@ -247,6 +254,7 @@ func (s *session) check(ctx context.Context) {
 	config := chaos.DefaultCheckConfig()
 	config.PostgresDSN, config.MongoURI, config.Database = endpoints.PostgresDSN, endpoints.MongoURI, endpoints.MongoDatabase
 	config.LedgerPath = s.k6.ledgerPath()
+	config.OnlyLedger = s.config.Stack.Kind == stack.External
 	found, err := chaos.Check(ctx, config)
 	if err != nil {
 		s.run.Consistency.Error = err.Error()
@@ -270,7 +278,11 @@ func (s *session) warn(text string) { s.run.Warnings = append(s.run.Warnings, te
 
 // down ends the stack, in bounded time also when the run was interrupted.
 func (s *session) down(ctx context.Context) error {
+	var cleaned error
+	if s.config.Stack.Kind == stack.External {
+		cleaned = s.cleanUp(ctx)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 	defer cancel()
-	return errors.Join(s.stack.Down(ctx), s.log.Close())
+	return errors.Join(cleaned, s.stack.Down(ctx), s.log.Close())
 }

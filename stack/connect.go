@@ -150,7 +150,7 @@ func (c Connect) version(ctx context.Context, class string) (string, error) {
 			return plugin.Version, nil
 		}
 	}
-	return "", fmt.Errorf("Kafka Connect has no plugin %s", class)
+	return "", fmt.Errorf("no plugin %s in Kafka Connect", class)
 }
 
 func connectorPath(name string) string { return "/connectors/" + url.PathEscape(name) }

@@ -110,6 +110,8 @@ func (c *consumer) url(path string) string {
 	return "http://" + c.address + path
 }
 
+func (c *consumer) metricsURL() string { return c.url("/metrics") }
+
 // Health asks the program whether it is ready.
 func (c *consumer) Health(ctx context.Context) error {
 	if err := c.serves(); err != nil {

@@ -1,10 +1,13 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +31,7 @@ func (s *Stack) Drained(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for the pipeline to drain: %w", err)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafka.brokers(listenLab)...))
+	client, err := kgo.NewClient(s.KafkaOptions()...)
 	if err != nil {
 		return fmt.Errorf("wait for the pipeline to drain: %w", err)
 	}
@@ -80,7 +83,7 @@ func (s *Stack) lookForRest(
 	if confirmed < target {
 		return nil, fmt.Sprintf("the connector, which has confirmed %v of %v", confirmed, target)
 	}
-	ends, lag, err := groupLag(ctx, admin)
+	ends, lag, err := s.groupLag(ctx, admin)
 	if err != nil {
 		return nil, fmt.Sprintf("Kafka (%v)", err)
 	}
@@ -91,7 +94,7 @@ func (s *Stack) lookForRest(
 }
 
 // groupLag compares the consumer's committed offsets with the ends of the tables' topics.
-func groupLag(
+func (s *Stack) groupLag(
 	ctx context.Context, admin *kadm.Client,
 ) (ends map[string]int64, lag int64, err error) {
 	topics, err := admin.ListTopics(ctx)
@@ -100,7 +103,7 @@ func groupLag(
 	}
 	var names []string
 	for _, name := range topics.Names() {
-		if strings.HasPrefix(name, tableTopicPrefix) {
+		if strings.HasPrefix(name, s.topicPrefix()+".public.") {
 			names = append(names, name)
 		}
 	}
@@ -108,7 +111,7 @@ func groupLag(
 	if err != nil {
 		return nil, 0, fmt.Errorf("list the ends of the topics: %w", err)
 	}
-	committed, err := admin.FetchOffsets(ctx, consumerGroup)
+	committed, err := admin.FetchOffsets(ctx, s.group())
 	// A group is there only once it has committed something.
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, 0, fmt.Errorf("read what the consumer has committed: %w", err)
@@ -128,3 +131,17 @@ func groupLag(
 	})
 	return ends, lag, err
 }
+
+// Topics is a regular expression of the tables' topics.
+func (s *Stack) Topics() string { return "^" + regexp.QuoteMeta(s.topicPrefix()+".public.") + ".*" }
+
+// KafkaOptions are those of a client of the lab's own, which goes round every Proxy.
+func (s *Stack) KafkaOptions() []kgo.Opt {
+	return append(slices.Clone(s.parts.kafka.clientOptions()), kgo.SeedBrokers(s.parts.kafka.brokers(listenLab)...))
+}
+
+// group is the consumers'.
+func (s *Stack) group() string { return cmp.Or(s.options.External.Group, consumerGroup) }
+
+// topicPrefix is Debezium's topic.prefix.
+func (s *Stack) topicPrefix() string { return cmp.Or(s.options.External.TopicPrefix, topicPrefix) }

@@ -13,7 +13,10 @@ func (s *Stack) preparePostgres(ctx context.Context) error {
 		return err
 	}
 	s.note(note)
-	s.parts.postgres, err = newPostgres(s.folder, binDir, s.options.PostgresPort)
+	made, err := newPostgres(s.folder, binDir, s.options.PostgresPort)
+	if err == nil {
+		s.parts.postgres = made
+	}
 	return err
 }
 
@@ -40,7 +43,7 @@ func (s *Stack) partitions() int {
 // prepareMongo finds or takes the MongoDB and puts the Proxy before it, if there is to be one.
 func (s *Stack) prepareMongo(ctx context.Context) error {
 	if s.options.MongoURI != "" {
-		s.parts.mongo = newMongoGiven(s.options.MongoURI, s.options.Keep)
+		s.parts.mongo = newMongoGiven(s.options.MongoURI, freshDatabase(), s.options.Keep)
 		s.parts.mongoKind = MongoGiven
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -27,9 +28,12 @@ const (
 	topicPrefix = "cdc"
 )
 
+// labTables are those that the generator writes, of postgres/schema.sql.
+var labTables = []string{"customer", "address", "order", "order_item"}
+
 var tableTopics = []string{
-	tableTopicPrefix + "customer", tableTopicPrefix + "address",
-	tableTopicPrefix + "order", tableTopicPrefix + "order_item",
+	tableTopicPrefix + labTables[0], tableTopicPrefix + labTables[1],
+	tableTopicPrefix + labTables[2], tableTopicPrefix + labTables[3],
 }
 
 // kafka is a broker inside this process: kfake behind a gate. Kill and Pause act on the gate and
@@ -55,6 +59,8 @@ func newKafka(partitions int) (*kafka, error) {
 
 // brokers are the same for all classes of clients.
 func (k *kafka) brokers(string) []string { return []string{k.gate.Addr().String()} }
+
+func (k *kafka) clientOptions() []kgo.Opt { return nil }
 
 // metricsURL is empty: it has none.
 func (k *kafka) metricsURL() string { return "" }

@@ -74,6 +74,8 @@ func (k *kafkaServer) brokers(listener string) []string { return []string{k.adve
 // Version is that of the pom: the broker does not say its own.
 func (k *kafkaServer) Version() string { return "Apache Kafka " + k.jvm.versions.Kafka }
 
+func (k *kafkaServer) clientOptions() []kgo.Opt { return nil }
+
 func (k *kafkaServer) metricsURL() string { return "http://" + k.metrics + "/metrics" }
 
 // listeners is the value of a property of listeners.

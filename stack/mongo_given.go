@@ -12,7 +12,8 @@ import (
 )
 
 // mongoGiven is a server that was there before the Stack: Options.MongoURI. The Stack works in a
-// database of its own, which Down drops; documents of an earlier Run would be taken for this one's.
+// database of its own, which Down drops: documents of an earlier Run would be taken for this one's.
+// Only an External Stack's database is that of its pipeline, and stays.
 type mongoGiven struct {
 	given    string
 	database string
@@ -23,10 +24,16 @@ type mongoGiven struct {
 	version string
 }
 
-func newMongoGiven(uri string, keep bool) *mongoGiven {
+// newMongoGiven takes the name of the database; with keep, close leaves it.
+func newMongoGiven(uri, database string, keep bool) *mongoGiven {
+	return &mongoGiven{given: uri, database: database, keep: keep}
+}
+
+// freshDatabase is a name that nobody has used.
+func freshDatabase() string {
 	unique := make([]byte, 6)
 	rand.Read(unique)
-	return &mongoGiven{given: uri, database: "cdclab_" + hex.EncodeToString(unique), keep: keep}
+	return "cdclab_" + hex.EncodeToString(unique)
 }
 
 func (m *mongoGiven) uri() string { return m.given }
@@ -59,8 +66,6 @@ func (m *mongoGiven) Start(ctx context.Context) error {
 	m.client, m.version = client, MongoGiven+" "+version
 	return nil
 }
-
-var errGiven = errors.New("a MongoDB given by its URI is not the lab's to end or break")
 
 // Stop is refused.
 func (m *mongoGiven) Stop(context.Context) error { return fmt.Errorf("stop mongo: %w", errGiven) }

@@ -34,7 +34,7 @@ func (s *Stack) prepareKafkaServer(ctx context.Context) error {
 }
 
 func (s *Stack) prepareDebezium(context.Context) error {
-	postgres, err := s.through(ConnectorPostgres, s.parts.postgres.address)
+	postgres, err := s.through(ConnectorPostgres, s.parts.postgres.(*postgresServer).address)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -18,16 +19,25 @@ type mongoPart interface {
 	close(ctx context.Context) error
 }
 
-// kafkaPart is the Kafka of a Stack: the kafka in this process, or a kafkaServer.
+// postgresPart is the PostgreSQL of a Stack: a postgresServer, or a postgresGiven.
+type postgresPart interface {
+	Component
+	dsn() string
+}
+
+// kafkaPart is the Kafka of a Stack: the kafka in this process, a kafkaServer, or a kafkaGiven.
 type kafkaPart interface {
 	Component
 	// brokers are the addresses for one class of clients, such as listenConsumer.
 	brokers(listener string) []string
+	// clientOptions are what the lab's own clients need beyond the addresses.
+	clientOptions() []kgo.Opt
 	metricsURL() string
 	close()
 }
 
-// connectorPart is the source connector of a Stack: the source in this process, or debezium.
+// connectorPart is the source connector of a Stack: the source in this process, debezium, or a
+// connectorGiven.
 type connectorPart interface {
 	Component
 	// confirmed is up to where Kafka has everything of PostgreSQL's log.
@@ -36,14 +46,20 @@ type connectorPart interface {
 	close() error
 }
 
+// consumerPart is one consumer of a Stack: the consumer, or a consumerGiven.
+type consumerPart interface {
+	Component
+	metricsURL() string
+}
+
 // parts are the Components of a Stack by their roles; those not made yet are nil.
 type parts struct {
-	postgres  *postgresServer
+	postgres  postgresPart
 	kafka     kafkaPart
 	mongo     mongoPart
 	mongoKind string
 	connector connectorPart
-	consumers []*consumer
+	consumers []consumerPart
 	// jvm is what Kafka and Debezium run on in a Native Stack.
 	jvm   *jvm
 	notes []string
@@ -85,26 +101,31 @@ func (p *parts) close(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// kind is how the parts that differ between kinds of Stacks are made, and which Proxies it can have.
+// kind is how the parts of a kind of Stack are made, and which Proxies it can have.
 type kind struct {
-	kafka, connector func(*Stack, context.Context) error
-	proxies          []string
+	prepare []func(*Stack, context.Context) error
+	proxies []string
 }
 
 // kinds of Stacks by their names in Options.Kind.
 var kinds = map[string]kind{
-	Embedded: {(*Stack).prepareKafka, (*Stack).prepareSource, []string{ConsumerMongo}},
-	Native: {(*Stack).prepareKafkaServer, (*Stack).prepareDebezium,
-		[]string{ConsumerMongo, ConsumerKafka, ConnectorKafka, ConnectorPostgres}},
+	Embedded: {
+		[]func(*Stack, context.Context) error{(*Stack).preparePostgres, (*Stack).prepareMongo,
+			(*Stack).prepareKafka, (*Stack).prepareSource, (*Stack).prepareConsumers},
+		[]string{ConsumerMongo},
+	},
+	Native: {
+		[]func(*Stack, context.Context) error{(*Stack).preparePostgres, (*Stack).prepareMongo,
+			(*Stack).prepareKafkaServer, (*Stack).prepareDebezium, (*Stack).prepareConsumers},
+		[]string{ConsumerMongo, ConsumerKafka, ConnectorKafka, ConnectorPostgres},
+	},
+	External: {[]func(*Stack, context.Context) error{(*Stack).prepareGiven}, nil},
 }
 
 // start makes the parts of the Stack's kind, which finds out all addresses, and then starts them, at
 // the same time where they do not need each other.
 func (s *Stack) start(ctx context.Context) error {
-	kind := kinds[s.options.Kind]
-	for _, prepare := range []func(*Stack, context.Context) error{
-		(*Stack).preparePostgres, (*Stack).prepareMongo, kind.kafka, kind.connector, (*Stack).prepareConsumers,
-	} {
+	for _, prepare := range kinds[s.options.Kind].prepare {
 		if err := prepare(s, ctx); err != nil {
 			return fmt.Errorf("bring the %s stack up: %w", s.options.Kind, err)
 		}
@@ -182,7 +203,7 @@ func (s *Stack) MongoKind() string { return s.parts.mongoKind }
 func (s *Stack) Endpoints() Endpoints {
 	var consumers []string
 	for _, c := range s.parts.consumers {
-		consumers = append(consumers, c.url("/metrics"))
+		consumers = append(consumers, c.metricsURL())
 	}
 	return Endpoints{
 		PostgresDSN:         s.parts.postgres.dsn(),

@@ -26,13 +26,17 @@ const (
 	Embedded = "embedded"
 	// Native has Apache Kafka, Kafka Connect and Debezium as processes of this machine.
 	Native = "native"
+	// External is a pipeline that was there before the lab, which brings nothing up.
+	External = "external"
 )
 
 // Options say which Stack to bring up; the zero value of each is a sound choice, but for
 // ConsumerPath.
 type Options struct {
-	// Kind is Embedded, which "" means too, or Native.
+	// Kind is Embedded, which "" means too, Native or External.
 	Kind string
+	// External is where the parts of an External Stack are.
+	External Endpoint
 	// Profile is Debezium's configuration in a Native Stack, one of Profiles; "" is TunedProfile.
 	Profile string
 	// MongoURI is a MongoDB to use; "" finds one, see MongoKind.
@@ -102,6 +106,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Say == nil {
 		o.Say = func(string) {}
+	}
+	if o.Kind == External {
+		return o, o.External.check(o.MongoURI)
 	}
 	var err error
 	if o.ConsumerPath, err = findConsumer(o.ConsumerPath); err != nil {

@@ -1,0 +1,219 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// nativeEnv lets the tests with real Kafka and Debezium run; `./just native` sets it.
+const nativeEnv = "CDCLAB_NATIVE"
+
+// nativeOptions are testOptions for a Native Stack.
+func nativeOptions(t *testing.T) Options {
+	t.Helper()
+	if os.Getenv(nativeEnv) == "" {
+		t.Skipf("starts JVMs: set %s=1, or `./just native`", nativeEnv)
+	}
+	options := testOptions(t)
+	options.Kind = Native
+	return options
+}
+
+// nativeContext is longer than testContext's: a JVM takes its time.
+func nativeContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestNative takes rows through real Kafka and Debezium, and every proxy, while parts of it die.
+func TestNative(t *testing.T) {
+	options := nativeOptions(t)
+	options.Proxies = ProxyNames()
+	s := upForTest(t, options)
+	ctx := nativeContext(t)
+	if notes := strings.Join(s.Notes(), "; "); !strings.Contains(notes, "profile tuned") || strings.Contains(notes, "kfake") {
+		t.Errorf("notes %s", notes)
+	}
+	versions := s.Versions()
+	if versions[Kafka] != "Apache Kafka 4.3.0" || versions[Connector] != "Debezium 3.6.3.Final on Kafka Connect 4.3.0" {
+		t.Errorf("versions %v", versions)
+	}
+	rows := 0
+	grow := func(t *testing.T) {
+		t.Helper()
+		mustExec(t, s, insertCustomers, 50)
+		rows += 50
+		if err := s.Drained(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := countDocuments(t, s, "customers_live"); n != int64(rows) {
+			t.Errorf("%d documents of %d rows", n, rows)
+		}
+	}
+	t.Run("rows", grow)
+	for _, name := range options.Proxies {
+		proxy, err := s.Proxy(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if in, out := proxy.Bytes(); in == 0 || out == 0 {
+			t.Errorf("%d and %d bytes through %s: it is bypassed", in, out, name)
+		}
+	}
+	t.Run("metrics", func(t *testing.T) { wantJMX(t, s) })
+	t.Run("new table", func(t *testing.T) { newTable(t, s) })
+	t.Run("truncate", func(t *testing.T) {
+		mustExec(t, s, "TRUNCATE customer CASCADE")
+		rows = 0
+		grow(t)
+	})
+	for _, name := range []string{Kafka, Connector, Postgres} {
+		t.Run("kill "+name, func(t *testing.T) {
+			c, err := s.Component(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Health(ctx); err == nil {
+				t.Errorf("%s serves after it was killed", name)
+			}
+			began := time.Now()
+			if err := c.Start(ctx); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s is back after %v", name, time.Since(began).Round(time.Millisecond))
+			grow(t)
+		})
+	}
+	t.Run("failed task", func(t *testing.T) { failedTask(t, s) })
+}
+
+// wantJMX: the agents serve the names that dashboards and alerts use.
+func wantJMX(t *testing.T, s *Stack) {
+	t.Helper()
+	for url, names := range map[string][]string{
+		s.Endpoints().KafkaMetricsURL: {
+			`kafka_server_brokerstate 3\.0`, `kafka_server_messagesin_total [1-9]`,
+			`kafka_server_topic_messagesin_total\{topic="cdc\.public\.customer"\} [1-9]`,
+			`kafka_server_replicamanager_underreplicatedpartitions 0\.0`, `kafka_controller_active_count 1\.0`,
+			`kafka_network_request_total_time_ms\{request="Produce",statistic="99thPercentile"\}`,
+		},
+		s.Endpoints().ConnectorMetricsURL: {
+			`debezium_streaming_millisecondsbehindsource\{server="cdc"\} `, `debezium_streaming_connected\{server="cdc"\} 1\.0`,
+			`debezium_streaming_totalnumberofeventsseen_total\{server="cdc"\} [1-9]`,
+			`debezium_streaming_queueremainingcapacity\{server="cdc"\} [1-9]`, `debezium_snapshot_snapshotcompleted\{server="cdc"\} 1\.0`,
+			`kafka_connect_task_status\{connector="cdclab",status="running",task="0"\} 1\.0`,
+			`kafka_connect_task_source_record_poll_total\{connector="cdclab",task="0"\} [1-9]`,
+			`kafka_connect_worker_task_count 1\.0`,
+		},
+	} {
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if !regexp.MustCompile(`(?m)^` + name).Match(text) {
+				t.Errorf("%s serves no %s", url, name)
+			}
+		}
+		if t.Failed() {
+			t.Logf("%s", text)
+		}
+	}
+}
+
+// newTable: created, written to and materialised without a restart of anything.
+func newTable(t *testing.T, s *Stack) {
+	t.Helper()
+	mustExec(t, s, "CREATE TABLE invoice (id int PRIMARY KEY, total numeric)")
+	began := time.Now()
+	mustExec(t, s, "INSERT INTO invoice VALUES (1, 12.50)")
+	ctx, cancel := context.WithTimeout(nativeContext(t), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for countDocuments(t, s, "invoice") == 0 {
+		select {
+		case <-ctx.Done():
+			t.Fatal("no document of the new table")
+		case <-tick.C:
+		}
+	}
+	t.Logf("the first document of a new table was there %.1f s after its row", time.Since(began).Seconds())
+}
+
+// failedTask: Debezium gives up on a row that is larger than a record may be, and the Stack says so in
+// its words.
+func failedTask(t *testing.T, s *Stack) {
+	t.Helper()
+	ctx := nativeContext(t)
+	d := s.parts.connector.(*debezium)
+	if err := d.rest().Pause(ctx, connectorName); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyNil(t, ctx, func() error {
+		if err := d.Health(ctx); err == nil || !strings.Contains(err.Error(), "is PAUSED") {
+			return fmt.Errorf("health of a paused connector: %v", err)
+		}
+		return nil
+	})
+	config, err := d.rest().Config(ctx, connectorName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config["database.dbname"] = "elsewhere"
+	if err := d.rest().Put(ctx, connectorName, config); err == nil {
+		t.Error("a configuration that cannot work was taken")
+	} else if !strings.Contains(err.Error(), "elsewhere") {
+		t.Errorf("refused with %v, want PostgreSQL's words", err)
+	}
+	if err := d.rest().Resume(ctx, connectorName); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyNil(t, ctx, func() error { return d.Health(ctx) })
+	mustExec(t, s, "CREATE TABLE document (id int PRIMARY KEY, content text)")
+	mustExec(t, s, "INSERT INTO document SELECT 1, repeat('long', 4 << 20)")
+	select {
+	case sentence := <-s.Died():
+		if !strings.Contains(sentence, "task 0 of connector cdclab is FAILED: ") ||
+			!strings.Contains(sentence, "RecordTooLargeException") {
+			t.Errorf("told %q", sentence)
+		}
+		t.Log(sentence)
+	case <-ctx.Done():
+		t.Error("nobody was told of the failed task")
+	}
+}
+
+func eventuallyNil(t *testing.T, ctx context.Context, look func() error) {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := look()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal(err)
+		case <-tick.C:
+		}
+	}
+}
