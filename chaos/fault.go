@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -64,6 +65,48 @@ type injection struct {
 	after func(context.Context) (string, error)
 	// bytes are those through the proxy since its start; nil for a Component.
 	bytes func() int64
+	// recovered is nil while the whole pipeline serves, and may be missing.
+	recovered func(context.Context) error
+}
+
+// pipeline knows which parts have a Fault at work on them: those are not waited for.
+type pipeline struct {
+	health func(context.Context) map[string]error
+
+	mu     sync.Mutex
+	broken map[string]int
+}
+
+// under has the injection of f tell the pipeline, and wait for it.
+func (p *pipeline) under(f *Fault, i *injection) *injection {
+	parts := []string{f.Target}
+	if kinds[f.Kind].proxy {
+		parts = strings.Split(f.Target, "-")
+	}
+	count := func(by int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, name := range parts {
+			p.broken[name] += by
+		}
+	}
+	inject, undo := i.inject, i.undo
+	i.inject = func(ctx context.Context) error { count(1); return inject(ctx) }
+	i.undo = func(ctx context.Context) error { count(-1); return undo(ctx) }
+	i.recovered = p.recovered
+	return i
+}
+
+func (p *pipeline) recovered(ctx context.Context) error {
+	health := p.health(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(health)) {
+		if err := health[name]; err != nil && p.broken[name] == 0 {
+			return fmt.Errorf("health of %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // bind finds the target of f in s.

@@ -19,7 +19,8 @@ type Window struct {
 	// Start is when the injection began and End when its undoing began, both 0 when it never began:
 	// how long a killed target takes to come back is its recovery, not the fault.
 	Start, End time.Duration
-	// Recovered is when the target was first seen healthy after End; 0 when it was not.
+	// Recovered is when the target, and every other part on which no fault was at work, was first seen
+	// healthy after End; 0 when that was not seen.
 	Recovered time.Duration
 	// Applied: it was looked at and was in force. A Window that was not applied tests nothing.
 	Applied bool
@@ -42,12 +43,19 @@ const (
 )
 
 // Run does the plan's Faults to s at their times after start, tells say (which may be nil) one line
-// for each step, and returns when all are undone and their targets healthy again, or waited for
+// for each step, and returns when all are undone and the pipeline healthy again, or waited for
 // long enough; it returns one Window for each Fault of the Method, in that order. When ctx ends,
 // every fault is undone at once and those that had not begun are not applied.
 func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time,
 	say func(string)) []Window {
-	return run(ctx, plan, func(f *Fault) (*injection, error) { return bind(f, s) }, start, say)
+	whole := &pipeline{health: s.Health, broken: map[string]int{}}
+	return run(ctx, plan, func(f *Fault) (*injection, error) {
+		i, err := bind(f, s)
+		if err != nil {
+			return nil, err
+		}
+		return whole.under(f, i), nil
+	}, start, say)
 }
 
 func run(ctx context.Context, plan *Plan, bind func(*Fault) (*injection, error), start time.Time,
@@ -100,7 +108,7 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection
 	look := target.healthy
 	if turn > 0 {
 		look = func(ctx context.Context) error {
-			return t.untilHealthy(ctx, target, t.offset()+patience*t.recovery)
+			return t.untilHealthy(ctx, target.healthy, t.offset()+patience*t.recovery)
 		}
 	}
 	if err := look(ctx); err != nil {
@@ -150,18 +158,23 @@ func undo(ctx context.Context, target *injection) error {
 	return nil
 }
 
-// recover waits until the target is healthy.
+// recover waits until the target is healthy, and what depends on it.
 func (t *timeline) recover(ctx context.Context, target *injection, w *Window) error {
-	if err := t.untilHealthy(ctx, target, w.End+patience*t.recovery); err != nil {
+	limit := w.End + patience*t.recovery
+	err := t.untilHealthy(ctx, target.healthy, limit)
+	if err == nil && target.recovered != nil {
+		err = t.untilHealthy(ctx, target.recovered, limit)
+	}
+	if err != nil {
 		return fmt.Errorf("not healthy %v after the end of the fault: %w", t.offset()-w.End, err)
 	}
 	w.Recovered = t.offset()
 	return nil
 }
 
-func (t *timeline) untilHealthy(ctx context.Context, target *injection, limit time.Duration) error {
+func (t *timeline) untilHealthy(ctx context.Context, healthy func(context.Context) error, limit time.Duration) error {
 	for {
-		err := target.healthy(ctx)
+		err := healthy(ctx)
 		if err == nil {
 			return nil
 		}

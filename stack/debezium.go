@@ -203,14 +203,15 @@ func (d *debezium) tasks(ctx context.Context) error {
 	return status.Health()
 }
 
-// Health is nil while the connector and its task run; of a task that failed it is what Debezium said.
+// Health is nil while it streams. A task is RUNNING also while it waits to connect to PostgreSQL again;
+// of one that failed the error is what Debezium said.
 func (d *debezium) Health(ctx context.Context) error {
 	if err := d.serves(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthLimit)
 	defer cancel()
-	return d.tasks(ctx)
+	return d.streams(ctx)
 }
 
 // watch reports a task that failed, which Connect does not start again, until p ends.
