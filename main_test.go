@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -20,7 +21,13 @@ func TestStories(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata",
+		Dir: "testdata",
+		Condition: func(name string) (bool, error) {
+			if name != "native" {
+				return false, fmt.Errorf("no condition %q", name)
+			}
+			return os.Getenv("CDCLAB_NATIVE") != "", nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kafka": kafkaCommand},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)

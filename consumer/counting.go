@@ -72,11 +72,14 @@ func (m *metrics) settledAt(d *draft, outcome string, now time.Time) {
 	if d.op == debezium.Read {
 		return
 	}
+	observe(m.toConnector, d.connectorAt.Sub(d.sourceAt))
 	if d.record != nil {
 		e.drift.Set(d.record.Timestamp.Sub(d.sourceAt).Seconds())
+		// What a whole millisecond leaves out is half of one on average.
+		inKafka := d.record.Timestamp.Add(time.Millisecond / 2)
+		observe(m.toKafka, inKafka.Sub(d.connectorAt))
+		observe(m.toConsumer, d.polled.Sub(inKafka))
 	}
-	observe(m.toConnector, d.connectorAt.Sub(d.sourceAt))
-	observe(m.toConsumer, d.polled.Sub(d.connectorAt))
 	observe(m.toApplied, now.Sub(d.polled))
 	observe(m.inAll, now.Sub(d.sourceAt))
 }

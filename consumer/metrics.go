@@ -21,8 +21,9 @@ const (
 	// MetricBatchSize is a histogram of the records in one batch of one partition.
 	MetricBatchSize = "cdc_consumer_batch_size"
 	// MetricStageSeconds is a histogram{stage} of streamed events, in seconds: how long each took
-	// from the commit to the connector, to the consumer, to the acknowledged write, and in all. The
-	// first two and the sum compare clocks of several machines.
+	// from the commit to the connector, to Kafka (the record's time, in whole milliseconds), to the
+	// consumer, to the acknowledged write, and in all. All but the fourth compare clocks of several
+	// machines.
 	MetricStageSeconds = "cdc_consumer_stage_seconds"
 	// MetricProcessingSeconds is a histogram of the time from taking up a batch to its last
 	// acknowledgement, waiting for servers included.
@@ -98,10 +99,11 @@ const (
 
 // The values of the label stage of MetricStageSeconds.
 const (
-	StageSourceToConnector   = "source_to_connector"
-	StageConnectorToConsumer = "connector_to_consumer"
-	StageConsumerToApplied   = "consumer_to_applied"
-	StageSourceToApplied     = "source_to_applied"
+	StageSourceToConnector = "source_to_connector"
+	StageConnectorToKafka  = "connector_to_kafka"
+	StageKafkaToConsumer   = "kafka_to_consumer"
+	StageConsumerToApplied = "consumer_to_applied"
+	StageSourceToApplied   = "source_to_applied"
 )
 
 // The values of the label outcome of MetricEvents. Each event has one of the first five, counted
@@ -121,6 +123,7 @@ type metrics struct {
 	events      *prometheus.CounterVec
 	batchSize   prometheus.Observer
 	toConnector prometheus.Observer // the stages
+	toKafka     prometheus.Observer
 	toConsumer  prometheus.Observer
 	toApplied   prometheus.Observer
 	inAll       prometheus.Observer
@@ -206,7 +209,8 @@ func (m *metrics) makePipeline() {
 	stage := m.histogram(MetricStageSeconds, "Time a streamed event spent in each stage.", 100e-6, 20,
 		"stage")
 	m.toConnector = stage.WithLabelValues(StageSourceToConnector)
-	m.toConsumer = stage.WithLabelValues(StageConnectorToConsumer)
+	m.toKafka = stage.WithLabelValues(StageConnectorToKafka)
+	m.toConsumer = stage.WithLabelValues(StageKafkaToConsumer)
 	m.toApplied = stage.WithLabelValues(StageConsumerToApplied)
 	m.inAll = stage.WithLabelValues(StageSourceToApplied)
 	m.processing = m.histogram(MetricProcessingSeconds,

@@ -144,10 +144,10 @@ func TestCatalogue(t *testing.T) {
 // TestPublicNames: experiments, the stack's test and old reports read these.
 func TestPublicNames(t *testing.T) {
 	t.Parallel()
-	got := []string{MetricEvents, MetricStageSeconds, StageSourceToConnector, StageConnectorToConsumer,
-		StageConsumerToApplied}
+	got := []string{MetricEvents, MetricStageSeconds, StageSourceToConnector, StageConnectorToKafka,
+		StageKafkaToConsumer, StageConsumerToApplied}
 	want := []string{"cdc_consumer_events_total", "cdc_consumer_stage_seconds", "source_to_connector",
-		"connector_to_consumer", "consumer_to_applied"}
+		"connector_to_kafka", "kafka_to_consumer", "consumer_to_applied"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

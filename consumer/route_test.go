@@ -139,8 +139,8 @@ func TestTelemetry(t *testing.T) {
 			t.Errorf("/metrics has no %s", name)
 		}
 	}
-	for _, stage := range []string{StageSourceToConnector, StageConnectorToConsumer,
-		StageConsumerToApplied} {
+	for _, stage := range []string{StageSourceToConnector, StageConnectorToKafka,
+		StageKafkaToConsumer, StageConsumerToApplied} {
 		if !strings.Contains(body, `stage="`+stage+`"`) {
 			t.Errorf("/metrics has no stage %s", stage)
 		}

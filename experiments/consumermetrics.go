@@ -21,9 +21,10 @@ import (
 const stageMetric = "cdc_consumer_stage_seconds"
 
 var consumerStages = map[string]string{
-	"source_to_connector":   reports.SourceToConnector,
-	"connector_to_consumer": reports.ConnectorToConsumer,
-	"consumer_to_applied":   reports.ConsumerToApplied,
+	"source_to_connector": reports.SourceToConnector,
+	"connector_to_kafka":  reports.ConnectorToKafka,
+	"kafka_to_consumer":   reports.KafkaToConsumer,
+	"consumer_to_applied": reports.ConsumerToApplied,
 }
 
 // bucket is one bucket of a cumulative histogram: how many samples took at most its upper bound.
@@ -111,7 +112,7 @@ func readHistogram(h *dto.Histogram) histogram {
 // consumer that was started in between counts from zero again; then its later scrape stands alone.
 func stagesBetween(before, after []consumerMetrics) []reports.Stage {
 	var stages []reports.Stage
-	for _, name := range []string{"source_to_connector", "connector_to_consumer", "consumer_to_applied"} {
+	for _, name := range []string{"source_to_connector", "connector_to_kafka", "kafka_to_consumer", "consumer_to_applied"} {
 		var h histogram
 		for n, m := range after {
 			one := m.stages[name]

@@ -34,7 +34,7 @@ func Recommendations(r *Run) []string {
 }
 
 // parts are the stages that follow each other in a write, as fine as the Run knows them.
-var parts = []string{ScheduleDelay, Commit, SourceToConnector, ConnectorToConsumer, ConsumerToApplied}
+var parts = []string{ScheduleDelay, Commit, SourceToConnector, ConnectorToKafka, KafkaToConsumer, ConsumerToApplied}
 
 func adviseStage(r *Run) string {
 	split := waterfallParts(r, func(l Latency) float64 { return l.P50 })

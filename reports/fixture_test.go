@@ -111,8 +111,8 @@ func recordWrites(fault *FaultWindow) recording {
 		intended := float64(i) / float64(rate)
 		entity, op := entities[random.IntN(4)], operations[random.IntN(5)]
 		delay, commit := sample(0.06, 0.6), sample(0.6, 0.4)
-		stages := []time.Duration{sample(0.35, 0.3), sample(0.3, 0.5), sample(0.55, 0.4)}
-		pipeline := stages[0] + stages[1] + stages[2] + sample(0.2, 0.3)
+		stages := []time.Duration{sample(0.35, 0.3), sample(0.1, 0.5), sample(0.2, 0.5), sample(0.55, 0.4)}
+		pipeline := stages[0] + stages[1] + stages[2] + stages[3] + sample(0.2, 0.3)
 		steady := true
 		if fault != nil && intended > fault.StartSeconds-0.2 && intended < fault.EndSeconds+fault.RecoveredSeconds {
 			steady = false
@@ -125,7 +125,7 @@ func recordWrites(fault *FaultWindow) recording {
 		recorder.Add(Commit, entity, op, second, commit)
 		recorder.Add(Pipeline, entity, op, second, pipeline)
 		recorder.Add(E2E, entity, op, second, e2e)
-		for s, name := range []string{SourceToConnector, ConnectorToConsumer, ConsumerToApplied} {
+		for s, name := range []string{SourceToConnector, ConnectorToKafka, KafkaToConsumer, ConsumerToApplied} {
 			recorder.Add(name, "", "", second, stages[s])
 		}
 		if fault != nil && steady {

@@ -143,7 +143,7 @@ type Violation struct {
 	Value float64 `json:"value"`
 }
 
-// The stages of a write. E2E = ScheduleDelay + Commit + Pipeline for each single write; the three
+// The stages of a write. E2E = ScheduleDelay + Commit + Pipeline for each single write; the four
 // below Pipeline are the consumer's own, taken from other clocks, and only attribute.
 const (
 	// ScheduleDelay is from the intended time until a worker sent the statement.
@@ -159,8 +159,11 @@ const (
 	E2ESteady = "e2eSteady"
 	// SourceToConnector is from source.ts_us until the envelope's ts_us.
 	SourceToConnector = "sourceToConnector"
-	// ConnectorToConsumer is from the envelope's ts_us until the consumer polled the record.
-	ConnectorToConsumer = "connectorToConsumer"
+	// ConnectorToKafka is from the envelope's ts_us until the record's own time, which its producer or
+	// the broker set: what the connector held it back.
+	ConnectorToKafka = "connectorToKafka"
+	// KafkaToConsumer is from there until the consumer polled the record.
+	KafkaToConsumer = "kafkaToConsumer"
 	// ConsumerToApplied is from polled until MongoDB acknowledged the write.
 	ConsumerToApplied = "consumerToApplied"
 )

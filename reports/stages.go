@@ -44,8 +44,10 @@ func stageLabel(stage string) string {
 		return "schedule delay"
 	case SourceToConnector:
 		return "source → connector"
-	case ConnectorToConsumer:
-		return "connector → consumer"
+	case ConnectorToKafka:
+		return "connector → Kafka"
+	case KafkaToConsumer:
+		return "Kafka → consumer"
 	case ConsumerToApplied:
 		return "consumer → applied"
 	case visibility:
@@ -64,7 +66,7 @@ var shownStages = []struct {
 	nested bool
 }{
 	{ScheduleDelay, false}, {Commit, false}, {Pipeline, false},
-	{SourceToConnector, true}, {ConnectorToConsumer, true}, {ConsumerToApplied, true},
+	{SourceToConnector, true}, {ConnectorToKafka, true}, {KafkaToConsumer, true}, {ConsumerToApplied, true},
 	{E2E, false}, {E2ESteady, false},
 }
 

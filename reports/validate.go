@@ -143,7 +143,7 @@ func (r *Run) validateStages() error {
 		}
 		seen[key] = true
 		if err := oneOf(path+".stage", s.Stage, ScheduleDelay, Commit, Pipeline, E2E, E2ESteady,
-			SourceToConnector, ConnectorToConsumer, ConsumerToApplied); err != nil {
+			SourceToConnector, ConnectorToKafka, KafkaToConsumer, ConsumerToApplied); err != nil {
 			return err
 		}
 		if err := checkNumbers(path+".", member{"count", float64(s.Count)}); err != nil {

@@ -256,6 +256,27 @@ func slotConfirmed(ctx context.Context, dsn, slot string) (pglogrepl.LSN, error)
 	return pglogrepl.ParseLSN(text)
 }
 
+// Snapshot asks Debezium to send the rows of tables ("public.customer") again, in chunks and while it
+// streams; rows from before a table was captured come that way. It returns when the wish is in
+// PostgreSQL. The connector must have the signal table of TunedProfile.
+func (s *Stack) Snapshot(ctx context.Context, tables ...string) error {
+	if _, ok := s.parts.connector.(*debezium); !ok {
+		return fmt.Errorf("snapshot %s: the %s stack has no Debezium", strings.Join(tables, ", "), s.options.Kind)
+	}
+	wish, err := json.Marshal(map[string]any{"data-collections": tables, "type": "incremental"})
+	if err != nil {
+		return fmt.Errorf("snapshot %s: %w", strings.Join(tables, ", "), err)
+	}
+	err = withPostgres(ctx, s.parts.postgres.dsn(), func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "INSERT INTO debezium.signal VALUES (gen_random_uuid(), 'execute-snapshot', $1)", string(wish))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("snapshot %s: %w", strings.Join(tables, ", "), err)
+	}
+	return nil
+}
+
 // close has nothing to let go of.
 func (d *debezium) close() error { return nil }
 

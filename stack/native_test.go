@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // nativeEnv lets the tests with real Kafka and Debezium run; `./just native` sets it.
@@ -71,6 +73,7 @@ func TestNative(t *testing.T) {
 	}
 	t.Run("metrics", func(t *testing.T) { wantJMX(t, s) })
 	t.Run("new table", func(t *testing.T) { newTable(t, s) })
+	t.Run("snapshot", func(t *testing.T) { snapshotAgain(t, s) })
 	t.Run("truncate", func(t *testing.T) {
 		mustExec(t, s, "TRUNCATE customer CASCADE")
 		rows = 0
@@ -136,6 +139,29 @@ func wantJMX(t *testing.T, s *Stack) {
 			t.Logf("%s", text)
 		}
 	}
+}
+
+// snapshotAgain: a document that got lost comes back by a signal, without a write to its row.
+func snapshotAgain(t *testing.T, s *Stack) {
+	t.Helper()
+	ctx := nativeContext(t)
+	client, err := connectMongo(s.Endpoints().MongoURI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Disconnect(ctx)
+	if _, err := client.Database(s.Endpoints().MongoDatabase).Collection("invoice").DeleteMany(ctx, bson.D{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Snapshot(ctx, "public.invoice"); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyNil(t, ctx, func() error {
+		if n := countDocuments(t, s, "invoice"); n != 1 {
+			return fmt.Errorf("%d documents, want the one of the snapshot", n)
+		}
+		return nil
+	})
 }
 
 // newTable: created, written to and materialised without a restart of anything.
