@@ -16,13 +16,28 @@ type memo struct {
 	log    *ruleLog
 }
 
-// rowState is a position and the values at it, by member; none for a row that ended.
+// rowState is a position and the values at it; none for a row that ended.
 type rowState struct {
 	position string
-	values   map[string]string
+	values   []stateValue
 }
 
-const statesMax = 10_000
+// stateValue is the value of a member whose transitions are ruled. A row has one or two: a map for
+// each row would take more than all else.
+type stateValue struct{ member, value string }
+
+func (r rowState) value(member string) (value string, there bool) {
+	for _, v := range r.values {
+		if v.member == member {
+			return v.value, true
+		}
+	}
+	return "", false
+}
+
+// statesMax bounds the rows of a partition that are remembered; all are forgotten at once then, and
+// read again when they are needed.
+const statesMax = 4_000
 
 // wants: the draft has a member whose transitions are ruled, and its value before is not known.
 func (m *memo) wants(d *draft) bool {
@@ -53,10 +68,10 @@ func (m *memo) look(ctx context.Context, s store, spec *entity.Spec, ids []strin
 	}
 	for id, document := range found {
 		about := metadataOf(document)
-		state := rowState{position: about.position, values: map[string]string{}}
+		state := rowState{position: about.position}
 		for _, member := range members[1:] {
 			if text, is := document.Lookup(member).StringValueOK(); is && !about.deleted {
-				state.values[member] = text
+				state.values = append(state.values, stateValue{member, text})
 			}
 		}
 		m.set(id, state)
@@ -82,9 +97,9 @@ func (m *memo) judge(d *draft) error {
 		return nil
 	}
 	var violations []entity.Violation
-	state := rowState{position: d.position, values: map[string]string{}}
+	state := rowState{position: d.position}
 	for _, s := range d.states {
-		from, there := before.values[s.Member]
+		from, there := before.value(s.Member)
 		if s.BeforeKnown {
 			from, there = s.Before, true
 		}
@@ -93,7 +108,7 @@ func (m *memo) judge(d *draft) error {
 				violations = append(violations, *v)
 			}
 		}
-		state.values[s.Member] = s.Value
+		state.values = append(state.values, stateValue{s.Member, s.Value})
 	}
 	if len(violations) > 0 {
 		if err := m.log.judge(d, violations); err != nil {

@@ -201,7 +201,7 @@ type sighting struct {
 // A sighting is believed for a while: another member of the group may end the row.
 const (
 	sightingTTL  = 10 * time.Second
-	sightingsMax = 100_000
+	sightingsMax = 50_000
 )
 
 func newParents(s store, now func() time.Time) *parents {

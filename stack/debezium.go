@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -279,13 +277,3 @@ func (s *Stack) Snapshot(ctx context.Context, tables ...string) error {
 
 // close has nothing to let go of.
 func (d *debezium) close() error { return nil }
-
-// writeAll writes files of the folder by name.
-func (f *folder) writeAll(files map[string][]byte) error {
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(f.path, name), text, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -151,6 +151,16 @@ func (f *folder) report(what string) {
 	}
 }
 
+// writeAll writes files of the folder by name.
+func (f *folder) writeAll(files map[string][]byte) error {
+	for name, text := range files {
+		if err := os.WriteFile(f.file(name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // copyLogs writes the end of each child's log, under its file's name.
 func (f *folder) copyLogs(to io.Writer) error {
 	paths, err := filepath.Glob(f.file("*.log"))
