@@ -90,6 +90,8 @@ func (k *kafka) Start(context.Context) error {
 		kfake.SeedTopics(1, deadLetterTopic),
 		kfake.DefaultNumPartitions(k.partitions),
 		kfake.AllowAutoTopicCreation(),
+		// As the topics that Connect creates: a row of more than the usual megabyte gets through.
+		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "8388608"}),
 	)
 	if err != nil {
 		k.gate.shut(true)

@@ -42,16 +42,25 @@ func (e *emitter) send(
 	for _, place := range t.key {
 		change.Key = append(change.Key, row[place])
 	}
+	value, err := e.encode(t, change)
+	if err != nil {
+		return err
+	}
+	return e.put(ctx, t, change.AppendKey(nil), value, headers)
+}
+
+// encode counts the change and is its record's value.
+func (e *emitter) encode(t *table, change *debezium.Change) ([]byte, error) {
 	source := &change.Source
 	source.Version, source.Connector, source.Name = version, "postgresql", e.session.config.TopicPrefix
 	source.DB, source.Schema, source.Table = e.session.db, t.schema, t.name
 	const usualSize = 1 << 10
 	value, err := change.AppendValue(make([]byte, 0, usualSize))
 	if err != nil {
-		return fmt.Errorf("encode a row of %s.%s: %w", t.schema, t.name, err)
+		return nil, fmt.Errorf("encode a change of %s.%s: %w", t.schema, t.name, err)
 	}
 	e.session.counts.event(change)
-	return e.put(ctx, t, change.AppendKey(nil), value, headers)
+	return value, nil
 }
 
 func (e *emitter) put(
@@ -135,6 +144,16 @@ func (e *emitter) remove(
 		return err
 	}
 	return e.put(ctx, t, change.AppendKey(nil), nil, headers)
+}
+
+// truncate sends the one event without a key: it is of all rows, and in one partition only, as
+// Debezium's.
+func (e *emitter) truncate(ctx context.Context, t *table, lsn uint64) error {
+	value, err := e.encode(t, e.change(debezium.Truncate, lsn, nil, nil))
+	if err != nil {
+		return err
+	}
+	return e.put(ctx, t, nil, value, nil)
 }
 
 func keyHeader(name string, t *table, row []debezium.Column) kgo.RecordHeader {

@@ -186,7 +186,7 @@ func (s *stream) wake() {
 	}
 }
 
-// message acts on one message of pgoutput. Truncates are left out, as by Debezium's default.
+// message acts on one message of pgoutput.
 func (s *stream) message(ctx context.Context, lsn uint64, message pglogrepl.Message) error {
 	switch m := message.(type) {
 	case *pglogrepl.RelationMessage:
@@ -213,8 +213,24 @@ func (s *stream) message(ctx context.Context, lsn uint64, message pglogrepl.Mess
 		s.session.counts.commit()
 		s.emit = nil
 		return nil
+	case *pglogrepl.TruncateMessage:
+		return s.truncate(ctx, lsn, m)
 	}
 	return s.row(ctx, lsn, message)
+}
+
+// truncate sends an event for each of the tables that one statement emptied.
+func (s *stream) truncate(ctx context.Context, lsn uint64, m *pglogrepl.TruncateMessage) error {
+	for _, relation := range m.RelationIDs {
+		t := s.tables[relation]
+		if t == nil || s.emit == nil {
+			return fmt.Errorf("a truncate of table %d outside a transaction, or without its description", relation)
+		}
+		if err := s.emit.truncate(ctx, t, lsn); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *stream) row(ctx context.Context, lsn uint64, message pglogrepl.Message) error {

@@ -230,3 +230,14 @@ func TestMetrics(t *testing.T) {
 }
 
 var errTest = errors.New("the test says so")
+
+// TestLargeRow: a row of more than the usual largest batch of Kafka, 1 MB, and its update.
+func TestLargeRow(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, sharedServer(t), 1)
+	l.exec(createItems)
+	l.start()
+	l.exec("INSERT INTO item VALUES (1, repeat('0123456789abcdef', 1 << 17))", "UPDATE item SET v = 'small'")
+	l.drained()
+	l.same()
+}

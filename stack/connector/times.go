@@ -223,35 +223,32 @@ func zonedTime(text string) (any, bool) {
 	return clock + "Z", true
 }
 
-// intervalMicros is io.debezium.time.MicroDuration of an interval in ISO 8601 (P1Y2M3DT4H5M6.7S):
-// microseconds, a month having 30.4375 days.
-func intervalMicros(text string) (any, bool) {
+// intervalText is io.debezium.time.Interval, interval.handling.mode=string, of an interval in
+// PostgreSQL's ISO 8601: P-1MT0.5S has all its parts then, P0Y-1M0DT0H0M0.5S.
+func intervalText(text string) (any, bool) {
 	rest, ok := strings.CutPrefix(text, "P")
 	if !ok {
 		return nil, false
 	}
-	const month = microsPerDay / 10_000 * 304_375
-	date := map[byte]int64{'Y': 12 * month, 'M': month, 'D': microsPerDay}
-	clock := map[byte]int64{'H': 3600 * microsPerSecond, 'M': 60 * microsPerSecond, 'S': microsPerSecond}
-	units := date
-	var micros float64
-	for rest != "" {
-		if rest[0] == 'T' {
-			units, rest = clock, rest[1:]
-			continue
+	date, clock, _ := strings.Cut(rest, "T")
+	var parts []byte
+	for _, half := range []struct{ text, units string }{{date, "YMD"}, {clock, "HMS"}} {
+		for _, unit := range half.units {
+			amount, after, found := strings.Cut(half.text, string(unit))
+			if found {
+				half.text = after
+			} else {
+				amount = "0"
+			}
+			if !isNumber(amount) {
+				return nil, false
+			}
+			parts = append(append(parts, amount...), string(unit)...)
 		}
-		end := strings.IndexAny(rest, "YMDHS")
-		if end < 0 || units[rest[end]] == 0 {
+		if half.text != "" {
 			return nil, false
 		}
-		amount, err := strconv.ParseFloat(rest[:end], 64)
-		if err != nil {
-			return nil, false
-		}
-		micros += math.Round(amount * float64(units[rest[end]]))
-		rest = rest[end+1:]
 	}
-	// Beyond this a float no longer holds every microsecond; PostgreSQL's text does.
-	const exact = 1 << 53
-	return int64(micros), math.Abs(micros) <= exact
+	whole := string(parts)
+	return "P" + strings.Replace(whole, "D", "DT", 1), true
 }

@@ -20,7 +20,7 @@ type kind struct {
 }
 
 // value turns PostgreSQL's text of a value into what Debezium's JSON has for it (its documentation,
-// "Data type mappings", with decimal.handling.mode=string). Text without a rule, or that its rule
+// "Data type mappings", with decimal.handling.mode and interval.handling.mode=string). Text without a rule, or that its rule
 // cannot read, is sent as it is: nothing is lost, and who cannot use it says so.
 func (k kind) value(text string) any {
 	if k.array {
@@ -55,7 +55,7 @@ func (k kind) scalar(text string) (any, bool) {
 	case pgtype.TimestamptzOID:
 		return k.zonedTimestamp(text)
 	case pgtype.IntervalOID:
-		return intervalMicros(text)
+		return intervalText(text)
 	case pgtype.ByteaOID:
 		return base64OfHex(text)
 	}
@@ -99,8 +99,10 @@ func (k kind) zero() any {
 	case pgtype.BoolOID:
 		return false
 	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, pgtype.Float4OID,
-		pgtype.Float8OID, pgtype.DateOID, pgtype.TimeOID, pgtype.TimestampOID, pgtype.IntervalOID:
+		pgtype.Float8OID, pgtype.DateOID, pgtype.TimeOID, pgtype.TimestampOID:
 		return int64(0)
+	case pgtype.IntervalOID:
+		return k.value("PT0S")
 	case pgtype.NumericOID:
 		return "0"
 	case pgtype.TimetzOID:

@@ -1,0 +1,241 @@
+package stack
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// acceptedDifferences is the whole list of what our connector does not do as Debezium does, in the
+// cases and at the paths (both regular expressions, whole matches) where that shows. The paths of a
+// record are "key.<column>", "header.<name>" and "<member>.<member>" of the envelope; "record of
+// <schema>" stands for all of one that only one of them sent, "order of <schema>" for their order.
+var acceptedDifferences = []struct{ cases, path, why, source string }{
+	{".*", `header\.cdc\.commit_lsn`, "ours says where the transaction's commit is, Debezium says it nowhere",
+		"design of the position: consumer/README.md"},
+	{".*", `header\.__debezium\.context\..*`, "Debezium's tracing context; a consumer does not need it",
+		"EmbeddedEngineChangeEvent, since 3.1: DBZ-8580"},
+	{".*", "record of __debezium-heartbeat", "ours needs no heartbeat: it confirms what PostgreSQL's keepalives tell",
+		"Debezium's heartbeat.interval.ms"},
+	{"logical_message", "record of message", "ours leaves pg_logical_emit_message out; no table is concerned",
+		"pgoutput's option messages, off by default"},
+	{"incremental_source", "(record|order) of public", "ours has no signals and no incremental snapshot",
+		"Debezium's signal.data.collection"},
+	{"kitchen_sink|snapshot_types|toast_default", `(before|after)\.(c_bit1?|c_varbit|c_money|c_hstore|h|c_point(\..*)?)`,
+		"of types that the lab's tables have not, ours sends PostgreSQL's text", "stack/connector/value.go"},
+	{"kitchen_sink", `after\.c_int_arr\..*`, "of an array in an array Debezium keeps only nulls; ours sends it",
+		"PostgresValueConverter.convertArray: one level"},
+}
+
+// clocks are what two readers of one log cannot have in common: when they saw an event, their own
+// version, and in source.sequence the last commit that each had seen before. A snapshot's rows have
+// also a position and a time of their own.
+var (
+	clocks         = regexp.MustCompile(`^(ts_(ms|us|ns)|source\.(version|sequence\.0))$`)
+	snapshotClocks = regexp.MustCompile(`^source\.(ts_(ms|us|ns)|txId|lsn|sequence\.1)$`)
+)
+
+// accepted is the row of acceptedDifferences that a difference falls under, -1 for none.
+func accepted(name, path string) int {
+	return slices.IndexFunc(acceptedDifferences, func(d struct{ cases, path, why, source string }) bool {
+		matches := func(pattern, text string) bool { return regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(text) }
+		_, path, _ := strings.Cut(path, " ")
+		return matches(d.cases, name) && matches(d.path, path)
+	})
+}
+
+// filtered says whether only some cases were asked for.
+func filtered() bool { return strings.Contains(flag.Lookup("test.run").Value.String(), "/") }
+
+// difference is a place where two records are not the same: "<topic>/<partition> <op> <key> <path>",
+// with the value on each side.
+type difference struct{ path, theirs, ours string }
+
+// differ compares what two connectors sent, partition by partition: which records, in which order, and
+// each value of each.
+func differ(theirs, ours []*kgo.Record) []difference {
+	a, b := byPlace(theirs), byPlace(ours)
+	var found []difference
+	for _, place := range slices.Sorted(maps.Keys(union(a, b))) {
+		x, y := a[place], b[place]
+		both := func(l *lane, other *lane) []string {
+			return slices.DeleteFunc(slices.Clone(l.names()), func(name string) bool { return other.has(name) == nil })
+		}
+		for _, name := range y.names() {
+			if x.has(name) == nil {
+				found = append(found, difference{name + " record of " + schemaOf(place), "sent nothing", fmt.Sprint(y.has(name))})
+			}
+		}
+		for _, name := range x.names() {
+			values := y.has(name)
+			if values == nil {
+				found = append(found, difference{name + " record of " + schemaOf(place), fmt.Sprint(x.has(name)), "sent nothing"})
+				continue
+			}
+			found = append(found, differValues(name, x.has(name), values)...)
+		}
+		if one, two := both(x, y), both(y, x); !slices.Equal(one, two) {
+			found = append(found, difference{place + " order of " + schemaOf(place), fmt.Sprint(one), fmt.Sprint(two)})
+		}
+	}
+	return found
+}
+
+// schemaOf is the middle of a topic's name, "public" of c01.public.customer/0.
+func schemaOf(place string) string {
+	if strings.HasPrefix(place, "__debezium") {
+		place, _, _ = strings.Cut(place, ".")
+		return place
+	}
+	return strings.FieldsFunc(place, func(r rune) bool { return r == '.' || r == '/' })[1]
+}
+
+func differValues(name string, theirs, ours map[string]string) []difference {
+	var found []difference
+	for _, path := range slices.Sorted(maps.Keys(union(theirs, ours))) {
+		x, inTheirs := theirs[path]
+		y, inOurs := ours[path]
+		if clocks.MatchString(path) || theirs["op"] == `"r"` && snapshotClocks.MatchString(path) {
+			continue
+		}
+		if inTheirs != inOurs || !sameValue(x, y) {
+			found = append(found, difference{name + " " + path, orAbsent(x, inTheirs), orAbsent(y, inOurs)})
+		}
+	}
+	return found
+}
+
+func orAbsent(text string, there bool) string {
+	if !there {
+		return "has none"
+	}
+	return text
+}
+
+// sameValue compares JSON texts; numbers by value: 1e+308 is 1E308.
+func sameValue(x, y string) bool {
+	if x == y {
+		return true
+	}
+	a, errA := strconv.ParseFloat(x, 64)
+	b, errB := strconv.ParseFloat(y, 64)
+	return errA == nil && errB == nil && strings.ContainsAny(x+y, ".eE-") && a == b
+}
+
+// lane is the records of one place in their order, each with its values by path.
+type lane struct {
+	order  []string
+	values map[string]map[string]string
+}
+
+func (l *lane) names() []string {
+	if l == nil {
+		return nil
+	}
+	return l.order
+}
+
+func (l *lane) has(name string) map[string]string {
+	if l == nil {
+		return nil
+	}
+	return l.values[name]
+}
+
+// byPlace files records by topic and partition. Without a key any partition will do.
+func byPlace(records []*kgo.Record) map[string]*lane {
+	lanes := map[string]*lane{}
+	for _, r := range records {
+		values := flatten(r)
+		place := fmt.Sprintf("%s/%d", r.Topic, r.Partition)
+		key := string(r.Key)
+		if r.Key == nil {
+			place, key = r.Topic+"/any", values["after.a"]+values["after.b"]
+		}
+		l := lanes[place]
+		if l == nil {
+			l = &lane{values: map[string]map[string]string{}}
+			lanes[place] = l
+		}
+		name, n := "", 0
+		for name == "" || l.values[name] != nil {
+			n++
+			name = strings.ReplaceAll(fmt.Sprintf("%s:%s:%s#%d", place, values["op"], key, n), " ", "_")
+		}
+		l.order, l.values[name] = append(l.order, name), values
+	}
+	return lanes
+}
+
+// flatten is a record's values by path, as JSON texts.
+func flatten(r *kgo.Record) map[string]string {
+	values := map[string]string{}
+	flattenJSON(values, "key", r.Key)
+	for _, h := range r.Headers {
+		values["header."+h.Key] = string(h.Value)
+	}
+	if r.Value == nil {
+		values["tombstone"] = "true"
+		return values
+	}
+	flattenJSON(values, "", r.Value)
+	return values
+}
+
+func flattenJSON(into map[string]string, path string, text []byte) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		into[path] = string(text)
+		return
+	}
+	flattenValue(into, path, value)
+}
+
+func flattenValue(into map[string]string, path string, value any) {
+	join := func(member string) string { return strings.TrimPrefix(path+"."+member, ".") }
+	// The positions in source.sequence are a text that holds JSON.
+	if text, ok := value.(string); ok && path == "source.sequence" {
+		flattenJSON(into, path, []byte(text))
+		return
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for member, v := range value {
+			flattenValue(into, join(member), v)
+		}
+		if len(value) == 0 {
+			into[path] = "{}"
+		}
+	case []any:
+		for i, v := range value {
+			flattenValue(into, join(strconv.Itoa(i)), v)
+		}
+		if len(value) == 0 {
+			into[path] = "[]"
+		}
+	default:
+		text, _ := json.Marshal(value)
+		into[path] = string(text)
+	}
+}
+
+func union[V any](a, b map[string]V) map[string]bool {
+	keys := map[string]bool{}
+	for key := range a {
+		keys[key] = true
+	}
+	for key := range b {
+		keys[key] = true
+	}
+	return keys
+}
