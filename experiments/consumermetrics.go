@@ -67,19 +67,9 @@ func (s *session) scrapeConsumers(ctx context.Context) []consumerMetrics {
 func scrape(ctx context.Context, url string) (consumerMetrics, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	families, err := scrapeFamilies(ctx, http.DefaultClient, url)
 	if err != nil {
-		return consumerMetrics{}, fmt.Errorf("scrape the consumer: %w", err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return consumerMetrics{}, fmt.Errorf("scrape the consumer: %w", err)
-	}
-	defer response.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
-	if err != nil {
-		return consumerMetrics{}, fmt.Errorf("scrape the consumer at %s: %w", url, err)
+		return consumerMetrics{}, err
 	}
 	metrics := consumerMetrics{stages: map[string]histogram{}}
 	for _, metric := range families[stageMetric].GetMetric() {
@@ -89,6 +79,25 @@ func scrape(ctx context.Context, url string) (consumerMetrics, error) {
 		metrics.startSeconds = metric.GetGauge().GetValue()
 	}
 	return metrics, nil
+}
+
+// scrapeFamilies reads a page of the Prometheus text format.
+func scrapeFamilies(ctx context.Context, client *http.Client, url string) (map[string]*dto.MetricFamily, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("scrape %s: %w", url, err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("scrape: %w", err)
+	}
+	defer response.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("scrape %s: %w", url, err)
+	}
+	return families, nil
 }
 
 func label(metric *dto.Metric, name string) string {

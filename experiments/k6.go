@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,16 @@ type generator struct {
 	env                    map[string]string
 	// terminal receives k6's progress; nil keeps it in the log file only.
 	terminal io.Writer
+	// pid is that of the running k6, 0 when it is not.
+	pid atomic.Int64
+}
+
+// pids are its process, while it runs.
+func (g *generator) pids() []int {
+	if pid := g.pid.Load(); pid > 0 {
+		return []int{int(pid)}
+	}
+	return nil
 }
 
 func (g *generator) ledgerPath() string  { return filepath.Join(g.dir, "ledger.jsonl") }
@@ -54,7 +65,11 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	command.WaitDelay = interruptGrace
 	command.Env = append(g.environment(), "CDC_LEDGER="+g.ledgerPath(), "CDC_STARTED="+g.startedPath(),
 		"CDC_SUMMARY="+g.summaryPath())
-	err = command.Run()
+	if err = command.Start(); err == nil {
+		g.pid.Store(int64(command.Process.Pid))
+		err = command.Wait()
+		g.pid.Store(0)
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -83,6 +83,9 @@ func (s *session) finish() (*Result, error) {
 	if err := s.readLedger(); err != nil {
 		s.partial(err.Error())
 	}
+	if s.looker != nil {
+		run.Looks, run.Resources = s.looker.looks(run.TestRun.StartTime), s.looker.used.resources()
+	}
 	run.Conclude()
 	comparison, err := s.compareWithBaseline()
 	if err != nil {

@@ -27,7 +27,7 @@ type session struct {
 	stack    *stack.Stack
 	k6       *generator
 	run      *reports.Run
-	meter    *meter
+	looker   *looker
 	death    atomic.Pointer[string]
 	before   []consumerMetrics
 	log      *os.File
@@ -38,7 +38,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &session{config: c, meter: newMeter()}
+	s := &session{config: c}
 	var err error
 	if s.root, err = FindRoot(); err != nil {
 		return nil, err
@@ -157,6 +157,9 @@ func (s *session) up(ctx context.Context) error {
 	}
 	p.StackVersions, p.MongoKind, p.Tmpfs = s.stack.Versions(), s.stack.MongoKind(), s.stack.Tmpfs()
 	s.run.Notes = append(s.run.Notes, s.stack.Notes()...)
+	if options.Kind == stack.Embedded {
+		s.run.Notes = append(s.run.Notes, "the resources of the lab are those of Kafka and the connector too, which live in its process")
+	}
 	endpoints := s.stack.Endpoints()
 	s.k6.env["CDC_POSTGRES_DSN"] = endpoints.PostgresDSN
 	s.k6.env["CDC_MONGO_URI"] = endpoints.MongoURI
@@ -167,21 +170,52 @@ func (s *session) up(ctx context.Context) error {
 // load runs k6, the plan beside it, and the looks at the parts, until k6 ends.
 func (s *session) load(ctx context.Context) error {
 	s.config.Say("load: " + s.run.TestRun.Scenario)
+	var err error
+	if s.looker, err = s.newLooker(); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	beside, endBeside := context.WithCancel(ctx)
 	cpu := readCPU()
 	done := make(chan struct{}, 3)
-	go func() { s.meter.watch(beside, s.stack.Components); done <- struct{}{} }()
+	go func() { s.looker.watch(beside); done <- struct{}{} }()
 	go func() { s.watchForDeaths(beside, stop); done <- struct{}{} }()
 	go func() { s.faults(beside); done <- struct{}{} }()
-	_, err := s.k6.run(ctx)
+	_, err = s.k6.run(ctx)
 	endBeside()
 	for range cap(done) {
 		<-done
 	}
 	s.run.Host.CPUBusyPercent, s.run.Host.CPUStealPercent = readCPU().since(cpu)
 	return err
+}
+
+// newLooker looks at everything of the stack, at the generator and at the machine.
+func (s *session) newLooker() (*looker, error) {
+	endpoints := s.stack.Endpoints()
+	lag, err := newLagProbe(s.stack)
+	if err != nil {
+		return nil, fmt.Errorf("look at the consumer's lag: %w", err)
+	}
+	mongo, err := newMongoProbe(endpoints.MongoURI, endpoints.MongoDatabase)
+	if err != nil {
+		return nil, fmt.Errorf("look at MongoDB: %w", err)
+	}
+	metrics := map[string][]string{stack.Connector: {endpoints.ConnectorMetricsURL}, stack.Kafka: {endpoints.KafkaMetricsURL}}
+	for n, url := range endpoints.ConsumerMetricsURLs {
+		metrics[stack.ConsumerName(n+1)] = []string{url}
+	}
+	host := machineCapacities()
+	pids := func() map[string][]int {
+		all := map[string][]int{generatorComponent: s.k6.pids()}
+		for _, c := range s.stack.Components() {
+			all[c.Name()] = c.PIDs()
+		}
+		return all
+	}
+	return newLooker(processes{pids, host}, hostProbe{host}, lag, mongo, &postgresProbe{dsn: endpoints.PostgresDSN},
+		&metricsProbe{urls: metrics}), nil
 }
 
 // faults waits for the measured load to begin and runs the plan from there.
@@ -265,7 +299,6 @@ func (s *session) check(ctx context.Context) {
 
 // collectStack reads what is gone once the stack is down.
 func (s *session) collectStack(ctx context.Context) {
-	s.run.Resources = s.meter.resources()
 	s.run.Stages = append(s.run.Stages, stagesBetween(s.before, s.scrapeConsumers(ctx))...)
 }
 

@@ -51,9 +51,9 @@ func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	good := encoded(t, goodRun(t))
 	for _, c := range []struct{ name, old, new, want string }{
-		{"wrong version", `"schemaVersion": 1`, `"schemaVersion": 2`, "schemaVersion: got 2, want 1"},
-		{"text version", `"schemaVersion": 1`, `"schemaVersion": "1"`, `schemaVersion: got "1", want 1`},
-		{"no version", `"schemaVersion": 1,`, ``, "schemaVersion: missing"},
+		{"wrong version", `"schemaVersion": 2`, `"schemaVersion": 1`, "schemaVersion: got 1, want 2"},
+		{"text version", `"schemaVersion": 2`, `"schemaVersion": "2"`, `schemaVersion: got "2", want 2`},
+		{"no version", `"schemaVersion": 2,`, ``, "schemaVersion: missing"},
 		{"missing member", `"dirty": false,`, ``, "provenance.dirty: missing"},
 		{"missing in a list", `"second": 1,`, ``, "series[1].second: missing"},
 		{"unknown member", `"dirty": false,`, `"dirty": false, "clean": true,`, "provenance.clean: unknown member"},
@@ -147,7 +147,7 @@ func TestLoadNamesTheFile(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion": 1}`))
+	f.Add([]byte(`{"schemaVersion": 2}`))
 	f.Add([]byte(encoded(f, unmeasuredRun(nil))))
 	extreme := unmeasuredRun(nil)
 	far := Latency{P50: 1e-300, P95: 1e-300, P99: maxLatencyMs, Max: maxLatencyMs}

@@ -66,10 +66,27 @@ func describedRun() *Run {
 		Generator: Generator{LateTicksP99Ms: 0.8, QueueMax: 3},
 		Ledger:    Ledger{Path: "ledger.jsonl", Writes: 6500},
 		Host:      HostUse{CPUBusyPercent: 41, CPUStealPercent: 0.3},
-		Resources: []Resource{{"consumer", 9.4, 61 << 20}, {"lab (kafka, connector)", 14.2, 180 << 20},
+		Resources: []Resource{{"consumer", 9.4, 61 << 20}, {"lab", 14.2, 180 << 20},
 			{"mongo", 7.7, 95 << 20}, {"postgres", 6.1, 240 << 20}},
 		Notes: []string{"MongoDB is the stand-in secantusd-rs.", "The data is on tmpfs."},
+		Looks: describedLooks(),
 	}
+}
+
+// describedLooks are a look every 10 s from the warmup to the drain, at a load that is even.
+func describedLooks() Looks {
+	looks := Looks{Seconds: []float64{-3, 7, 17, 27, 37, 47, 57, 67}}
+	add := func(component, name, unit string, capacity float64, values ...float64) {
+		looks.Gauges = append(looks.Gauges, Gauge{component, name, unit, capacity, values})
+	}
+	add("host", GaugeCPU, "%", 200, 60, 82, 84, 80, 83, 85, 81, 20)
+	add("consumer", GaugeCPU, "%", 200, 12, 15, 16, 15, 17, 15, 16, 1)
+	add("consumer", GaugeMemory, "bytes", 8<<30, 40<<20, 55<<20, 58<<20, 60<<20, 61<<20, 60<<20, 61<<20, 61<<20)
+	add("consumer", GaugeConnections, "", 16, 4, 4, 5, 3, 4, -1, 4, 0)
+	add("consumer", GaugeLag, "", 0, 31, 52, 47, 66, 50, 58, 49, 0)
+	add("consumer", GaugeLag+" cdc.public.customer/0", "", 0, 11, 12, 9, 16, 12, 13, 12, 0)
+	add("postgres", GaugeCPU, "%", 200, 9, 11, 10, 10, 11, 12, 10, 2)
+	return looks
 }
 
 // The two recordings are made once, because they are the slow part of a test.

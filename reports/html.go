@@ -18,7 +18,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"ms": ms, "number": number, "bytes": bytesText, "upper": strings.ToUpper, "label": stageLabel,
 	"percent": func(share float64) string { return number(100 * share) },
 	"applied": appliedText, "recovery": recoveryText, "words": inWords, "short": short,
-	"utc": func(r *Run) string { return r.TestRun.StartTime.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"lagged": lagText, "amount": amount, "utc": func(r *Run) string { return r.TestRun.StartTime.UTC().Format("2006-01-02 15:04:05 UTC") },
 }).Parse(reportTemplate))
 
 // view is what the template shows: the Run and what was computed for it.
@@ -31,6 +31,10 @@ type view struct {
 	Latency    []*chart
 	Rate       []*chart
 	Waiting    []*chart
+	Lagging    []*chart
+	CPU        []*chart
+	Memory     []*chart
+	Components []string
 	Curves     []*chart
 	Bars       []bar
 	BarRows    []barRow
@@ -49,11 +53,15 @@ func WriteHTML(w io.Writer, r *Run, comparison *Comparison) error {
 	v := view{Run: r, Comparison: comparison, Headline: headline(r), Limits: r.limits(),
 		Advice: Recommendations(r), Bars: bars(r), BarRows: barRows(r), StageRows: stageRows(r),
 		EntityRows: entityRows(r), Statuses: statusRows(r), Settings: settings(r),
-		Commit: commitText(&r.Provenance), LastLine: LastLine(r, "")}
+		Components: drawnComponents,
+		Commit:     commitText(&r.Provenance), LastLine: LastLine(r, "")}
 	for _, s := range sizes {
 		v.Latency = appendChart(v.Latency, latencyChart(r, s))
 		v.Rate = appendChart(v.Rate, rateChart(r, s))
 		v.Waiting = appendChart(v.Waiting, outstandingChart(r, s))
+		v.Lagging = appendChart(v.Lagging, lagChart(r, s))
+		v.CPU = appendChart(v.CPU, cpuChart(r, s))
+		v.Memory = appendChart(v.Memory, memoryChart(r, s))
 		v.Curves = appendChart(v.Curves, distributionChart(r, s))
 	}
 	if n := len(r.Series); n > 0 {

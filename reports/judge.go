@@ -10,6 +10,9 @@ import (
 const (
 	// maxStealPercent of the processor's time may have gone to other machines.
 	maxStealPercent = 10.0
+	// maxBusyPercent of all cores may be in use: beyond it every part waits for a processor, and so
+	// does what measures.
+	maxBusyPercent = 97.0
 	// The generator is saturated when its own lateness at p99 is more than a tenth of the e2e p99,
 	// because it is a part of that number; below 5 ms it is the noise of any scheduler, and above
 	// 50 ms it is too much however slow the pipeline is, for example during a fault. Schedule delay
@@ -26,6 +29,9 @@ func (r *Run) Conclude() {
 	if row, ok := r.StageOf(E2E, "", ""); ok {
 		r.Summary.Latency = row.Latency
 	}
+	r.Lag, r.Trends = r.lag(), r.trends()
+	_, warnings := r.resourceLimits()
+	r.Warnings = append(r.Warnings, warnings...)
 	r.Thresholds = CheckThresholds(r)
 	r.Verdict = Judge(r)
 }
@@ -125,6 +131,10 @@ func (r *Run) hostDoubts() (doubts []Verdict) {
 	if steal := r.Host.CPUStealPercent; steal > maxStealPercent {
 		doubts = append(doubts, unknown("Other machines took %s %% of the processor, at most %s %% is "+
 			"sound.", number(steal), number(maxStealPercent)))
+	}
+	if busy := r.Host.CPUBusyPercent; busy > maxBusyPercent {
+		doubts = append(doubts, unknown("The machine was too busy to measure on: %s %% of its processors' time was "+
+			"used, at most %s %% is sound.", number(busy), number(maxBusyPercent)))
 	}
 	return doubts
 }

@@ -54,8 +54,17 @@ func (r *Run) limits() []limit {
 				cmp.Or(f.RecoveryLimitSeconds, maxRecoverySeconds), " s")
 		}
 	}
+	resources, _ := r.resourceLimits()
+	all = append(append(all, resources...), r.trendLimits()...)
 	if len(r.Faults) > 0 {
 		return all
+	}
+	if l := r.Lag; l.Known {
+		recovery := l.RecoverySeconds
+		if recovery < 0 { // it had not recovered when the last look was taken
+			recovery = max(maxRecoverySeconds, r.Looks.Seconds[len(r.Looks.Seconds)-1]-l.MaxSecond)
+		}
+		below("consumer lag recovery", recovery, maxRecoverySeconds, " s")
 	}
 	below("error rate", 100*r.Summary.Errors.Rate, 100*maxErrorRate, " %")
 	t := r.Summary.Throughput

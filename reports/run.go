@@ -7,7 +7,7 @@ package reports
 import "time"
 
 // SchemaVersion is the version of the JSON of a Run; Decode refuses any other.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Run is the result of one experiment, the content of run.json. Every member is always present.
 // Latencies are in milliseconds, rates in operations per second, offsets in seconds after
@@ -31,6 +31,10 @@ type Run struct {
 	Clock     Clock         `json:"clock"`
 	Host      HostUse       `json:"host"`
 	Resources []Resource    `json:"resources"`
+	Looks     Looks         `json:"looks"`
+	Lag       Lag           `json:"lag"`
+	// Trends are empty for a load of less than ten minutes.
+	Trends []Trend `json:"trends"`
 	// Notes are what a reader must know to understand the numbers (a stand-in, data on tmpfs).
 	Notes []string `json:"notes"`
 	// Warnings are what went wrong without touching the verdict.

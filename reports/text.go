@@ -154,6 +154,39 @@ func textResources(b *bytes.Buffer, r *Run) {
 	}
 	fmt.Fprintf(b, "  machine %s %% busy, %s %% stolen\n",
 		number(r.Host.CPUBusyPercent), number(r.Host.CPUStealPercent))
+	if r.Lag.Known {
+		fmt.Fprintf(b, "consumer lag %s\n", lagText(r.Lag))
+	}
+	if len(r.Trends) > 0 {
+		fmt.Fprintf(b, "\n%s %12s %28s\n", padded("Growth an hour", 34), "estimate", "95 % sure between")
+	}
+	for _, t := range r.Trends {
+		fmt.Fprintf(b, "  %s %12s %28s\n", padded(t.Component+" "+t.Name, 32), amount(t.PerHour, t.Unit),
+			amount(t.Low, t.Unit)+" and "+amount(t.High, t.Unit))
+	}
+}
+
+// lagText is a Lag in a few words.
+func lagText(l Lag) string {
+	text := fmt.Sprintf("%s: at most %s records (second %s), %s at the end", l.Pattern, number(l.Max), number(l.MaxSecond), number(l.End))
+	switch {
+	case l.RecoverySeconds > 0:
+		text += fmt.Sprintf("; recovered within %s s", number(l.RecoverySeconds))
+	case l.RecoverySeconds < 0:
+		text += "; not recovered"
+	}
+	return text
+}
+
+// amount is a number with its unit, which may be negative.
+func amount(v float64, unit string) string {
+	switch {
+	case v < 0:
+		return "-" + amount(-v, unit)
+	case unit == "bytes":
+		return bytesText(int64(v))
+	}
+	return strings.TrimSpace(number(v) + " " + unit)
 }
 
 func textList(b *bytes.Buffer, title string, items []string) {

@@ -14,7 +14,7 @@ func (r *Run) Validate() error {
 	}
 	for _, check := range []func() error{
 		r.validateTestRun, r.validateVerdict, r.validateSummary, r.validateStages, r.validateSeries,
-		r.validateConsistency, r.validateFaults, r.validateMeasuring, r.validateResources,
+		r.validateConsistency, r.validateFaults, r.validateMeasuring, r.validateResources, r.validateLooks,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -83,9 +83,15 @@ func (s *Stack) lookForRest(
 	if confirmed < target {
 		return nil, fmt.Sprintf("the connector, which has confirmed %v of %v", confirmed, target)
 	}
-	ends, lag, err := s.groupLag(ctx, admin)
+	partitions, err := s.Lag(ctx, admin)
 	if err != nil {
 		return nil, fmt.Sprintf("Kafka (%v)", err)
+	}
+	ends = map[string]int64{}
+	var lag int64
+	for _, p := range partitions {
+		ends[p.Name()] = p.End
+		lag += p.Lag()
 	}
 	if lag > 0 {
 		return ends, fmt.Sprintf("the consumer, which is %d records behind", lag)
@@ -93,13 +99,26 @@ func (s *Stack) lookForRest(
 	return ends, ""
 }
 
-// groupLag compares the consumer's committed offsets with the ends of the tables' topics.
-func (s *Stack) groupLag(
-	ctx context.Context, admin *kadm.Client,
-) (ends map[string]int64, lag int64, err error) {
+// PartitionLag is one partition of a table's topic: where it ends, and up to where the consumer's group
+// has committed it.
+type PartitionLag struct {
+	Topic          string
+	Partition      int32
+	End, Committed int64
+}
+
+// Lag is the number of records that are not committed.
+func (p PartitionLag) Lag() int64 { return max(0, p.End-p.Committed) }
+
+// Name is "<topic>/<partition>".
+func (p PartitionLag) Name() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
+// Lag asks Kafka for the ends of the tables' topics and for what the consumer's group has committed of
+// them. The client needs KafkaOptions.
+func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, error) {
 	topics, err := admin.ListTopics(ctx)
 	if err != nil {
-		return nil, 0, fmt.Errorf("list the topics: %w", err)
+		return nil, fmt.Errorf("list the topics: %w", err)
 	}
 	var names []string
 	for _, name := range topics.Names() {
@@ -107,29 +126,29 @@ func (s *Stack) groupLag(
 			names = append(names, name)
 		}
 	}
-	listed, err := admin.ListEndOffsets(ctx, names...)
-	if err != nil {
-		return nil, 0, fmt.Errorf("list the ends of the topics: %w", err)
-	}
+	// What is committed first: a lag may be seen too large then, and never as none when there is one.
 	committed, err := admin.FetchOffsets(ctx, s.group())
 	// A group is there only once it has committed something.
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, 0, fmt.Errorf("read what the consumer has committed: %w", err)
+		return nil, fmt.Errorf("read what the consumer has committed: %w", err)
 	}
-	ends, err = map[string]int64{}, nil
+	listed, err := admin.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("list the ends of the topics: %w", err)
+	}
+	var partitions []PartitionLag
 	listed.Each(func(end kadm.ListedOffset) {
 		if end.Err != nil {
 			err = fmt.Errorf("the end of %s %d: %w", end.Topic, end.Partition, end.Err)
 			return
 		}
-		ends[fmt.Sprintf("%s/%d", end.Topic, end.Partition)] = end.Offset
-		var done int64
+		p := PartitionLag{Topic: end.Topic, Partition: end.Partition, End: end.Offset}
 		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
-			done = max(0, c.At)
+			p.Committed = max(0, c.At)
 		}
-		lag += max(0, end.Offset-done)
+		partitions = append(partitions, p)
 	})
-	return ends, lag, err
+	return partitions, err
 }
 
 // Topics is a regular expression of the tables' topics.

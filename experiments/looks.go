@@ -1,0 +1,244 @@
+package experiments
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// Components of the looks that are no part of the stack.
+const (
+	generatorComponent = "generator"
+	hostComponent      = "host"
+	// labComponent is this process.
+	labComponent = "lab"
+)
+
+// lookEvery is the time between two looks; mostLooks bounds a Run's: then every other one is dropped,
+// and half as many are made.
+const (
+	lookEvery = time.Second
+	mostLooks = 1200
+)
+
+// looker looks at the parts beside the load: what their processes use, and what probes ask them.
+type looker struct {
+	at     []time.Time
+	gauges map[gaugeName]*reports.Gauge
+	// totals are the last values of what only grows, from which a rate is made.
+	totals map[gaugeName]total
+	probes []probe
+	used   usage
+}
+
+type gaugeName struct{ component, name string }
+
+type total struct {
+	value float64
+	at    time.Time
+}
+
+// probe asks something; what it cannot find out is missing in that look.
+type probe interface {
+	look(ctx context.Context, l *looker)
+	close()
+}
+
+func newLooker(probes ...probe) *looker {
+	return &looker{
+		gauges: map[gaugeName]*reports.Gauge{}, totals: map[gaugeName]total{}, probes: probes,
+		used: usage{map[string]map[int]float64{}, map[int]float64{}, map[string]int64{}},
+	}
+}
+
+// watch looks until the context ends, and once more then.
+func (l *looker) watch(ctx context.Context) {
+	every := lookEvery
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		l.look()
+		if len(l.at) >= mostLooks {
+			l.thin()
+			every *= 2
+			tick.Reset(every)
+		}
+		select {
+		case <-ctx.Done():
+			l.look()
+			for _, p := range l.probes {
+				p.close()
+			}
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look makes one look; a part that does not answer must not hold up the next one.
+func (l *looker) look() {
+	ctx, cancel := context.WithTimeout(context.Background(), lookEvery*9/10)
+	defer cancel()
+	l.at = append(l.at, time.Now())
+	for _, p := range l.probes {
+		p.look(ctx, l)
+	}
+	for _, g := range l.gauges {
+		if len(g.Values) < len(l.at) {
+			g.Values = append(g.Values, -1)
+		}
+	}
+}
+
+// put files a value of the look that is going on; a second one of the same name is added to it.
+func (l *looker) put(component, name, unit string, capacity, value float64) {
+	key := gaugeName{component, name}
+	g := l.gauges[key]
+	if g == nil {
+		g = &reports.Gauge{Component: component, Name: name, Unit: unit}
+		for range len(l.at) - 1 {
+			g.Values = append(g.Values, -1)
+		}
+		l.gauges[key] = g
+	}
+	if len(g.Values) == len(l.at) {
+		g.Values[len(g.Values)-1] += value
+		g.Capacity += capacity
+		return
+	}
+	g.Values, g.Capacity = append(g.Values, value), capacity
+}
+
+// putRate files by how much a total grew a second since the last look; times scales it. A total that
+// shrank, of a part that was started anew, says nothing.
+func (l *looker) putRate(component, name, unit string, capacity, times, value float64) {
+	key, now := gaugeName{component, name}, l.at[len(l.at)-1]
+	before, known := l.totals[key]
+	l.totals[key] = total{value, now}
+	if seconds := now.Sub(before.at).Seconds(); known && value >= before.value && seconds > 0 {
+		l.put(component, name, unit, capacity, times*(value-before.value)/seconds)
+	}
+}
+
+// thin drops every other look.
+func (l *looker) thin() {
+	halve := func(i int) bool { return i%2 == 1 }
+	l.at = dropped(l.at, halve)
+	for _, g := range l.gauges {
+		g.Values = dropped(g.Values, halve)
+	}
+}
+
+func dropped[T any](all []T, drop func(i int) bool) []T {
+	kept := all[:0]
+	for i, v := range all {
+		if !drop(i) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}
+
+// looks are all of them, their seconds counted from the start of the measured load.
+func (l *looker) looks(start time.Time) reports.Looks {
+	var all reports.Looks
+	for _, at := range l.at {
+		all.Seconds = append(all.Seconds, at.Sub(start).Round(time.Millisecond).Seconds())
+	}
+	for _, g := range l.gauges {
+		all.Gauges = append(all.Gauges, *g)
+	}
+	sort.Slice(all.Gauges, func(i, j int) bool {
+		a, b := all.Gauges[i], all.Gauges[j]
+		return a.Component+"\x00"+a.Name < b.Component+"\x00"+b.Name
+	})
+	return all
+}
+
+// usage adds up what the processes of each component used. A process that dies between two looks
+// keeps what was seen of it.
+type usage struct {
+	cpuSeconds map[string]map[int]float64
+	firstCPU   map[int]float64
+	maxRSS     map[string]int64
+}
+
+func (u *usage) resources() []reports.Resource {
+	var all []reports.Resource
+	for name, pids := range u.cpuSeconds {
+		all = append(all, reports.Resource{Component: name, MaxRSSBytes: u.maxRSS[name], CPUSeconds: sumOf(pids)})
+	}
+	slices.SortFunc(all, func(a, b reports.Resource) int {
+		if a.Component < b.Component {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+func sumOf(seconds map[int]float64) (sum float64) {
+	for _, s := range seconds {
+		sum += s
+	}
+	return sum
+}
+
+// processes looks at the components' processes, at the generator's, and at this one.
+type processes struct {
+	// pids are those of each component, now.
+	pids func() map[string][]int
+	host capacities
+}
+
+func (p processes) close() {}
+
+func (p processes) look(_ context.Context, l *looker) {
+	for name, pids := range p.pids() {
+		if len(pids) > 0 {
+			p.component(l, name, pids)
+		}
+	}
+	p.component(l, labComponent, []int{os.Getpid()})
+}
+
+func (p processes) component(l *looker, name string, pids []int) {
+	var rss int64
+	var read, written float64
+	u := &l.used
+	for _, pid := range pids {
+		one, err := process.NewProcess(int32(pid))
+		if err != nil {
+			continue
+		}
+		if memory, err := one.MemoryInfo(); err == nil {
+			rss += int64(memory.RSS)
+		}
+		if disk, err := one.IOCounters(); err == nil {
+			read, written = read+float64(disk.DiskReadBytes), written+float64(disk.DiskWriteBytes)
+		}
+		times, err := one.Times()
+		if err != nil {
+			continue
+		}
+		spent := times.User + times.System
+		if _, seen := u.firstCPU[pid]; !seen {
+			u.firstCPU[pid] = spent
+		}
+		if u.cpuSeconds[name] == nil {
+			u.cpuSeconds[name] = map[int]float64{}
+		}
+		u.cpuSeconds[name][pid] = spent - u.firstCPU[pid]
+	}
+	u.maxRSS[name] = max(u.maxRSS[name], rss)
+	l.putRate(name, reports.GaugeCPU, "%", p.host.cpuPercent, 100, sumOf(u.cpuSeconds[name]))
+	l.put(name, reports.GaugeMemory, "bytes", p.host.memoryOf(pids[0]), float64(rss))
+	l.putRate(name, reports.GaugeDiskRead, "bytes/s", 0, 1, read)
+	l.putRate(name, reports.GaugeDiskWrite, "bytes/s", 0, 1, written)
+}

@@ -1,0 +1,86 @@
+package experiments
+
+import (
+	"context"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// scripted is a probe that files what the test says.
+type scripted func(l *looker)
+
+func (s scripted) look(_ context.Context, l *looker) { s(l) }
+func (s scripted) close()                            {}
+
+func TestLookerKeepsEveryGaugeAsLongAsTheLooks(t *testing.T) {
+	n := 0
+	l := newLooker(scripted(func(l *looker) {
+		n++
+		l.put("consumer", "lag", "", 0, 1)
+		l.put("consumer", "lag", "", 0, 2) // the next partition
+		if n == 3 {
+			l.put("mongo", "connections", "", 10, 4)
+		}
+		total := map[int]float64{1: 100, 2: 130, 3: 20, 4: 50, 5: 90}
+		l.at[len(l.at)-1] = time.Unix(int64(10*n), 0)
+		l.putRate("postgres", "cpu", "%", 200, 100, total[n])
+	}))
+	for range 5 {
+		l.look()
+	}
+	looks := l.looks(time.Unix(20, 0))
+	if !slices.Equal(looks.Seconds, []float64{-10, 0, 10, 20, 30}) {
+		t.Errorf("seconds %v", looks.Seconds)
+	}
+	capacity := map[string]float64{"connections": 10, "cpu": 200}
+	want := map[string][]float64{
+		"lag": {3, 3, 3, 3, 3}, "connections": {-1, -1, 4, -1, -1},
+		"cpu": {-1, 300, -1, 300, 400}, // it was started anew before the third
+	}
+	for _, g := range looks.Gauges {
+		if !slices.Equal(g.Values, want[g.Name]) || g.Capacity != capacity[g.Name] {
+			t.Errorf("%s: %v of %v, want %v of %v", g.Name, g.Values, g.Capacity, want[g.Name], capacity[g.Name])
+		}
+	}
+	if len(looks.Gauges) != len(want) {
+		t.Errorf("%d gauges, want %d", len(looks.Gauges), len(want))
+	}
+	l.thin()
+	if looks := l.looks(time.Unix(20, 0)); !slices.Equal(looks.Seconds, []float64{-10, 10, 30}) ||
+		slices.ContainsFunc(looks.Gauges, func(g reports.Gauge) bool { return len(g.Values) != 3 }) {
+		t.Errorf("thinned: %+v", looks)
+	}
+}
+
+// TestProcessesSeeWork: a process that works shows up with its processor time and its memory.
+func TestProcessesSeeWork(t *testing.T) {
+	l := newLooker(processes{func() map[string][]int { return map[string][]int{"gone": {1 << 30}, "none": nil} }, machineCapacities()})
+	l.look()
+	busy := 0
+	for began := time.Now(); time.Since(began) < 200*time.Millisecond; {
+		busy++
+	}
+	l.look()
+	looks := l.looks(time.Now())
+	find := func(component, name string) reports.Gauge {
+		i := slices.IndexFunc(looks.Gauges, func(g reports.Gauge) bool { return g.Component == component && g.Name == name })
+		if i < 0 {
+			t.Fatalf("no %s of %s in %+v", name, component, looks.Gauges)
+		}
+		return looks.Gauges[i]
+	}
+	if cpu := find(labComponent, reports.GaugeCPU); cpu.Values[1] <= 0 || cpu.Capacity < 100 {
+		t.Errorf("%+v", cpu)
+	}
+	if memory := find(labComponent, reports.GaugeMemory); memory.Values[1] < 1<<20 || memory.Capacity < memory.Values[1] {
+		t.Errorf("%+v", memory)
+	}
+	used := l.used.resources()
+	if i := slices.IndexFunc(used, func(r reports.Resource) bool { return r.Component == labComponent }); i < 0 || used[i].CPUSeconds <= 0 {
+		t.Errorf("%+v after %d turns of process %d", used, busy, os.Getpid())
+	}
+}

@@ -1,0 +1,165 @@
+package reports
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// loadOf is a Run of so many seconds at 100/s, looked at once a second, with a gauge of the consumer.
+func loadOf(name, unit string, capacity float64, values ...float64) *Run {
+	r := &Run{TestRun: TestRun{DurationSeconds: float64(len(values))}}
+	r.Summary.Throughput.Offered = 100
+	for i := range values {
+		r.Looks.Seconds = append(r.Looks.Seconds, float64(i))
+		r.Series = append(r.Series, Second{Second: i, Offered: 100})
+	}
+	r.Looks.Gauges = []Gauge{{"consumer", name, unit, capacity, values}}
+	return r
+}
+
+func repeat(values []float64, times int) (all []float64) {
+	for range times {
+		all = append(all, values...)
+	}
+	return all
+}
+
+func ramp(from, to float64, n int) (all []float64) {
+	for i := range n {
+		all = append(all, from+(to-from)*float64(i)/float64(n-1))
+	}
+	return all
+}
+
+func TestLagPatterns(t *testing.T) {
+	calm := repeat([]float64{40, 90, 120, 60}, 5)
+	for name, c := range map[string]struct {
+		values   []float64
+		pattern  string
+		recovery float64
+	}{
+		LagSteady:   {calm, LagSteady, 0},
+		LagGrowing:  {append(calm, ramp(100, 9000, 60)...), LagGrowing, -1},
+		LagSawtooth: {repeat([]float64{20, 900, 1500, 300, 20, 20}, 5), LagSawtooth, 2},
+		LagPeak:     {append(append(calm, ramp(100, 3000, 10)...), append(ramp(3000, 0, 16), calm...)...), LagPeak, 15},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := loadOf(GaugeLag, "", 0, c.values...).lag()
+			if !l.Known || l.Pattern != c.pattern || l.RecoverySeconds != c.recovery {
+				t.Errorf("got %+v, want %s, recovered after %v s", l, c.pattern, c.recovery)
+			}
+		})
+	}
+	if l := loadOf(GaugeMemory, "", 0, calm...).lag(); l.Known {
+		t.Errorf("lag of a run that did not look at it: %+v", l)
+	}
+}
+
+// TestLagRecoveryAfterSpike: it counts from the end of the high load, not from the greatest lag in it.
+func TestLagRecoveryAfterSpike(t *testing.T) {
+	r := loadOf(GaugeLag, "", 0, append(append(repeat([]float64{50}, 30), ramp(50, 2000, 20)...),
+		append(ramp(2000, 100, 20), repeat([]float64{50}, 30)...)...)...)
+	for i := 30; i < 55; i++ {
+		r.Series[i].Offered = 500
+	}
+	if l := r.lag(); l.RecoverySeconds < 10 || l.RecoverySeconds > 15 {
+		t.Errorf("%+v, want about 13 s after second 55", l)
+	}
+}
+
+func TestLagThatDoesNotRecoverFails(t *testing.T) {
+	r := goodRun(t)
+	r.Looks.Gauges = []Gauge{{"consumer", GaugeLag, "", 0, []float64{0, 50, 5000, 9000, 9000, 9900, 9900, 9900}}}
+	r.Conclude()
+	if r.Verdict.Status != Fail || !strings.Contains(strings.Join(r.Verdict.Reasons, ""), "Consumer lag recovery is 60,") {
+		t.Errorf("%+v", r.Verdict)
+	}
+}
+
+func TestResourceThresholds(t *testing.T) {
+	for name, c := range map[string]struct {
+		gauge, warning string
+		share          float64
+		status         Status
+	}{
+		"calm":                 {GaugeMemory, "", 40, Pass},
+		"memory, warning":      {GaugeMemory, "Memory use of consumer was 71 %", 71, Pass},
+		"memory, critical":     {GaugeMemory, "Memory use of consumer was 86 %", 86, Fail},
+		"connections, warning": {GaugeConnections, "Connections in use of consumer was 81 %", 81, Pass},
+		"connections":          {GaugeConnections, "Connections in use of consumer was 96 %", 96, Fail},
+		"disk":                 {GaugeDiskBusy, "Disk use of consumer was 81 %", 81, Fail},
+		"processor, critical":  {GaugeCPU, "Processor use of consumer was 95 %", 95, Pass},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := goodRun(t)
+			r.Looks.Gauges = []Gauge{{"consumer", c.gauge, "", 200, repeat([]float64{2 * c.share}, 8)}}
+			r.Conclude()
+			warned := strings.Join(r.Warnings, "\n")
+			if r.Verdict.Status != c.status || (c.warning == "") != (warned == "") || !strings.Contains(warned, c.warning) {
+				t.Errorf("%s, warnings %q, want %s and %q", r.Verdict.Status, warned, c.status, c.warning)
+			}
+		})
+	}
+}
+
+func TestBusyMachineIsUnknown(t *testing.T) {
+	r := goodRun(t)
+	r.Host.CPUBusyPercent = 98
+	r.Conclude()
+	if r.Verdict.Status != Unknown || !strings.Contains(r.Verdict.Reasons[0], "too busy to measure on: 98 %") {
+		t.Errorf("%+v", r.Verdict)
+	}
+}
+
+// TestTrend: the interval holds the planted slope in about 95 of 100 runs, also with noise of which
+// neighbours are alike, and a level heap is not reported as growing.
+func TestTrend(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	const runs, n = 400, 1200
+	for _, planted := range []float64{0, 12} {
+		held := 0
+		for range runs {
+			var seconds, values []float64
+			noise := 0.0
+			for i := range n {
+				noise = 0.8*noise + random.NormFloat64()
+				seconds = append(seconds, float64(i*6))
+				values = append(values, 100+planted*float64(i*6)/3600+noise)
+			}
+			got, ok := trend(seconds, values)
+			if !ok || math.Abs(got.Mean-100-planted) > 2 {
+				t.Fatalf("%+v, %t", got, ok)
+			}
+			if got.Low <= planted && planted <= got.High {
+				held++
+			}
+		}
+		if held < runs*91/100 || held == runs {
+			t.Errorf("slope %v was within the interval in %d of %d runs, want about 95 %%", planted, held, runs)
+		}
+	}
+}
+
+func TestGrowthFailsASoak(t *testing.T) {
+	grown := func(perHour float64) *Run {
+		r := goodRun(t)
+		r.TestRun.DurationSeconds = 7200
+		r.Looks = Looks{Gauges: []Gauge{{Component: "consumer", Name: GaugeHeap, Unit: "bytes"}}}
+		for i := range 600 {
+			at := float64(i * 12)
+			r.Looks.Seconds = append(r.Looks.Seconds, at)
+			r.Looks.Gauges[0].Values = append(r.Looks.Gauges[0].Values, 30e6*(1+perHour*at/3600)+1e5*float64(i%7))
+		}
+		r.Conclude()
+		return r
+	}
+	if r := grown(0.001); len(r.Trends) != 1 || r.Verdict.Status != Pass {
+		t.Errorf("level: %+v, %+v", r.Trends, r.Verdict)
+	}
+	r := grown(0.3)
+	if r.Verdict.Status != Fail || !strings.Contains(r.Verdict.Reasons[0], "Growth of consumer heap an hour") {
+		t.Errorf("growing: %+v, %+v", r.Trends, r.Verdict)
+	}
+}
