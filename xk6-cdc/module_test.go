@@ -172,9 +172,9 @@ func TestSamplesArePushedByVUs(t *testing.T) {
 	lab.queue.open()
 	s.enter("load", time.Now(), 0)
 	tags := s.registry.RootTagSet().With("scenario", "load").With("entity", "order")
-	lab.samples.visible(&pending{tags: tags, Write: ledger.Write{IntendedNs: 1e6, CommittedNs: 3e6, VisibleNs: 5e6}})
-	lab.samples.unseen(&pending{tags: tags, Write: ledger.Write{Fate: ledger.Acked}})
-	lab.samples.settled(&pending{tags: tags, Write: ledger.Write{Fate: ledger.Acked, IntendedNs: 1e6, SentNs: 2e6, CommittedNs: 5e6}})
+	lab.samples.visible(&pending{kind: &kind{tags: tags}, intendedNs: 1e6, committedNs: 3e6, visibleNs: 5e6})
+	lab.samples.unseen(&pending{kind: &kind{tags: tags}, fate: ledger.Acked})
+	lab.samples.settled(&pending{kind: &kind{tags: tags}, fate: ledger.Acked, intendedNs: 1e6, sentNs: 2e6, committedNs: 5e6})
 	if thrown := s.run(`lab.write()`); thrown != "" {
 		t.Fatal(thrown)
 	}
@@ -192,7 +192,7 @@ func TestSamplesArePushedByVUs(t *testing.T) {
 	if len(got[MetricSuccess]) != 2 || got[MetricSuccess][0] != 1 || got[MetricSuccess][1] != 0 {
 		t.Errorf("%s: got %v, want [1 0]", MetricSuccess, got[MetricSuccess])
 	}
-	lab.samples.unseen(&pending{tags: tags})
+	lab.samples.unseen(&pending{kind: &kind{tags: tags}})
 	s.CancelContext()
 	s.run(`lab.write()`)
 	if len(s.samples) != 0 || len(lab.samples.take()) != 1 {
