@@ -87,6 +87,12 @@ func (c *copier) write(ctx context.Context, one change) error {
 func startCopier(t *testing.T, from *database, to *server, name string) {
 	t.Helper()
 	from.run(t, changes)
+	copyChanges(t, from, to, name)
+}
+
+// copyChanges begins to copy what the triggers keep.
+func copyChanges(t *testing.T, from *database, to *server, name string) {
+	t.Helper()
 	source, err := pgx.Connect(t.Context(), from.dsn())
 	if err != nil {
 		t.Fatal(err)

@@ -209,7 +209,7 @@ func (r *rows) takeOut(taken *row) {
 // favourite is the live row of e that an update gets, nil when there is none.
 func (r *rows) favourite(e entity) *row {
 	if r.shape.zipf > 0 {
-		return r.ranks[e].choose(r.random, r.shape.zipf)
+		return r.ranks[e].choose(r.random, r.shape.zipf, len(r.live[e]))
 	}
 	return r.any(e)
 }

@@ -39,14 +39,15 @@ func (s shape) choose(random *rand.Rand) (text int32, isLarge bool) {
 // popular; a row that is gone leaves its rank to the next one.
 type ranking struct{ rows []*row }
 
-// maxGone is how many rows that are gone a choice steps over before it has them removed.
+// maxGone is how many rows that are gone a choice may step over, or find beside as many live ones,
+// before it removes them.
 const maxGone = 8
 
 func (k *ranking) add(r *row) { k.rows = append(k.rows, r) }
 
 // choose is a live row, or the next one in rank where it has an outstanding write; nil when there
-// is none.
-func (k *ranking) choose(random *rand.Rand, exponent float64) *row {
+// is none. live is how many rows are live.
+func (k *ranking) choose(random *rand.Rand, exponent float64, live int) *row {
 	if len(k.rows) == 0 {
 		return nil
 	}
@@ -61,7 +62,7 @@ func (k *ranking) choose(random *rand.Rand, exponent float64) *row {
 			left++
 		}
 	}
-	if left > maxGone {
+	if left > maxGone || len(k.rows) > 2*live+maxGone {
 		k.rows = slices.DeleteFunc(k.rows, func(r *row) bool { return r.at == gone })
 	}
 	return found
