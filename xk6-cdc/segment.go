@@ -44,7 +44,7 @@ func readStripe(options *lib.Options) (stripe, error) {
 	if err != nil {
 		return stripe{}, fmt.Errorf("execution segment %q: %w", name, err)
 	}
-	if tuple.ScaleInt64(1<<stripeBits) < 1 {
+	if segment.FloatLength()*(1<<stripeBits) < 1 {
 		return stripe{}, fmt.Errorf("execution segment %q: want at least 1/65536 of the test", name)
 	}
 	begin.Mul(begin, big.NewRat(1<<stripeBits, 1))

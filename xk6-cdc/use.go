@@ -40,13 +40,14 @@ type use struct {
 	// gaps are the times between two looks of a poll, in microseconds.
 	gaps *hdrhistogram.Histogram
 	// base is MongoDB's count when the watching began, total what it did since then.
-	base, total int64
-	counted     bool
+	base, total    int64
+	begun, counted bool
 	// perNs is how many finds the budget allows in a nanosecond, allowed how many are left of them,
 	// as of countedNs.
 	perNs, allowed        float64
 	allowedNs, lastFindNs int64
-	countedNs, known      int64
+	// known is how many finds there were when MongoDB was last counted, at countedNs.
+	known, countedNs int64
 }
 
 func newUse(budget float64, now, writes func() int64) *use {
@@ -71,7 +72,7 @@ func (u *use) summary() useSummary {
 		Operations: u.operations.Load(), Server: u.total, ServerCounted: u.counted, BudgetAsked: u.budget,
 	}
 	if u.total > 0 {
-		s.BudgetKept = min(1, float64(u.finds.Load())/float64(u.total))
+		s.BudgetKept = min(1, float64(u.known)/float64(u.total))
 	}
 	if u.gaps.TotalCount() > 0 {
 		s.LookMedianNs = u.gaps.ValueAtQuantile(50) * int64(time.Microsecond)
@@ -147,7 +148,7 @@ func (u *use) pause() time.Duration {
 	return 0
 }
 
-// count asks MongoDB again and again, until ctx ends, how much it does.
+// count asks MongoDB again and again how much it does, until ctx ends and a last time then.
 func (u *use) count(ctx context.Context, client *mongo.Client) {
 	tick := time.NewTicker(countInterval)
 	defer tick.Stop()
@@ -155,6 +156,9 @@ func (u *use) count(ctx context.Context, client *mongo.Client) {
 		u.counts(u.ask(ctx, client))
 		select {
 		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), countInterval)
+			u.counts(u.ask(last, client))
+			cancel()
 			return
 		case <-tick.C:
 		}
@@ -195,17 +199,20 @@ func (u *use) counts(count int64, counted bool) {
 	if !counted {
 		count = own + u.writes()
 	}
-	if count < u.base || counted != u.counted || u.countedNs == 0 { // it restarted, or this is the first
-		u.base, u.counted = count-u.total, counted
-		if u.countedNs == 0 {
-			u.base = count
-		}
+	if !u.begun {
+		u.base, u.countedNs = count, now
+	} else if count < u.base+u.total || counted != u.counted { // it restarted
+		u.base = count - u.total
 	}
+	u.counted = counted
 	before := u.total
 	u.total = count - u.base
-	if elapsed := now - u.countedNs; u.countedNs > 0 && elapsed > 0 && u.budget < 1 {
-		others := float64(max(0, u.total-before-(finds-u.known)))
-		u.perNs = u.budget / (1 - u.budget) * others / float64(elapsed)
+	if elapsed := now - u.countedNs; u.begun && elapsed > 0 && u.budget < 1 {
+		each := u.budget / (1 - u.budget) // finds for each operation of others
+		others := max(0, u.total-before-(finds-u.known))
+		// What the others' operations so far allow and was not used yet; little of it at a time.
+		room := each*float64(max(0, u.total-finds)) - float64(finds)
+		u.perNs = min(max(0, room), 2*each*float64(others)) / float64(elapsed)
 	}
-	u.known, u.countedNs = finds, now
+	u.begun, u.known, u.countedNs = true, finds, now
 }
