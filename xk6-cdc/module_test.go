@@ -21,7 +21,7 @@ type script struct {
 	samples  chan metrics.SampleContainer
 }
 
-func newScript(t *testing.T, module *Module, env map[string]string) *script {
+func newScript(t testing.TB, module *Module, env map[string]string) *script {
 	t.Helper()
 	s := &script{Runtime: modulestest.NewRuntime(t), samples: make(chan metrics.SampleContainer, 100)}
 	s.VU.InitEnvField.RuntimeOptions.Env = env

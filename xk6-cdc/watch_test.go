@@ -17,7 +17,7 @@ import (
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-func labOn(t *testing.T, s *server, change func(*Options)) (*Lab, *logtest.Hook) {
+func labOn(t testing.TB, s *server, change func(*Options)) (*Lab, *logtest.Hook) {
 	t.Helper()
 	options := DefaultOptions()
 	options.Mongo, options.Database = s.uri(), "labtest"
@@ -31,7 +31,7 @@ func labOn(t *testing.T, s *server, change func(*Options)) (*Lab, *logtest.Hook)
 	return newLab(options, nil, logger), hook
 }
 
-func readLedger(t *testing.T, lab *Lab) (ledger.Header, []ledger.Write, ledger.End) {
+func readLedger(t testing.TB, lab *Lab) (ledger.Header, []ledger.Write, ledger.End) {
 	t.Helper()
 	var writes []ledger.Write
 	header, end, err := ledger.Read(lab.options.Ledger, func(w ledger.Write) error {
