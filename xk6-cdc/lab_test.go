@@ -84,14 +84,14 @@ func (c *copier) write(ctx context.Context, one change) error {
 	return err
 }
 
-func startCopier(t *testing.T, from *database, to *server, name string) {
+func startCopier(t testing.TB, from *database, to *server, name string) {
 	t.Helper()
 	from.run(t, changes)
 	copyChanges(t, from, to, name)
 }
 
 // copyChanges begins to copy what the triggers keep.
-func copyChanges(t *testing.T, from *database, to *server, name string) {
+func copyChanges(t testing.TB, from *database, to *server, name string) {
 	t.Helper()
 	source, err := pgx.Connect(t.Context(), from.dsn())
 	if err != nil {

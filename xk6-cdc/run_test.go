@@ -37,6 +37,8 @@ type k6 struct {
 	folder, path string
 	arguments    []string
 	env          []string
+	// cpu is what the run took of the processor.
+	cpu time.Duration
 }
 
 func newK6(t *testing.T, script string, env ...string) *k6 {
@@ -60,12 +62,16 @@ func (k *k6) command(ctx context.Context, output *bytes.Buffer) *exec.Cmd {
 }
 
 // run returns the exit code and what k6 printed.
-func (k *k6) run(t *testing.T) (int, string) {
+func (k *k6) run(t testing.TB) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
 	var output bytes.Buffer
-	err := k.command(ctx, &output).Run()
+	command := k.command(ctx, &output)
+	err := command.Run()
+	if command.ProcessState != nil {
+		k.cpu = command.ProcessState.UserTime() + command.ProcessState.SystemTime()
+	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

@@ -92,7 +92,7 @@ func (s *server) kill() {
 
 func (s *server) uri() string { return "mongodb://127.0.0.1:" + s.port + "/?directConnection=true" }
 
-func (s *server) client(t *testing.T) *mongo.Client {
+func (s *server) client(t testing.TB) *mongo.Client {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(s.uri()).SetServerSelectionTimeout(10 * time.Second))
 	if err != nil {
