@@ -2,8 +2,12 @@ package cdc
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
 // scenario is one of experiments/scenarios, run against a database and a server between which a
@@ -42,6 +46,35 @@ func TestRunSpecPoll(t *testing.T) {
 	latency, success, checks := k.summary(t, MetricLatency), k.summary(t, MetricSuccess), k.summary(t, "checks")
 	if latency["count"] < 3 || success["rate"] != 1 || checks["passes"] != latency["count"] {
 		t.Errorf("latency %v, success %v, checks %v", latency, success, checks)
+	}
+}
+
+// The script that experiments/scenarios/README.md shows as the whole API works.
+func TestRunReadme(t *testing.T) {
+	t.Parallel()
+	_, script, found := strings.Cut(readFile(t, filepath.Join("..", "experiments", "scenarios", "README.md")), "```js\n")
+	script, _, ended := strings.Cut(script, "```")
+	if !found || !ended {
+		t.Fatal("README.md shows no script")
+	}
+	k := scenario(t, "smoke.js")
+	k.path = filepath.Join(k.folder, "readme.js")
+	ledgerPath := filepath.Join(k.folder, "ledger")
+	k.env = append(k.env, "CDC_LEDGER="+ledgerPath)
+	if err := os.WriteFile(k.path, []byte(strings.ReplaceAll(script, "'1m'", "'2s'")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, output := k.run(t); code != 0 || !strings.Contains(output, "budgetKept") {
+		t.Fatalf("exit code %d\n%s", code, output)
+	}
+	scenarios := map[string]int{}
+	_, end, err := ledger.Read(ledgerPath, func(w ledger.Write) error {
+		scenarios[w.Scenario]++
+		return nil
+	})
+	marks, marksErr := ledger.Marks(ledgerPath)
+	if err != nil || marksErr != nil || len(marks) != 1 || scenarios["load"] < 390 || scenarios["carts"] < 38 || end.SampleAsked != 0.5 {
+		t.Errorf("%v, end %+v, marks %v, %v, %v", scenarios, end, marks, err, marksErr)
 	}
 }
 

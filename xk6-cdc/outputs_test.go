@@ -22,15 +22,20 @@ type received struct {
 	mu     sync.Mutex
 	counts map[string]float64
 	series map[string]map[string]bool
-	failed error
+	// sums and samples are those of all histograms of a metric, to know its unit.
+	sums, samples map[string]float64
+	failed        error
 }
 
-func (r *received) add(metric string, labels map[string]string, count float64) {
+func (r *received) add(metric string, labels map[string]string, count, sum float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
 		r.counts, r.series = map[string]float64{}, map[string]map[string]bool{}
+		r.sums, r.samples = map[string]float64{}, map[string]float64{}
 	}
+	r.sums[metric] += sum
+	r.samples[metric] += count
 	if r.series[metric] == nil {
 		r.series[metric] = map[string]bool{}
 	}
@@ -80,10 +85,10 @@ func (r *received) prometheus(body []byte) error {
 			labels[label.Name] = label.Value
 		}
 		for _, histogram := range series.Histograms {
-			r.add(labels["__name__"], labels, float64(histogram.GetCountInt())+histogram.GetCountFloat())
+			r.add(labels["__name__"], labels, float64(histogram.GetCountInt())+histogram.GetCountFloat(), histogram.Sum)
 		}
 		for _, sample := range series.Samples {
-			r.add(labels["__name__"], labels, sample.Value)
+			r.add(labels["__name__"], labels, sample.Value, 0)
 		}
 	}
 	return nil
@@ -98,7 +103,7 @@ func (r *received) otlp(body []byte) error {
 		for _, scope := range resource.ScopeMetrics {
 			for _, metric := range scope.Metrics {
 				for _, point := range metric.GetHistogram().GetDataPoints() {
-					r.add(metric.Name, otlpLabels(point), float64(point.Count))
+					r.add(metric.Name, otlpLabels(point), float64(point.Count), point.GetSum())
 				}
 			}
 		}
@@ -151,5 +156,10 @@ func TestRunOutputs(t *testing.T) {
 			t.Errorf("%s: %s counted %v in %v; there are %v", name, wire.metric, wire.counts[wire.metric],
 				wire.series[wire.metric], wire.counts)
 		}
+	}
+	const seconds, millis = "k6_cdc_e2e_latency_ms_seconds", "cdc_e2e_latency_ms"
+	mean := 1000 * prometheus.sums[seconds] / prometheus.samples[seconds]
+	if ratio := mean * otlp.samples[millis] / otlp.sums[millis]; ratio < 0.2 || ratio > 5 {
+		t.Errorf("Prometheus has a mean of %v ms, OTLP %v times as much", mean, 1/ratio)
 	}
 }
