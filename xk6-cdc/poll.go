@@ -33,6 +33,7 @@ func (p *poll) run(ctx context.Context) {
 	defer tick.Stop()
 	last := p.now()
 	for {
+		finds := p.use.finds.Load()
 		if err := p.look(ctx, pollRows); err != nil && ctx.Err() == nil {
 			p.tracker.errors.Add(1)
 			tick.Reset(reopenPause)
@@ -45,7 +46,9 @@ func (p *poll) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := p.now()
-		p.use.looked(now - last)
+		if p.use.finds.Load() > finds { // else nothing was waited for
+			p.use.looked(now - last)
+		}
 		last = now
 	}
 }

@@ -37,7 +37,7 @@ type use struct {
 	limited atomic.Bool
 
 	mu sync.Mutex
-	// gaps are the times between two looks of a poll, in microseconds.
+	// gaps are the times between two looks of a poll, in microseconds, while something was waited for.
 	gaps *hdrhistogram.Histogram
 	// base is MongoDB's count when the watching began, total what it did since then.
 	base, total    int64
@@ -81,7 +81,7 @@ func (u *use) summary() useSummary {
 	return s
 }
 
-// looked says how long after the look before it a look of a poll began.
+// looked says how long a look of a poll took until the next began.
 func (u *use) looked(gapNs int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -111,8 +111,8 @@ type End struct {
 	// TrackerErrors are the times the tracker lost its stream or a poll failed; what was written
 	// meanwhile has a visibility stamp that may be too late.
 	TrackerErrors int64 `json:"trackerErrors"`
-	// SlowestLookNs is the longest time between two looks of a polling tracker: the resolution it
-	// really had at its worst. 0 for a change stream.
+	// SlowestLookNs is the longest time between two looks of a polling tracker while something was
+	// waited for: the resolution it really had at its worst. 0 for a change stream.
 	SlowestLookNs int64 `json:"slowestLookNs,omitempty"`
 	// MedianLookNs is the median of the same.
 	MedianLookNs int64 `json:"medianLookNs,omitempty"`
