@@ -92,21 +92,18 @@ func overview(shelves [entityCount]shelf) (collections, fields []string) {
 	return collections, fields
 }
 
-// placeOf is where the row shows.
-func placeOf(r *row) place {
-	s := shelves[r.entity]
-	at := place{collection: s.collection, document: r.key, field: s.field}
-	if s.field != "" {
-		at.document = r.parent.key
-	}
-	return at
-}
-
 // assignment is one column and the value a write gives it.
 type assignment struct {
 	column string
 	value  any
 }
+
+// freeText is the column of each entity that can hold any text; a customer and an order have none.
+var freeText = map[entity]string{address: "street", orderItem: "product_name"}
+
+// rewriteLarge is one in how many updates of a row whose text is out of line sets that text too. The
+// others leave it alone, so that PostgreSQL does not send it: the consumer must keep what it has.
+const rewriteLarge = 10
 
 var (
 	firstStatus  = map[entity]string{customer: "active", order: "pending"}
@@ -152,12 +149,16 @@ func newValues(r *row, op ledger.Op, status string, random *rand.Rand) []assignm
 		return []assignment{{"email", "user-" + r.key + "@example.com"}, {"status", status}}
 	case address:
 		place := places[random.IntN(len(places))]
+		street := fmt.Sprintf("%d %s", 1+random.IntN(999), one(streets))
 		values := []assignment{
-			{"street", fmt.Sprintf("%d %s", 1+random.IntN(999), one(streets))},
+			{"street", r.freeText(street, random)},
 			{"city", place[0]}, {"state", place[1]}, {"postal_code", fmt.Sprintf("%05d", random.IntN(100_000))},
 			{"country", place[2]}, {"is_default", random.IntN(2) == 0},
 		}
 		if !insert {
+			if r.isLarge && random.IntN(rewriteLarge) > 0 {
+				return values[1:]
+			}
 			return values
 		}
 		return append([]assignment{{"type", one(addressTypes)}}, values...)
@@ -172,7 +173,25 @@ func newValues(r *row, op ledger.Op, status string, random *rand.Rand) []assignm
 		return values
 	}
 	sku := fmt.Sprintf("SKU-%06d", random.IntN(1_000_000))
-	return append([]assignment{{"product_sku", sku}, {"product_name", one(products)}}, values...)
+	return append([]assignment{{"product_sku", sku}, {"product_name", r.freeText(one(products), random)}}, values...)
+}
+
+// freeText is a text of the row's length that begins with some words. The rest is random, so that no
+// compression makes it short.
+func (r *row) freeText(words string, random *rand.Rand) string {
+	if int(r.text) <= len(words) {
+		return words
+	}
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	text := append(make([]byte, 0, r.text), words+" "...)
+	for len(text) < int(r.text) {
+		bits := random.Uint64()
+		for range min(10, int(r.text)-len(text)) {
+			text = append(text, letters[bits&63])
+			bits >>= 6
+		}
+	}
+	return string(text[:r.text])
 }
 
 // cents is an amount of money as PostgreSQL reads a numeric.

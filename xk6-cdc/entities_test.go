@@ -34,11 +34,11 @@ func TestEntitiesHaveSpecs(t *testing.T) {
 		{key: "a", entity: address, parent: above.parent}: {"addresses", "a", ""},
 		{key: "i", entity: orderItem, parent: above}:      {"orders", "o", "items"},
 	} {
-		if got := placeOf(r); got != want {
+		if got := placeIn(r); got != want {
 			t.Errorf("%s: got %v, want %v", r.entity, got, want)
 		}
 	}
-	if got := newValues(above, ledger.Update, "paid", newRows(Mix{}, Entities{}, 1, 1).random); len(got) != 2 {
+	if got := newValues(above, ledger.Update, "paid", newRows(Entities{}, shape{}, 1, 1).random); len(got) != 2 {
 		t.Errorf("an update of an order sets %v", got)
 	}
 }
@@ -46,7 +46,7 @@ func TestEntitiesHaveSpecs(t *testing.T) {
 // TestStatusesAreLegal: a history of statuses raises no alarm in the consumer.
 func TestStatusesAreLegal(t *testing.T) {
 	t.Parallel()
-	random := newRows(Mix{}, Entities{}, 1, 1).random
+	random := newRows(Entities{}, shape{}, 1, 1).random
 	for _, e := range []entity{customer, order} {
 		table := specs.Default().Table("public", e.String())
 		r := &row{entity: e}
@@ -68,3 +68,6 @@ func TestStatusesAreLegal(t *testing.T) {
 		}
 	}
 }
+
+// placeIn is where the tracker looks for a row.
+func placeIn(r *row) place { return (&pending{kind: &kind{shelf: &shelves[r.entity]}, row: r}).place() }

@@ -64,21 +64,66 @@ declare module 'k6/x/cdc' {
     entities?: { customer?: number; address?: number; order?: number; order_item?: number };
     /** Connections to PostgreSQL, each executing one write at a time. Default: 16. */
     workers?: number;
-    /** Rows that start() inserts before the load. Default: 200. */
+    /** Rows that start() inserts before the load; segments share them. Default: 200. */
     seedRows?: number;
+    /**
+     * Bytes of free text in a row of address (street) and order_item (product_name); customer and order
+     * have none. Default: 0, a few words.
+     */
+    rowBytes?: number;
+    /**
+     * Share, 0 to 1, of the new rows of address and order_item whose free text is so large (4 KiB, or
+     * rowBytes if that is more) that PostgreSQL stores it out of line. 9 in 10 updates of such a row
+     * leave the text alone, so that it is not in the log. Default: 0.
+     */
+    toastShare?: number;
+    /**
+     * Which row an update gets: "uniform", or "zipf" for a few popular ones. A row never has two writes
+     * at once; the next one in popularity gets the second. Default: "uniform".
+     */
+    choice?: 'uniform' | 'zipf';
+    /** The exponent of "zipf", above 1: the larger, the more popular the first rows. Default: 1.1. */
+    zipf?: number;
     /**
      * How MongoDB is watched. "auto" is a change stream where the server has one, else polling; the
      * ledger's header says which it was. Default: "auto".
      */
     tracker?: 'auto' | 'changestream' | 'poll';
+    /**
+     * Share, above 0 to 1, of MongoDB's operations that the tracker's finds stay under: a poll looks
+     * less often where it must, at least 4 times a second. stats() and the ledger's end say what it
+     * came to. 1 is no limit. Default: 0.1.
+     */
+    trackerBudget?: number;
+    /**
+     * Share, 0 to 1, of the writes that are tracked; which ones follows from their IDs. The others are
+     * in no metric of visibility, and "untracked" in the ledger. The seed rows, and deletes of rows
+     * that are waited for, are tracked always. Default: 1.
+     */
+    sample?: number;
     /** A write that was not visible after this time counts as timed out. Default: "30s". */
     timeout?: Duration;
     /** How long one statement, and the wait for a connection before it, may take. Default: "5s". */
     statementTimeout?: Duration;
+    /**
+     * Abort the test when PostgreSQL has given no connection for this long (and, whatever is set here,
+     * when the ledger cannot be written). Default: "1m".
+     */
+    abortAfter?: Duration;
   }
 
+  /** One write of a transaction; what is left out is chosen as for write(). */
+  export interface PlannedWrite {
+    entity?: Entity | null;
+    op?: Operation | null;
+    fields?: Fields | null;
+  }
+
+  /** Columns and the values to set them to; the others get random valid ones. */
+  export type Fields = Record<string, string | number | boolean | null>;
+
   export interface Stats {
-    /** Writes that wait for a worker, are with one, and the most that ever waited. */
+    /** Requests (a write, or a transaction) that wait for a worker, are with one, and the most that ever waited. */
     queued: number;
     executing: number;
     queueMax: number;
@@ -97,6 +142,21 @@ declare module 'k6/x/cdc' {
     substituted: number;
     /** How often the watching broke; what was written then is seen too late. */
     trackerErrors: number;
+    /** Share of the writes that was to be tracked, and of those acknowledged so far that is. */
+    sampleAsked: number;
+    sampleKept: number;
+    /**
+     * Commands that the tracker sent to MongoDB, and all that MongoDB did meanwhile: its own count, or
+     * where it has none, the tracker's and one for each acknowledged write.
+     */
+    trackerOperations: number;
+    serverOperations: number;
+    /** The budget, and the share of MongoDB's operations that the tracker's finds were. */
+    budgetAsked: number;
+    budgetKept: number;
+    /** Milliseconds between two looks of a poll; 0 with a change stream. */
+    lookMedianMs: number;
+    lookMaxMs: number;
     /** Rows of each entity that are live and that no write is outstanding on. */
     rows: Record<Entity, number>;
   }
@@ -118,7 +178,37 @@ declare module 'k6/x/cdc' {
      * @param operation what to do
      * @param fields columns to set to these values; the others get random valid ones
      */
-    write(entity?: Entity | null, operation?: Operation | null, fields?: Record<string, string | number | boolean | null>): void;
+    write(entity?: Entity | null, operation?: Operation | null, fields?: Fields | null): void;
+
+    /**
+     * Asks for several writes in one transaction of PostgreSQL, and returns at once. They have one
+     * intended time, and each its own ID and line in the ledger; all are committed, or none. A new row
+     * belongs to the row above it that the same transaction inserts, where there is one:
+     *
+     *     lab.transaction([
+     *       { entity: 'order', op: 'insert' },
+     *       { entity: 'order_item', op: 'insert' }, // of that order
+     *     ]);
+     *
+     * @param writes 1 to 1000 writes, executed in this order
+     */
+    transaction(writes: PlannedWrite[]): void;
+
+    /**
+     * Sets the weights of the operations from now on: in an iteration for its scenario alone, in setup()
+     * for all scenarios that have not set their own.
+     *
+     * @param weights one that is left out is 0
+     */
+    mix(weights: { insert?: number; update?: number; delete?: number }): void;
+
+    /**
+     * Writes a labelled moment into the ledger; does nothing where there is none. Call it between
+     * start() and drain().
+     *
+     * @param label 1 to 200 bytes
+     */
+    mark(label: string): void;
 
     /**
      * Takes no more writes, waits until all were executed and seen, and closes the ledger. Call it in
@@ -137,6 +227,17 @@ declare module 'k6/x/cdc' {
      * Needs neither start() nor PostgreSQL; without start() it also closes the ledger.
      */
     selftest(options?: { writes: number }): Stats;
+
+    /**
+     * Asks MongoDB, once, whether it shows a row, and waits for the answer. It is there for
+     * spec-poll.js alone, which measures what polling by script costs: write() tracks by itself. Needs
+     * no start(). An order_item has no document of its own, so it cannot be asked for.
+     *
+     * @param entity the table
+     * @param id the primary key
+     * @param version the least lab_version that counts; default 0, any
+     */
+    has(entity: 'customer' | 'address' | 'order', id: string, version?: number): boolean;
   }
 
   /**

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"go.k6.io/k6/lib"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
@@ -27,19 +28,31 @@ type Lab struct {
 	samples *samples
 	queue   *queue
 	rows    *rows
+	weights weights
+	kinds   kinds
 	origins origins
 	tracker *tracker
+	use     *use
 	phase   phase
 
 	// mu guards what follows, and makes Start, Selftest and Drain take turns.
 	mu     sync.Mutex
 	source *source
+	stripe stripe
 	client *mongo.Client
 	ledger *ledger.Writer
 
 	stopWorkers, stopWatching context.CancelFunc
 	workers, watchers         sync.WaitGroup
 	marked                    sync.Once
+
+	// fatal is why the test should be aborted; nil while there is no reason.
+	fatal atomic.Pointer[string]
+	// answeredNs is when PostgreSQL was last known to be there.
+	answeredNs atomic.Int64
+
+	askerMu sync.Mutex
+	asks    *mongo.Client
 
 	seedMu      sync.Mutex
 	seedFailure string
@@ -62,8 +75,10 @@ func newLab(options Options, instruments *instruments, logger logrus.FieldLogger
 		samples: &samples{instruments: instruments},
 		queue:   newQueue(),
 	}
-	l.rows = newRows(options.Mix, options.Entities, options.Seed, l.epoch.UnixNano())
+	l.rows = newRows(options.Entities, options.shape(), options.Seed, l.epoch.UnixNano())
+	l.weights.all = options.Mix
 	l.tracker = newTracker(time.Duration(options.Timeout), l.samples, l.record)
+	l.use = newUse(options.TrackerBudget, l.now, func() int64 { return l.tracker.snapshot().acked })
 	l.stopWorkers, l.stopWatching = func() {}, func() {}
 	return l
 }
@@ -72,13 +87,19 @@ func newLab(options Options, instruments *instruments, logger logrus.FieldLogger
 func (l *Lab) now() int64 { return time.Since(l.epoch).Nanoseconds() }
 
 // Start connects to both ends, begins to watch MongoDB, starts the workers and seeds rows, and
-// returns when the seed rows were seen in MongoDB. Without a pipeline it fails after the timeout.
-func (l *Lab) Start(ctx context.Context) error {
+// returns when the seed rows were seen in MongoDB. Without a pipeline it fails after the timeout. The
+// options are k6's: they say which segment of the test this process is.
+func (l *Lab) Start(ctx context.Context, test *lib.Options) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.phase.is(opened) {
 		return errors.New("the lab was started before: call start() once, in setup()")
 	}
+	var err error
+	if l.stripe, err = readStripe(test); err != nil {
+		return err
+	}
+	l.rows.beIn(l.stripe)
 	timeout := time.Duration(l.options.StatementTimeout)
 	source, err := openSource(ctx, l.options.Postgres, l.options.Workers, timeout)
 	if err != nil {
@@ -89,6 +110,8 @@ func (l *Lab) Start(ctx context.Context) error {
 		source.close()
 		return err
 	}
+	l.use.limited.Store(true)
+	l.answeredNs.Store(l.now())
 	l.queue.open()
 	work, stop := context.WithCancel(context.Background())
 	l.stopWorkers = stop
@@ -122,51 +145,6 @@ func (l *Lab) work(ctx context.Context) {
 		}
 		l.execute(ctx, r)
 		l.queue.done()
-	}
-}
-
-// execute is the way of one write through PostgreSQL.
-func (l *Lab) execute(ctx context.Context, r request) {
-	c := l.rows.take(r.entity, r.op)
-	p := &pending{place: placeOf(c.row), Write: ledger.Write{
-		ID: c.id, Scenario: r.scenario, Entity: c.row.entity.String(), Op: c.op, Key: c.row.key,
-		IntendedNs: r.intendedNs, EnqueuedNs: r.enqueuedNs,
-	}}
-	if r.tags != nil {
-		p.tags = r.tags.With("entity", p.Entity).With("operation", string(p.Op))
-	}
-	if ctx.Err() != nil {
-		l.rows.settle(c, ledger.Failed)
-		l.tracker.settle(p, ledger.Failed, l.now(), errors.New("never sent: the lab was ended before its turn"))
-		return
-	}
-	if c.row.entity != r.entity {
-		r.fields = nil // they are another table's
-	}
-	sql, arguments := statement(c, r.fields)
-	p.SentNs = l.now()
-	l.tracker.expect(p)
-	fate, err := l.source.execute(ctx, sql, arguments)
-	atNs := l.now()
-	if errors.Is(err, errNoRow) {
-		l.rows.settle(c, ledger.Indeterminate) // somebody else deleted it: never write it again
-	} else {
-		l.rows.settle(c, fate)
-	}
-	l.tracker.settle(p, fate, atNs, err)
-}
-
-// record is called once for each write, when nothing more will be known of it.
-func (l *Lab) record(p *pending) {
-	if l.ledger != nil {
-		l.ledger.Append(&p.Write)
-	}
-	if p.Scenario == seedScenario && p.Fate != ledger.Acked {
-		l.seedMu.Lock()
-		defer l.seedMu.Unlock()
-		if l.seedFailure == "" {
-			l.seedFailure = fmt.Sprintf("insert into %s: %s", p.Entity, p.Error)
-		}
 	}
 }
 
@@ -238,9 +216,13 @@ func (l *Lab) end(finished bool) error {
 	}
 	_, _, longest := l.queue.depth()
 	_, substituted := l.rows.counts()
+	u := l.use.summary()
 	end := ledger.End{
 		Outstanding: outstanding, QueueMax: int64(longest), Substituted: substituted,
-		TrackerErrors: l.tracker.errors.Load(), SlowestLookNs: l.tracker.slowestNs.Load(), ClosedNs: l.now(),
+		TrackerErrors: l.tracker.errors.Load(), SlowestLookNs: u.LookMaxNs, MedianLookNs: u.LookMedianNs,
+		TrackerOperations: u.Operations, ServerOperations: u.Server, ServerCounted: u.ServerCounted,
+		BudgetAsked: u.BudgetAsked, BudgetKept: u.BudgetKept,
+		SampleAsked: l.options.Sample, SampleKept: l.tracker.snapshot().sampleKept(), ClosedNs: l.now(),
 	}
 	return l.ledger.Close(end)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/types"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -83,9 +84,15 @@ func (c *copier) write(ctx context.Context, one change) error {
 	return err
 }
 
-func startCopier(t *testing.T, from *database, to *server, name string) {
+func startCopier(t testing.TB, from *database, to *server, name string) {
 	t.Helper()
 	from.run(t, changes)
+	copyChanges(t, from, to, name)
+}
+
+// copyChanges begins to copy what the triggers keep.
+func copyChanges(t testing.TB, from *database, to *server, name string) {
+	t.Helper()
 	source, err := pgx.Connect(t.Context(), from.dsn())
 	if err != nil {
 		t.Fatal(err)
@@ -111,13 +118,13 @@ func TestLabFromStartToDrain(t *testing.T) {
 		o.Postgres, o.SeedRows, o.Mix = source.dsn(), 40, Mix{40, 40, 20}
 	})
 	startCopier(t, source, target, lab.options.Database)
-	if err := lab.Start(t.Context()); err != nil {
+	if err := lab.Start(t.Context(), &lib.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	const writes = 400
 	for range writes {
 		now := lab.now()
-		if err := lab.enqueue(request{scenario: "load", entity: anyEntity, intendedNs: now, enqueuedNs: now}); err != nil {
+		if err := lab.enqueue(request{scenario: "load", mix: lab.options.Mix, intendedNs: now, enqueuedNs: now, part: part{entity: anyEntity}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -155,7 +162,7 @@ func TestStartWithoutAPipeline(t *testing.T) {
 	lab, _ := labOn(t, target, func(o *Options) {
 		o.Postgres, o.SeedRows, o.Timeout = source.dsn(), 10, types.Duration(300*time.Millisecond)
 	})
-	err := lab.Start(t.Context())
+	err := lab.Start(t.Context(), &lib.Options{})
 	if err == nil || !strings.Contains(err.Error(), "none of the 10 seed rows") {
 		t.Errorf("got %v", err)
 	}
@@ -169,7 +176,7 @@ func TestStartWithoutTables(t *testing.T) {
 	target, source := startServer(t), startDatabase(t)
 	source.run(t, `DROP TABLE order_item`)
 	lab, _ := labOn(t, target, func(o *Options) { o.Postgres = source.dsn() })
-	err := lab.Start(t.Context())
+	err := lab.Start(t.Context(), &lib.Options{})
 	if err == nil || !strings.Contains(err.Error(), `insert into order_item: ERROR: relation "order_item" does not exist`) {
 		t.Errorf("got %v", err)
 	}
@@ -181,15 +188,15 @@ func TestDrainGivesUp(t *testing.T) {
 	t.Parallel()
 	target, source := startServer(t), startDatabase(t)
 	lab, _ := labOn(t, target, func(o *Options) { o.Postgres, o.SeedRows, o.Workers = source.dsn(), 0, 1 })
-	if err := lab.Start(t.Context()); err != nil {
+	if err := lab.Start(t.Context(), &lib.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	source.run(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN IF NEW.email = 'slow' THEN PERFORM pg_sleep(4); END IF; RETURN NEW; END $$;
 		CREATE TRIGGER slow BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION slow()`)
 	for _, email := range []string{"quick", "slow", "waiting"} {
-		if err := lab.enqueue(request{scenario: "load", entity: customer, op: ledger.Insert, intendedNs: lab.now(),
-			fields: map[string]any{"email": email}}); err != nil {
+		if err := lab.enqueue(request{scenario: "load", intendedNs: lab.now(),
+			part: part{customer, ledger.Insert, map[string]any{"email": email}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -212,10 +219,10 @@ func TestDrainInterrupted(t *testing.T) {
 	t.Parallel()
 	target, source := startServer(t), startDatabase(t)
 	lab, _ := labOn(t, target, func(o *Options) { o.Postgres, o.SeedRows = source.dsn(), 0 })
-	if err := lab.Start(t.Context()); err != nil {
+	if err := lab.Start(t.Context(), &lib.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.enqueue(request{scenario: "load", entity: customer, op: ledger.Insert}); err != nil {
+	if err := lab.enqueue(request{scenario: "load", part: part{entity: customer, op: ledger.Insert}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

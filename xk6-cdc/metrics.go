@@ -104,16 +104,18 @@ func (s *samples) settled(p *pending) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(s.writes, p.tags.With("fate", string(p.Fate)), 1)
-	if p.SentNs != 0 {
-		s.add(s.delay, p.tags, milliseconds(p.SentNs-p.IntendedNs))
+	s.add(s.writes, p.tags.With("fate", string(p.fate)), 1)
+	if p.sentNs != 0 {
+		s.add(s.delay, p.tags, milliseconds(p.sentNs-p.intendedNs))
 	}
-	switch p.Fate {
+	switch p.fate {
 	case ledger.Acked:
-		s.add(s.query, p.tags, milliseconds(p.CommittedNs-p.SentNs))
-		s.add(s.commit, p.tags, milliseconds(p.CommittedNs-p.SentNs))
+		s.add(s.query, p.tags, milliseconds(p.committedNs-p.sentNs))
+		s.add(s.commit, p.tags, milliseconds(p.committedNs-p.sentNs))
 	case ledger.Failed:
-		s.add(s.success, p.tags, 0)
+		if !p.untracked {
+			s.add(s.success, p.tags, 0)
+		}
 	}
 }
 
@@ -124,11 +126,11 @@ func (s *samples) visible(p *pending) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(s.latency, p.tags, milliseconds(p.VisibleNs-p.IntendedNs))
-	if p.CommittedNs != 0 {
-		s.add(s.pipeline, p.tags, milliseconds(p.VisibleNs-p.CommittedNs))
+	s.add(s.latency, p.tags, milliseconds(p.visibleNs-p.intendedNs))
+	if p.committedNs != 0 {
+		s.add(s.pipeline, p.tags, milliseconds(p.visibleNs-p.committedNs))
 	}
-	if !p.TimedOut {
+	if !p.timedOut {
 		s.add(s.success, p.tags, 1)
 		s.add(s.timeout, p.tags, 0)
 	}
@@ -142,7 +144,7 @@ func (s *samples) unseen(p *pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(s.success, p.tags, 0)
-	if p.Fate == ledger.Acked {
+	if p.fate == ledger.Acked {
 		s.add(s.timeout, p.tags, 1)
 	}
 }

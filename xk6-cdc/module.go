@@ -3,8 +3,6 @@ package cdc
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +13,6 @@ import (
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/types"
 	"go.k6.io/k6/metrics"
-
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
 // Module is the part of k6/x/cdc that all VUs share: the one Lab of the process.
@@ -99,76 +95,14 @@ type handle struct {
 
 // Start is lab.start().
 func (h *handle) Start() error {
-	if h.vu.State() == nil {
+	state := h.vu.State()
+	if state == nil {
 		return errors.New("lab.start() belongs in setup()")
 	}
-	if err := h.lab.Start(h.vu.Context()); err != nil {
+	if err := h.lab.Start(h.vu.Context(), &state.Options); err != nil {
 		return fmt.Errorf("lab.start(): %w", err)
 	}
 	return nil
-}
-
-// Write is lab.write(entity?, operation?, fields?).
-func (h *handle) Write(named ...sobek.Value) error {
-	now := time.Now()
-	state := h.vu.State()
-	if state == nil {
-		return errors.New("lab.write() cannot be called while the script is loaded")
-	}
-	r, err := readRequest(named)
-	if err != nil {
-		return fmt.Errorf("lab.write(): %w", err)
-	}
-	scenario := lib.GetScenarioState(h.vu.Context())
-	if scenario == nil {
-		return errors.New("lab.write() belongs in an iteration, not in setup() or teardown()")
-	}
-	due := h.lab.origins.intended(state, scenario, now)
-	r.intendedNs, r.enqueuedNs = due.Sub(h.lab.epoch).Nanoseconds(), now.Sub(h.lab.epoch).Nanoseconds()
-	r.scenario = scenario.Name
-	if !unmeasured[scenario.Name] {
-		r.tags = h.tagsOf(scenario, state)
-		err = h.lab.markStarted(scenario.StartTime)
-	}
-	if err = errors.Join(err, h.lab.enqueue(r)); err != nil {
-		return fmt.Errorf("lab.write(): %w", err)
-	}
-	h.push()
-	return nil
-}
-
-// readRequest reads the arguments of lab.write().
-func readRequest(named []sobek.Value) (request, error) {
-	r := request{entity: anyEntity}
-	given := func(i int) bool { return i < len(named) && !common.IsNullish(named[i]) }
-	if given(0) {
-		var ok bool
-		if r.entity, ok = entityByName(named[0].String()); !ok {
-			return r, fmt.Errorf("no entity %q: want one of %s", named[0], strings.Join(entityNames[:], ", "))
-		}
-	}
-	if given(1) {
-		r.op = ledger.Op(named[1].String())
-		if !slices.Contains([]ledger.Op{ledger.Insert, ledger.Update, ledger.Delete}, r.op) {
-			return r, fmt.Errorf("no operation %q: want insert, update or delete", r.op)
-		}
-	}
-	if !given(2) {
-		return r, nil
-	}
-	fields, ok := named[2].Export().(map[string]any)
-	if !ok || r.entity == anyEntity || r.op == ledger.Delete {
-		return r, errors.New("fields: want an object, with an entity, and not for a delete")
-	}
-	writable := writableColumns(r.entity)
-	for column := range fields {
-		if !slices.Contains(writable, column) {
-			return r, fmt.Errorf("fields: cannot set %q of %s: want some of %s",
-				column, r.entity, strings.Join(writable, ", "))
-		}
-	}
-	r.fields = fields
-	return r, nil
 }
 
 // Drain is lab.drain(limit?); it returns lab.stats().
@@ -199,10 +133,11 @@ func (h *handle) Selftest(options sobek.Value) (map[string]any, error) {
 		}
 		writes = given
 	}
-	if h.vu.State() == nil {
+	state := h.vu.State()
+	if state == nil {
 		return nil, errors.New("lab.selftest() cannot be called while the script is loaded")
 	}
-	if err := h.lab.Selftest(h.vu.Context(), int(writes)); err != nil {
+	if err := h.lab.Selftest(h.vu.Context(), int(writes), &state.Options); err != nil {
 		return nil, fmt.Errorf("lab.%w", err)
 	}
 	return h.Stats(), nil
@@ -212,7 +147,7 @@ func (h *handle) Selftest(options sobek.Value) (map[string]any, error) {
 func (h *handle) Stats() map[string]any {
 	waiting, executing, longest := h.lab.queue.depth()
 	live, substituted := h.lab.rows.counts()
-	c := h.lab.tracker.snapshot()
+	c, t := h.lab.tracker.snapshot(), h.lab.use.summary()
 	rows := map[string]any{}
 	for e, n := range live {
 		rows[entity(e).String()] = n
@@ -221,22 +156,9 @@ func (h *handle) Stats() map[string]any {
 		"queued": waiting, "executing": executing, "queueMax": longest, "rows": rows, "substituted": substituted,
 		"acked": c.acked, "failed": c.failed, "indeterminate": c.indeterminate, "visible": c.visible,
 		"outstanding": c.outstanding, "superseded": c.superseded, "timedOut": c.timedOut,
-		"trackerErrors": h.lab.tracker.errors.Load(),
-	}
-}
-
-// tagsOf are the VU's tags in this scenario, for the samples of its writes.
-func (h *handle) tagsOf(scenario *lib.ScenarioState, state *lib.State) *metrics.TagSet {
-	if h.scenario != scenario {
-		h.scenario, h.tags = scenario, state.Tags.GetCurrentValues().Tags
-	}
-	return h.tags
-}
-
-// push hands k6 the samples that were made since the last push, by whichever VU comes by.
-func (h *handle) push() {
-	taken := h.lab.samples.take()
-	if len(taken) > 0 && !metrics.PushIfNotDone(h.vu.Context(), h.vu.State().Samples, taken) {
-		h.lab.samples.giveBack(taken)
+		"sampleAsked": h.lab.options.Sample, "sampleKept": c.sampleKept(),
+		"trackerErrors": h.lab.tracker.errors.Load(), "trackerOperations": t.Operations, "serverOperations": t.Server,
+		"budgetAsked": t.BudgetAsked, "budgetKept": t.BudgetKept,
+		"lookMedianMs": milliseconds(t.LookMedianNs), "lookMaxMs": milliseconds(t.LookMaxNs),
 	}
 }

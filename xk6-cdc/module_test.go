@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.k6.io/k6/js/modulestest"
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/metrics"
@@ -20,7 +21,7 @@ type script struct {
 	samples  chan metrics.SampleContainer
 }
 
-func newScript(t *testing.T, module *Module, env map[string]string) *script {
+func newScript(t testing.TB, module *Module, env map[string]string) *script {
 	t.Helper()
 	s := &script{Runtime: modulestest.NewRuntime(t), samples: make(chan metrics.SampleContainer, 100)}
 	s.VU.InitEnvField.RuntimeOptions.Env = env
@@ -67,10 +68,14 @@ func TestScriptErrors(t *testing.T) {
 		t.Fatal(thrown)
 	}
 	for code, want := range map[string]string{
-		`cdc.open({seed: 6})`: `called again with other options`,
-		`lab.start()`:         `lab.start() belongs in setup()`,
-		`lab.write()`:         `lab.write() cannot be called while the script is loaded`,
-		`lab.selftest()`:      `lab.selftest() cannot be called while the script is loaded`,
+		`cdc.open({seed: 6})`:   `called again with other options`,
+		`lab.start()`:           `lab.start() belongs in setup()`,
+		`lab.write()`:           `lab.write() cannot be called while the script is loaded`,
+		`lab.transaction([{}])`: `lab.transaction() cannot be called while the script is loaded`,
+		`lab.mix({insert: 1})`:  `lab.mix() cannot be called while the script is loaded: use the option "mix"`,
+		`lab.mark("x")`:         `lab.mark() cannot be called while the script is loaded`,
+		`lab.has("order", "x")`: `lab.has() cannot be called while the script is loaded`,
+		`lab.selftest()`:        `lab.selftest() cannot be called while the script is loaded`,
 	} {
 		if got := s.run(code); !strings.Contains(got, want) {
 			t.Errorf("%s throws %q, want %q", code, got, want)
@@ -85,10 +90,23 @@ func TestScriptErrors(t *testing.T) {
 		`lab.write("order", "insert", {sttus: "paid"})`:     `cannot set "sttus" of order: want some of status, total_amount`,
 		`lab.write(null, "insert", {status: "paid"})`:       `fields: want an object, with an entity`,
 		`lab.write("customer", "delete", {status: "paid"})`: `not for a delete`,
-		`lab.drain()`:                `lab.drain(): the lab was not started`,
-		`lab.drain("soon")`:          `lab.drain(): want a length such as "60s", got "soon"`,
-		`lab.selftest({writes: 0})`:  `lab.selftest(): want {writes: 1} or more`,
-		`lab.selftest({wirtes: 10})`: `lab.selftest(): want {writes: 1} or more`,
+		`lab.transaction()`:                `lab.transaction(): want an array of 1 to 1000 writes`,
+		`lab.transaction([])`:              `lab.transaction(): want an array of 1 to 1000 writes`,
+		`lab.transaction([{}, 7])`:         `write 2: want an object {entity, op, fields}, got 7`,
+		`lab.transaction([{entity: "x"}])`: `write 1: no entity "x"`,
+		`lab.transaction([{table: "x"}])`:  `write 1: has no member "table": want entity, op, fields`,
+		`lab.transaction([{op: 7}])`:       `write 1: op: want a name, got 7`,
+		`lab.transaction([{}])`:            `lab.transaction(): the lab was not started`,
+		`lab.mix()`:                        `lab.mix(): want weights such as`,
+		`lab.mix({inserts: 1})`:            `lab.mix(): option "mix" has no member "inserts"`,
+		`lab.mix({insert: 0})`:             `lab.mix(): want weights of at least 0 and one above`,
+		`lab.mark()`:                       `lab.mark(): want a label of 1 to 200 bytes`,
+		`lab.mark("m")`:                    `lab.mark(): the lab was not started`,
+		`lab.has("order_item", "x")`:       `no documents of "order_item"`,
+		`lab.drain()`:                      `lab.drain(): the lab was not started`,
+		`lab.drain("soon")`:                `lab.drain(): want a length such as "60s", got "soon"`,
+		`lab.selftest({writes: 0})`:        `lab.selftest(): want {writes: 1} or more`,
+		`lab.selftest({wirtes: 10})`:       `lab.selftest(): want {writes: 1} or more`,
 	} {
 		if got := s.run(code); !strings.Contains(got, want) {
 			t.Errorf("%s throws %q, want %q", code, got, want)
@@ -146,6 +164,64 @@ func TestWriteIsDueBySchedule(t *testing.T) {
 	}
 }
 
+// lab.mix() in an iteration holds for that scenario, in setup() for the others.
+func TestMixOfAScenario(t *testing.T) {
+	t.Parallel()
+	module := New()
+	s := newScript(t, module, nil)
+	s.run(`const lab = cdc.open({mix: {insert: 5}})`)
+	module.lab.queue.open()
+	taken := func() Mix {
+		t.Helper()
+		if thrown := s.run(`lab.write()`); thrown != "" {
+			t.Fatal(thrown)
+		}
+		r, _ := module.lab.queue.pop()
+		return r.mix
+	}
+	for _, step := range []struct {
+		scenario, code string
+		want           Mix
+	}{
+		{"load", ``, Mix{Insert: 5}},
+		{"load", `lab.mix({update: 2, delete: 1})`, Mix{Update: 2, Delete: 1}},
+		{"churn", ``, Mix{Insert: 5}},
+		{"load", ``, Mix{Update: 2, Delete: 1}},
+	} {
+		s.enter(step.scenario, time.Now(), 0)
+		if thrown := s.run(step.code); thrown != "" {
+			t.Fatal(thrown)
+		}
+		if got := taken(); got != step.want {
+			t.Errorf("%s after %q: got %+v, want %+v", step.scenario, step.code, got, step.want)
+		}
+	}
+	module.lab.weights.set("", Mix{Insert: 9})
+	for scenario, want := range map[string]Mix{"churn": {Insert: 9}, "load": {Update: 2, Delete: 1}} {
+		if got := module.lab.weights.of(scenario); got != want {
+			t.Errorf("%s: got %+v, want %+v", scenario, got, want)
+		}
+	}
+}
+
+func TestTransactionIsOneRequest(t *testing.T) {
+	t.Parallel()
+	module := New()
+	s := newScript(t, module, nil)
+	s.run(`const lab = cdc.open()`)
+	module.lab.queue.open()
+	s.enter("load", time.Now(), 0)
+	thrown := s.run(`lab.transaction([{entity: "order", op: "insert", fields: {status: "paid"}}, {entity: "order_item", op: null}, {}])`)
+	if thrown != "" {
+		t.Fatal(thrown)
+	}
+	r, _ := module.lab.queue.pop()
+	want := []part{{order, ledger.Insert, map[string]any{"status": "paid"}}, {entity: orderItem}, {entity: anyEntity}}
+	if diff := cmp.Diff(want, r.parts(), cmp.AllowUnexported(part{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWarmupHasNoSamples(t *testing.T) {
 	t.Parallel()
 	module := New()
@@ -172,9 +248,9 @@ func TestSamplesArePushedByVUs(t *testing.T) {
 	lab.queue.open()
 	s.enter("load", time.Now(), 0)
 	tags := s.registry.RootTagSet().With("scenario", "load").With("entity", "order")
-	lab.samples.visible(&pending{tags: tags, Write: ledger.Write{IntendedNs: 1e6, CommittedNs: 3e6, VisibleNs: 5e6}})
-	lab.samples.unseen(&pending{tags: tags, Write: ledger.Write{Fate: ledger.Acked}})
-	lab.samples.settled(&pending{tags: tags, Write: ledger.Write{Fate: ledger.Acked, IntendedNs: 1e6, SentNs: 2e6, CommittedNs: 5e6}})
+	lab.samples.visible(&pending{kind: &kind{tags: tags}, intendedNs: 1e6, committedNs: 3e6, visibleNs: 5e6})
+	lab.samples.unseen(&pending{kind: &kind{tags: tags}, fate: ledger.Acked})
+	lab.samples.settled(&pending{kind: &kind{tags: tags}, fate: ledger.Acked, intendedNs: 1e6, sentNs: 2e6, committedNs: 5e6})
 	if thrown := s.run(`lab.write()`); thrown != "" {
 		t.Fatal(thrown)
 	}
@@ -192,7 +268,7 @@ func TestSamplesArePushedByVUs(t *testing.T) {
 	if len(got[MetricSuccess]) != 2 || got[MetricSuccess][0] != 1 || got[MetricSuccess][1] != 0 {
 		t.Errorf("%s: got %v, want [1 0]", MetricSuccess, got[MetricSuccess])
 	}
-	lab.samples.unseen(&pending{tags: tags})
+	lab.samples.unseen(&pending{kind: &kind{tags: tags}})
 	s.CancelContext()
 	s.run(`lab.write()`)
 	if len(s.samples) != 0 || len(lab.samples.take()) != 1 {

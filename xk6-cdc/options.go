@@ -22,6 +22,12 @@ const (
 	TrackPoll         = "poll"
 )
 
+// Values of Options.Choice.
+const (
+	ChooseUniform = "uniform"
+	ChooseZipf    = "zipf"
+)
+
 // Mix is how often each operation is chosen, as weights.
 type Mix struct {
 	Insert int `json:"insert"`
@@ -50,9 +56,16 @@ type Options struct {
 	Entities         Entities       `json:"entities"`
 	Workers          int            `json:"workers"`
 	SeedRows         int            `json:"seedRows"`
+	RowBytes         int            `json:"rowBytes"`
+	ToastShare       float64        `json:"toastShare"`
+	Choice           string         `json:"choice"`
+	Zipf             float64        `json:"zipf"`
 	Tracker          string         `json:"tracker"`
+	TrackerBudget    float64        `json:"trackerBudget"`
+	Sample           float64        `json:"sample"`
 	Timeout          types.Duration `json:"timeout"`
 	StatementTimeout types.Duration `json:"statementTimeout"`
+	AbortAfter       types.Duration `json:"abortAfter"`
 }
 
 // DefaultOptions is what cdc.open() assumes where neither the script nor the environment says more.
@@ -65,6 +78,8 @@ func DefaultOptions() Options {
 		Entities:         Entities{Customer: 40, Address: 20, Order: 20, OrderItem: 20},
 		Timeout:          types.Duration(30 * time.Second),
 		StatementTimeout: types.Duration(5 * time.Second),
+		AbortAfter:       types.Duration(time.Minute),
+		Choice:           ChooseUniform, Zipf: 1.1, TrackerBudget: 0.1, Sample: 1,
 	}
 }
 
@@ -153,17 +168,31 @@ func (o *Options) validate() error {
 		return errors.New(`option "mongo": want a connection string`)
 	case o.Database == "":
 		return errors.New(`option "database": want the name of the database the consumer writes to`)
-	case min(mix.Insert, mix.Update, mix.Delete) < 0 || mix.Insert+mix.Update+mix.Delete == 0:
-		return fmt.Errorf(`option "mix": want weights of at least 0 and one above, got %+v`, mix)
+	case !mix.isSound():
+		return fmt.Errorf(`option "mix": %w, got %+v`, errWeights, mix)
 	case min(entities.Customer, entities.Address, entities.Order, entities.OrderItem) < 0 ||
 		entities == Entities{}:
-		return fmt.Errorf(`option "entities": want weights of at least 0 and one above, got %+v`, entities)
+		return fmt.Errorf(`option "entities": %w, got %+v`, errWeights, entities)
 	case o.Workers < 1 || o.Workers > 1024:
 		return fmt.Errorf(`option "workers": want 1 to 1024, got %d`, o.Workers)
 	case o.SeedRows < 0 || o.SeedRows > 1_000_000:
 		return fmt.Errorf(`option "seedRows": want 0 to 1000000, got %d`, o.SeedRows)
 	case !slices.Contains([]string{TrackAuto, TrackChangeStream, TrackPoll}, o.Tracker):
 		return fmt.Errorf(`option "tracker": want auto, changestream or poll, got %q`, o.Tracker)
+	case o.RowBytes < 0 || o.RowBytes > 1<<20:
+		return fmt.Errorf(`option "rowBytes": want 0 to 1048576, got %d`, o.RowBytes)
+	case !isShare(o.ToastShare):
+		return fmt.Errorf(`option "toastShare": want 0 to 1, got %v`, o.ToastShare)
+	case o.Choice != ChooseUniform && o.Choice != ChooseZipf:
+		return fmt.Errorf(`option "choice": want uniform or zipf, got %q`, o.Choice)
+	case !(o.Zipf > 1 && o.Zipf <= 10):
+		return fmt.Errorf(`option "zipf": want an exponent above 1, at most 10, got %v`, o.Zipf)
+	case !isShare(o.Sample):
+		return fmt.Errorf(`option "sample": want 0 to 1, got %v`, o.Sample)
+	case !isShare(o.TrackerBudget) || o.TrackerBudget == 0:
+		return fmt.Errorf(`option "trackerBudget": want a share above 0, at most 1, got %v`, o.TrackerBudget)
+	case o.AbortAfter <= 0:
+		return fmt.Errorf(`option "abortAfter": want a length such as "1m", got %s`, o.AbortAfter)
 	case o.Timeout <= 0:
 		return fmt.Errorf(`option "timeout": want a length such as "30s", got %s`, o.Timeout)
 	case o.StatementTimeout < types.Duration(time.Millisecond):
@@ -171,6 +200,14 @@ func (o *Options) validate() error {
 	}
 	return nil
 }
+
+// errWeights says which weights a choice can be made by.
+var errWeights = errors.New("want weights of at least 0 and one above")
+
+func (m Mix) isSound() bool { return min(m.Insert, m.Update, m.Delete) >= 0 && m.sum() > 0 }
+
+// isShare is false for what is no number, too.
+func isShare(value float64) bool { return value >= 0 && value <= 1 }
 
 func (m Mix) choose(n int) ledger.Op {
 	switch {

@@ -64,6 +64,13 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 		{map[string]any{"tracker": "magic"}, `option "tracker"`},
 		{map[string]any{"timeout": "soon"}, `option "timeout"`},
 		{map[string]any{"timeout": int64(0)}, `option "timeout"`},
+		{map[string]any{"rowBytes": int64(-1)}, `option "rowBytes"`},
+		{map[string]any{"toastShare": 1.5}, `option "toastShare": want 0 to 1, got 1.5`},
+		{map[string]any{"choice": "hot"}, `option "choice": want uniform or zipf, got "hot"`},
+		{map[string]any{"zipf": int64(1)}, `option "zipf": want an exponent above 1`},
+		{map[string]any{"sample": -0.1}, `option "sample"`},
+		{map[string]any{"trackerBudget": int64(0)}, `option "trackerBudget"`},
+		{map[string]any{"abortAfter": int64(0)}, `option "abortAfter"`},
 		{map[string]any{"statementTimeout": int64(0)}, `option "statementTimeout"`},
 	} {
 		_, err := readOptions(test.given, environment(nil))

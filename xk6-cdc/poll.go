@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// pollInterval is the pause between two rounds, and with it the best resolution of a poll.
+	// pollInterval is the pause between two rounds, and with it the best resolution of a poll; the
+	// budget may make it longer.
 	pollInterval = 2 * time.Millisecond
 	// pollRows bounds what one round asks for, pollBatch what one find does.
 	pollRows  = 2000
@@ -22,6 +23,7 @@ const (
 type poll struct {
 	database *mongo.Database
 	tracker  *tracker
+	use      *use
 	now      func() int64
 }
 
@@ -31,6 +33,7 @@ func (p *poll) run(ctx context.Context) {
 	defer tick.Stop()
 	last := p.now()
 	for {
+		finds := p.use.finds.Load()
 		if err := p.look(ctx, pollRows); err != nil && ctx.Err() == nil {
 			p.tracker.errors.Add(1)
 			tick.Reset(reopenPause)
@@ -43,7 +46,9 @@ func (p *poll) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := p.now()
-		p.tracker.slowestNs.Store(max(p.tracker.slowestNs.Load(), now-last))
+		if p.use.finds.Load() > finds { // else nothing was waited for
+			p.use.looked(now - last)
+		}
 		last = now
 	}
 }
@@ -90,6 +95,9 @@ func (p *poll) look(ctx context.Context, limit int) error {
 }
 
 func (p *poll) find(ctx context.Context, collection string, documents bson.A, projection bson.D) error {
+	if err := p.use.wait(ctx); err != nil {
+		return err
+	}
 	cursor, err := p.database.Collection(collection).Find(ctx,
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documents}}}},
 		options.Find().SetProjection(projection).SetBatchSize(pollBatch))

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -21,8 +22,25 @@ const (
 	connectTimeout = 5 * time.Second
 )
 
-// errNoRow says that a statement succeeded and changed nothing.
-var errNoRow = errors.New("the statement did not change one row")
+// errNoConnection says that a write was never sent.
+var errNoConnection = errors.New("no connection")
+
+// noRowError says that a statement succeeded and did not change one row. In a transaction, of which
+// it is the reason to roll back, statement counts from 0.
+type noRowError struct {
+	statement int
+	tag       pgconn.CommandTag
+}
+
+func (e *noRowError) Error() string {
+	return fmt.Sprintf("the statement did not change one row: %s", e.tag)
+}
+
+// query is a statement with its arguments.
+type query struct {
+	sql       string
+	arguments []any
+}
 
 // source is PostgreSQL: a pool with one connection for each worker, which reconnects by itself.
 type source struct {
@@ -66,9 +84,60 @@ func (s *source) execute(ctx context.Context, sql string, arguments []any) (ledg
 		return fateOf(err, connection.Conn().IsClosed()), err
 	}
 	if tag.RowsAffected() != 1 {
-		return ledger.Failed, fmt.Errorf("%w: %s", errNoRow, tag)
+		return ledger.Failed, &noRowError{tag: tag}
 	}
 	return ledger.Acked, nil
+}
+
+// transact runs statements in one transaction: all are committed, or none, or it is not known. What
+// breaks before the commit is sent is a definite failure of all.
+func (s *source) transact(ctx context.Context, statements []query) (ledger.Fate, error) {
+	connection, err := s.acquire(ctx)
+	if err != nil {
+		return ledger.Failed, err
+	}
+	defer connection.Release()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout+answerGrace)
+	defer cancel()
+	transaction, err := connection.Begin(ctx)
+	if err != nil {
+		return ledger.Failed, fmt.Errorf("begin a transaction: %w", err)
+	}
+	if err := send(ctx, transaction, statements); err != nil {
+		// Its own time: where the statements' is over, the connection is to be cleaned all the same.
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerGrace)
+		defer cancel()
+		_ = transaction.Rollback(ending) // a connection that is broken rolls back by itself
+		return ledger.Failed, err
+	}
+	if err := transaction.Commit(ctx); err != nil {
+		err = fmt.Errorf("commit a transaction of %d: %w", len(statements), err)
+		if errors.Is(err, pgx.ErrTxCommitRollback) {
+			return ledger.Failed, err
+		}
+		return fateOf(err, connection.Conn().IsClosed()), err
+	}
+	return ledger.Acked, nil
+}
+
+// send runs the statements in one round trip and stops at the first that fails.
+func send(ctx context.Context, transaction pgx.Tx, statements []query) error {
+	batch := &pgx.Batch{}
+	for _, s := range statements {
+		batch.Queue(s.sql, s.arguments...)
+	}
+	answers := transaction.SendBatch(ctx, batch)
+	for i := range statements {
+		tag, err := answers.Exec()
+		if err == nil && tag.RowsAffected() != 1 {
+			err = &noRowError{i, tag}
+		}
+		if err != nil {
+			_ = answers.Close() // what failed is known
+			return fmt.Errorf("write %d of a transaction of %d: %w", i+1, len(statements), err)
+		}
+	}
+	return answers.Close()
 }
 
 // acquire waits for a connection as long as a statement may take: while PostgreSQL restarts, writes
@@ -87,7 +156,7 @@ func (s *source) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("no connection within %v: %w", s.timeout, failure)
+			return nil, fmt.Errorf("%w within %v: %w", errNoConnection, s.timeout, failure)
 		case <-time.After(reconnectPause):
 		}
 	}

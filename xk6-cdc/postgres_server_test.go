@@ -23,7 +23,7 @@ type database struct {
 }
 
 // startDatabase skips the test where PostgreSQL is not installed.
-func startDatabase(t *testing.T) *database {
+func startDatabase(t testing.TB) *database {
 	t.Helper()
 	program := findPostgres()
 	if program == "" {
@@ -88,7 +88,7 @@ func (d *database) demote(command *exec.Cmd) {
 }
 
 // start returns when the server answers.
-func (d *database) start(t *testing.T) {
+func (d *database) start(t testing.TB) {
 	t.Helper()
 	d.child = exec.Command(d.program, "-D", d.data, "-p", d.port, "-h", "127.0.0.1", "-k", "", "-F",
 		"-c", "wal_level=logical", "-c", "max_connections=50")
@@ -128,7 +128,7 @@ func (d *database) dsn() string {
 }
 
 // run executes SQL on a connection of its own.
-func (d *database) run(t *testing.T, sql string) {
+func (d *database) run(t testing.TB, sql string) {
 	t.Helper()
 	connection, err := pgx.Connect(t.Context(), d.dsn())
 	if err == nil {

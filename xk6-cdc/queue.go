@@ -4,22 +4,23 @@ import (
 	"sync"
 
 	"go.k6.io/k6/metrics"
-
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-// request is what write() asked for; which row it will be is chosen when a worker takes it.
+// request is what write() or transaction() asked for; which rows it will be is chosen when a worker
+// takes it.
 type request struct {
 	scenario string
+	mix      Mix
 	// tags are those of the scenario's samples; nil where none are to be pushed.
 	tags                   *metrics.TagSet
 	intendedNs, enqueuedNs int64
-	// entity and op are what the script named; anyEntity and "" leave them to chance.
-	entity entity
-	op     ledger.Op
-	// fields are columns that the script fixed.
-	fields map[string]any
+	part
+	// more are the other writes of a transaction.
+	more []part
 }
+
+// parts are its writes in order.
+func (r *request) parts() []part { return append([]part{r.part}, r.more...) }
 
 // queue holds requests in order for the workers. It has no bound: a bound would make the load wait
 // for the database, which is what an open model must not do.

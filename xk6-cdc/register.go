@@ -10,9 +10,17 @@
 // poll.go tell).
 package cdc
 
-import "go.k6.io/k6/js/modules"
+import (
+	"github.com/grafana/xk6-sql/sql"
+	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
+	"go.k6.io/k6/js/modules"
+)
 
 // ImportPath is the name by which a script imports the module.
 const ImportPath = "k6/x/cdc"
 
-func init() { modules.Register(ImportPath, New()) }
+func init() {
+	modules.Register(ImportPath, New())
+	// For spec-poll.js: `import pgx from 'k6/x/sql/driver/pgx'`, to be opened with k6/x/sql.
+	sql.RegisterModule("pgx")
+}

@@ -15,15 +15,24 @@ const deleteCandidates = 32
 type row struct {
 	key    string
 	entity entity
-	parent *row
+	// text is how many bytes of free text it has, 0 for a few words; isLarge: they are out of line.
+	isLarge bool
+	text    int32
+	parent  *row
 	// status is what the last acknowledged write gave it, where its entity has one.
 	status string
 	// children counts the rows that refer to this one, with those whose insert is outstanding and
 	// those of which it is not known whether they exist: while there is one, a delete could fail.
 	children int
-	// at is its place among the live rows, -1 while a write on it is outstanding or it is gone.
+	// at is its place among the live rows, or one of the two below.
 	at int
 }
+
+// Values of row.at for a row that is not among the live ones.
+const (
+	outstanding = -1 // a write on it is
+	gone        = -2 // for good
+)
 
 // rows is the model of the live rows. It hands a row out to at most one write at a time, so that
 // for every row the order of its writes' IDs is the order of their commits, and never hands out a
@@ -32,20 +41,38 @@ type rows struct {
 	mu          sync.Mutex
 	random      *rand.Rand
 	keys        *rand.Rand
-	mix         Mix
+	seed, salt  int64
+	stripe      stripe
+	shape       shape
 	entities    Entities
 	live        [entityCount][]*row
+	ranks       [entityCount]ranking
 	lastID      int64
 	substituted int64
 }
 
 // newRows: seed decides every choice; salt makes the keys of two runs with one seed differ.
-func newRows(mix Mix, entities Entities, seed, salt int64) *rows {
-	return &rows{
-		mix: mix, entities: entities,
-		random: rand.New(rand.NewPCG(uint64(seed), 1)),
-		keys:   rand.New(rand.NewPCG(uint64(seed), uint64(salt))),
-	}
+func newRows(entities Entities, s shape, seed, salt int64) *rows {
+	r := &rows{entities: entities, shape: s, seed: seed, salt: salt}
+	r.beIn(stripe{})
+	return r
+}
+
+// beIn begins the random choices, keys and IDs of a segment of the test; nothing was taken before.
+func (r *rows) beIn(s stripe) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stripe, r.lastID = s, s.firstID()-1
+	r.random = rand.New(rand.NewPCG(uint64(r.seed), 1+uint64(s.number)))
+	r.keys = rand.New(rand.NewPCG(uint64(r.seed), uint64(r.salt)))
+}
+
+// part is one write that is asked for: its entity and operation, or anyEntity and "" to leave them
+// to chance, and the columns that the script fixed.
+type part struct {
+	entity entity
+	op     ledger.Op
+	fields map[string]any
 }
 
 // choice is a row taken out for one write.
@@ -61,22 +88,36 @@ type choice struct {
 	substituted bool
 }
 
-// take chooses what was left open and takes a row out of the live ones (or makes one). The choice
-// must be given back with settle.
-func (r *rows) take(e entity, op ledger.Op) choice {
+// take chooses what was left open, for each write of one transaction in order, and takes its row
+// out of the live ones (or makes one). A row made below another that the transaction makes belongs
+// to that one. Each choice must be given back with settle.
+func (r *rows) take(mix Mix, parts ...part) []choice {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var made [entityCount]*row
+	choices := make([]choice, len(parts))
+	for i, p := range parts {
+		c := r.choose(mix, p.entity, p.op, &made)
+		if c.op == ledger.Insert {
+			made[c.row.entity] = c.row
+		}
+		choices[i] = c
+	}
+	return choices
+}
+
+func (r *rows) choose(mix Mix, e entity, op ledger.Op, made *[entityCount]*row) choice {
 	if e == anyEntity {
 		e = r.entities.choose(r.random.IntN(r.entities.sum()))
 	}
 	if op == "" {
-		op = r.mix.choose(r.random.IntN(r.mix.sum()))
+		op = mix.choose(r.random.IntN(mix.sum()))
 	}
 	r.lastID++
 	c := choice{id: r.lastID, op: op, values: r.random.Int64()}
 	switch op {
 	case ledger.Update:
-		c.row = r.any(e)
+		c.row = r.favourite(e)
 	case ledger.Delete:
 		c.row = r.childless(e)
 	}
@@ -86,7 +127,7 @@ func (r *rows) take(e entity, op ledger.Op) choice {
 		return c
 	}
 	c.op = ledger.Insert
-	c.row = r.fresh(e)
+	c.row = r.fresh(e, made)
 	c.status = c.row.nextStatus(c.op, r.random)
 	if c.substituted = op != ledger.Insert || c.row.entity != e; c.substituted {
 		r.substituted++
@@ -102,7 +143,9 @@ func (r *rows) settle(c choice, fate ledger.Fate) {
 	parent := c.row.parent
 	switch {
 	case fate == ledger.Indeterminate:
+		c.row.at = gone
 	case fate == ledger.Acked && c.op == ledger.Delete, fate == ledger.Failed && c.op == ledger.Insert:
+		c.row.at = gone
 		if parent != nil {
 			parent.children--
 		}
@@ -112,6 +155,9 @@ func (r *rows) settle(c choice, fate ledger.Fate) {
 		}
 		c.row.at = len(r.live[c.row.entity])
 		r.live[c.row.entity] = append(r.live[c.row.entity], c.row)
+		if c.op == ledger.Insert && r.shape.zipf > 0 {
+			r.ranks[c.row.entity].add(c.row)
+		}
 	}
 }
 
@@ -120,7 +166,7 @@ func (r *rows) outside() (id int64, key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lastID++
-	return r.lastID, newUUID(r.keys)
+	return r.lastID, r.newKey()
 }
 
 // counts is how many rows of each entity are live and free, and how often a choice was substituted.
@@ -157,25 +203,44 @@ func (r *rows) takeOut(taken *row) {
 	live[taken.at], last.at = last, taken.at
 	live[len(live)-1] = nil
 	r.live[taken.entity] = live[:len(live)-1]
-	taken.at = -1
+	taken.at = outstanding
 }
 
-// fresh is a new row of e below a random live parent. Where there is no parent, the parent is what
-// has to be made first.
-func (r *rows) fresh(e entity) *row {
+// favourite is the live row of e that an update gets, nil when there is none.
+func (r *rows) favourite(e entity) *row {
+	if r.shape.zipf > 0 {
+		return r.ranks[e].choose(r.random, r.shape.zipf, len(r.live[e]))
+	}
+	return r.any(e)
+}
+
+// fresh is a new row of e below the row that its transaction makes, else below a random live one.
+// Where there is no parent, the parent is what has to be made first.
+func (r *rows) fresh(e entity, made *[entityCount]*row) *row {
 	var above *row
 	if parent, ok := e.parent(); ok {
-		if above = r.any(parent); above == nil {
-			return r.fresh(parent)
+		if above = made[parent]; above == nil {
+			above = r.any(parent)
+		}
+		if above == nil {
+			return r.fresh(parent, made)
 		}
 		above.children++
 	}
-	return &row{key: newUUID(r.keys), entity: e, parent: above, at: -1}
+	fresh := &row{key: r.newKey(), entity: e, parent: above, at: outstanding}
+	if freeText[e] != "" {
+		fresh.text, fresh.isLarge = r.shape.choose(r.random)
+	}
+	return fresh
 }
 
-// newUUID is a random UUID of version 4, as text.
-func newUUID(random *rand.Rand) string {
-	high, low := random.Uint64(), random.Uint64()
+// newKey is a random UUID of version 4 as text; its last 16 bits are the stripe's number where the
+// test has several.
+func (r *rows) newKey() string {
+	high, low := r.keys.Uint64(), r.keys.Uint64()
+	if r.stripe.isPart {
+		low = low&^0xffff | uint64(r.stripe.number)
+	}
 	high = high&^0xf000 | 0x4000
 	low = low&^(0xc<<60) | 0x8<<60
 	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x",

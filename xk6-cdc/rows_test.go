@@ -46,18 +46,23 @@ func (w *world) perform(c choice) string {
 	return ""
 }
 
+// takeOne is a transaction of one write.
+func takeOne(r *rows, mix Mix, e entity, op ledger.Op) choice {
+	return r.take(mix, part{entity: e, op: op})[0]
+}
+
 func TestRowsNeverOverlapAndNeverOrphan(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		weight := rapid.IntRange(0, 5)
 		mix := Mix{1 + weight.Draw(t, "insert"), weight.Draw(t, "update"), weight.Draw(t, "delete")}
 		entities := Entities{1, weight.Draw(t, "address"), weight.Draw(t, "order"), weight.Draw(t, "item")}
-		model := newRows(mix, entities, rapid.Int64().Draw(t, "seed"), 1)
+		model := newRows(entities, shape{}, rapid.Int64().Draw(t, "seed"), 1)
 		database := world{map[string]*row{}, map[string]bool{}, map[string]int64{}}
 		var outstanding []choice
 		for range rapid.IntRange(1, 300).Draw(t, "steps") {
 			if len(outstanding) < 8 && rapid.Bool().Draw(t, "take") {
-				c := model.take(anyEntity, "")
+				c := takeOne(model, mix, anyEntity, "")
 				if database.holding[c.row.key] {
 					t.Fatalf("%s %s is handed out twice", c.row.entity, c.row.key)
 				}
@@ -88,27 +93,27 @@ func TestRowsNeverOverlapAndNeverOrphan(t *testing.T) {
 
 func TestRowsTake(t *testing.T) {
 	t.Parallel()
-	model := newRows(Mix{1, 1, 1}, Entities{1, 1, 1, 1}, 1, 1)
-	c := model.take(orderItem, ledger.Delete)
+	model := newRows(Entities{1, 1, 1, 1}, shape{}, 1, 1)
+	c := takeOne(model, Mix{1, 1, 1}, orderItem, ledger.Delete)
 	if c.op != ledger.Insert || c.row.entity != customer || !c.substituted {
 		t.Errorf("of nothing: %s %s, substituted %v; want the insert of a customer", c.op, c.row.entity, c.substituted)
 	}
 	if !uuidFormat.MatchString(c.row.key) {
 		t.Errorf("key %q is no UUID of version 4", c.row.key)
 	}
-	if again := model.take(customer, ledger.Update); again.row == c.row {
+	if again := takeOne(model, Mix{1, 1, 1}, customer, ledger.Update); again.row == c.row {
 		t.Error("a row whose insert is outstanding is updated")
 	}
 	model.settle(c, ledger.Acked)
-	child := model.take(order, ledger.Insert)
+	child := takeOne(model, Mix{1, 1, 1}, order, ledger.Insert)
 	if child.row.parent != c.row || child.substituted {
 		t.Fatalf("the order is below %v", child.row.parent)
 	}
-	if d := model.take(customer, ledger.Delete); d.op != ledger.Insert || !d.substituted {
+	if d := takeOne(model, Mix{1, 1, 1}, customer, ledger.Delete); d.op != ledger.Insert || !d.substituted {
 		t.Error("a customer is deleted while the insert of its order is outstanding")
 	}
 	model.settle(child, ledger.Failed)
-	if d := model.take(customer, ledger.Delete); d.op != ledger.Delete || d.row != c.row {
+	if d := takeOne(model, Mix{1, 1, 1}, customer, ledger.Delete); d.op != ledger.Delete || d.row != c.row {
 		t.Error("a customer without orders is not deleted")
 	}
 	if _, substituted := model.counts(); substituted != 3 {
@@ -119,9 +124,9 @@ func TestRowsTake(t *testing.T) {
 func TestRowsFollowTheSeed(t *testing.T) {
 	t.Parallel()
 	choose := func(seed, salt int64) (choices []string, keys []string) {
-		model := newRows(Mix{60, 30, 10}, Entities{4, 3, 2, 1}, seed, salt)
+		model := newRows(Entities{4, 3, 2, 1}, shape{}, seed, salt)
 		for range 200 {
-			c := model.take(anyEntity, "")
+			c := takeOne(model, Mix{60, 30, 10}, anyEntity, "")
 			choices = append(choices, string(c.op)+" "+c.row.entity.String())
 			keys = append(keys, c.row.key)
 			model.settle(c, ledger.Acked)

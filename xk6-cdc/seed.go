@@ -19,10 +19,11 @@ func (l *Lab) seed(ctx context.Context) error {
 	sizes := seedSizes(l.options.SeedRows, l.options.Entities)
 	total := 0
 	for e, size := range sizes {
+		size = l.stripe.share(size)
 		for range size {
 			now := l.now()
 			if err := l.enqueue(request{
-				scenario: seedScenario, intendedNs: now, enqueuedNs: now, entity: entity(e), op: ledger.Insert,
+				scenario: seedScenario, intendedNs: now, enqueuedNs: now, part: part{entity: entity(e), op: ledger.Insert},
 			}); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.k6.io/k6/lib"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -25,14 +26,21 @@ const (
 // directly, without PostgreSQL or the pipeline. It makes that many writes one after another,
 // inserts and updates in turn, waits until each was seen, and writes them to the ledger. A lab that
 // was not started is opened for it and ended after it.
-func (l *Lab) Selftest(ctx context.Context, writes int) error {
+func (l *Lab) Selftest(ctx context.Context, writes int, test *lib.Options) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.phase.is(drained) {
 		return errors.New("selftest(): the lab was drained before")
 	}
+	// It waits for each write before the next: there is no load to have a share of.
+	defer l.use.limited.Store(l.use.limited.Swap(false))
 	alone := l.phase.is(opened)
 	if alone {
+		var err error
+		if l.stripe, err = readStripe(test); err != nil {
+			return err
+		}
+		l.rows.beIn(l.stripe)
 		if err := l.watch(ctx); err != nil {
 			return err
 		}
@@ -66,20 +74,17 @@ func (l *Lab) selftestWrite(
 ) error {
 	now := l.now()
 	p := &pending{
-		seen:  make(chan struct{}),
-		place: place{collection: selftestCollection, document: key},
-		Write: ledger.Write{
-			ID: id, Scenario: selftestName, Entity: selftestName, Op: op, Key: key,
-			IntendedNs: now, EnqueuedNs: now, SentNs: now,
-		},
+		kind: &kind{scenario: selftestName, entity: selftestName, op: op, shelf: &shelf{collection: selftestCollection}},
+		row:  &row{key: key}, id: id, intendedNs: now, enqueuedNs: now, sentNs: now,
+		seen: make(chan struct{}),
 	}
 	l.tracker.expect(p)
 	var err error
 	if op == ledger.Insert {
-		_, err = collection.InsertOne(ctx, bson.D{{Key: "_id", Value: key}, {Key: versionMember, Value: p.ID}})
+		_, err = collection.InsertOne(ctx, bson.D{{Key: "_id", Value: key}, {Key: versionMember, Value: p.id}})
 	} else {
 		_, err = collection.UpdateByID(ctx, key,
-			bson.D{{Key: "$set", Value: bson.D{{Key: versionMember, Value: p.ID}}}})
+			bson.D{{Key: "$set", Value: bson.D{{Key: versionMember, Value: p.id}}}})
 	}
 	if err != nil {
 		l.tracker.settle(p, ledger.Failed, l.now(), err)

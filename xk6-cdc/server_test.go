@@ -23,7 +23,7 @@ type server struct {
 }
 
 // startServer skips the test where no stand-in is installed.
-func startServer(t *testing.T, flags ...string) *server {
+func startServer(t testing.TB, flags ...string) *server {
 	t.Helper()
 	s := &server{program: findServer(), folder: t.TempDir(), port: "0", flags: flags}
 	if s.program == "" {
@@ -53,7 +53,7 @@ func findServer() string {
 
 var listening = regexp.MustCompile(`listening on 127\.0\.0\.1:(\d+)`)
 
-func (s *server) start(t *testing.T) {
+func (s *server) start(t testing.TB) {
 	t.Helper()
 	flags := append([]string{"--host", "127.0.0.1", "--port", s.port, "--storage-path", filepath.Join(s.folder, "data"),
 		"--cache-size", "64M", "--log-file-max", "8MB", "--sync-on-commit"}, s.flags...)
@@ -92,7 +92,7 @@ func (s *server) kill() {
 
 func (s *server) uri() string { return "mongodb://127.0.0.1:" + s.port + "/?directConnection=true" }
 
-func (s *server) client(t *testing.T) *mongo.Client {
+func (s *server) client(t testing.TB) *mongo.Client {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(s.uri()).SetServerSelectionTimeout(10 * time.Second))
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *server) client(t *testing.T) *mongo.Client {
 	return client
 }
 
-func readFile(t *testing.T, path string) string {
+func readFile(t testing.TB, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -19,6 +19,7 @@ const reopenPause = 50 * time.Millisecond
 type stream struct {
 	database *mongo.Database
 	tracker  *tracker
+	use      *use
 	now      func() int64
 	cursor   *mongo.ChangeStream
 }
@@ -26,9 +27,9 @@ type stream struct {
 // openStream returns when the server has fixed where the stream begins, so that a write sent
 // afterwards is in it.
 func openStream(
-	ctx context.Context, database *mongo.Database, t *tracker, now func() int64,
+	ctx context.Context, database *mongo.Database, t *tracker, u *use, now func() int64,
 ) (*stream, error) {
-	s := &stream{database: database, tracker: t, now: now}
+	s := &stream{database: database, tracker: t, use: u, now: now}
 	return s, s.open(ctx, nil)
 }
 
@@ -84,7 +85,7 @@ func (s *stream) reopen(ctx context.Context, token bson.Raw) bool {
 		var answer mongo.ServerError
 		switch {
 		case err == nil:
-			looker := poll{database: s.database, tracker: s.tracker, now: s.now}
+			looker := poll{database: s.database, tracker: s.tracker, use: s.use, now: s.now}
 			if err = looker.look(ctx, math.MaxInt); err == nil {
 				return true
 			}

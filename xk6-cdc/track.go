@@ -14,17 +14,54 @@ import (
 // row's key of that map in the document.
 type place struct{ collection, document, field string }
 
+// kind is what many writes have in common; it is made once for all of them.
+type kind struct {
+	scenario, entity string
+	op               ledger.Op
+	// tags are those of the samples; nil where none are wanted.
+	tags  *metrics.TagSet
+	shelf *shelf
+}
+
 // pending is a Write on its way: it waits for its fate in PostgreSQL and for being seen in MongoDB,
-// in either order. All but seen belongs to the tracker once it expects it.
+// in either order. All but seen belongs to the tracker once it expects it. There are as many as
+// writes are outstanding, so it is small: TestOutstandingIsSmall.
 type pending struct {
-	ledger.Write
-	place place
-	// tags are those of its samples; nil where none are wanted.
-	tags *metrics.TagSet
+	*kind
+	row *row
+	id  int64
+	// The stamps of a ledger.Write.
+	intendedNs, enqueuedNs, sentNs, committedNs, visibleNs int64
+	fate                                                   ledger.Fate
+	// reason is why it is not acked.
+	reason string
 	// older is the next older write of the same row that waits.
 	older *pending
 	// seen is closed when the write was seen; nil where nobody waits for that.
-	seen chan struct{}
+	seen                            chan struct{}
+	superseded, timedOut, untracked bool
+}
+
+// sampled says whether sampling may leave it out.
+func (k *kind) sampled() bool { return k.scenario != seedScenario && k.scenario != selftestName }
+
+// place is where its row shows.
+func (p *pending) place() place {
+	at := place{collection: p.shelf.collection, document: p.row.key, field: p.shelf.field}
+	if at.field != "" {
+		at.document = p.row.parent.key
+	}
+	return at
+}
+
+// write is its line in the ledger.
+func (p *pending) write() ledger.Write {
+	return ledger.Write{
+		ID: p.id, Scenario: p.scenario, Entity: p.entity, Op: p.op, Key: p.row.key,
+		IntendedNs: p.intendedNs, EnqueuedNs: p.enqueuedNs, SentNs: p.sentNs, CommittedNs: p.committedNs,
+		VisibleNs: p.visibleNs, Fate: p.fate, Superseded: p.superseded, TimedOut: p.timedOut,
+		Untracked: p.untracked, Error: p.reason,
+	}
 }
 
 // tracker matches what is seen in MongoDB with the writes that wait for it. It does not look
@@ -37,8 +74,6 @@ type tracker struct {
 
 	// errors counts how often the watching failed; what was written meanwhile is seen too late.
 	errors atomic.Int64
-	// slowestNs is the longest time between two looks of a poll.
-	slowestNs atomic.Int64
 
 	mu sync.Mutex
 	// waiting holds, by key of the row, its newest write that waits; older ones hang on it.
@@ -49,8 +84,18 @@ type tracker struct {
 // counts are writes by what is known of them.
 type counts struct {
 	acked, failed, indeterminate, visible, superseded, timedOut int64
-	// outstanding are acked and not yet seen.
+	// outstanding are acked, tracked and not yet seen.
 	outstanding int64
+	// eligible are acked and could have been left out by sampling; tracked were not.
+	eligible, tracked int64
+}
+
+// sampleKept is the share of the writes that were tracked, of those that sampling may leave out.
+func (c counts) sampleKept() float64 {
+	if c.eligible == 0 {
+		return 0
+	}
+	return float64(c.tracked) / float64(c.eligible)
 }
 
 func newTracker(timeout time.Duration, s *samples, record func(*pending)) *tracker {
@@ -58,26 +103,37 @@ func newTracker(timeout time.Duration, s *samples, record func(*pending)) *track
 }
 
 // expect must come before the statement is sent: the change can be seen before its commit is
-// acknowledged. Every expected write must be settled.
+// acknowledged. Every expected write must be settled. Of those that sampling left out it takes only
+// the delete of a row that is waited for: its tombstone is all that will be seen of the row.
 func (t *tracker) expect(p *pending) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p.older = t.waiting[p.Key]
-	t.waiting[p.Key] = p
+	if p.untracked && (p.op != ledger.Delete || t.waiting[p.row.key] == nil) {
+		return
+	}
+	p.untracked = false
+	p.older = t.waiting[p.row.key]
+	t.waiting[p.row.key] = p
 }
 
 // settle says what became of a write in PostgreSQL, known at atNs; reason is why it is not acked.
 func (t *tracker) settle(p *pending, fate ledger.Fate, atNs int64, reason error) {
 	t.mu.Lock()
-	p.Fate = fate
+	p.fate = fate
 	if reason != nil {
-		p.Error = reason.Error()
+		p.reason = reason.Error()
 	}
 	switch fate {
 	case ledger.Acked:
-		p.CommittedNs = atNs
+		p.committedNs = atNs
 		t.counts.acked++
-		if p.VisibleNs == 0 {
+		if p.sampled() {
+			t.counts.eligible++
+			if !p.untracked {
+				t.counts.tracked++
+			}
+		}
+		if p.visibleNs == 0 && !p.untracked {
 			t.counts.outstanding++
 		}
 	case ledger.Failed:
@@ -86,7 +142,7 @@ func (t *tracker) settle(p *pending, fate ledger.Fate, atNs int64, reason error)
 	case ledger.Indeterminate:
 		t.counts.indeterminate++
 	}
-	finished := fate == ledger.Failed || p.VisibleNs != 0
+	finished := fate == ledger.Failed || p.visibleNs != 0 || p.untracked
 	t.samples.settled(p)
 	if finished {
 		t.finish(p)
@@ -104,27 +160,27 @@ func (t *tracker) saw(key string, version int64, deleted bool, atNs int64) {
 	t.mu.Lock()
 	var finished []*pending
 	newest := t.waiting[key]
-	buried := deleted && newest != nil && newest.Op == ledger.Delete
+	buried := deleted && newest != nil && newest.op == ledger.Delete
 	var left *pending
 	end := &left
 	for p := newest; p != nil; p = p.older {
-		if !buried && (version < p.ID || p.Op == ledger.Delete) {
+		if !buried && (version < p.id || p.op == ledger.Delete) {
 			*end, end = p, &p.older
 			continue
 		}
-		p.VisibleNs = atNs
-		p.Superseded = version > p.ID || buried && p.Op != ledger.Delete
+		p.visibleNs = atNs
+		p.superseded = version > p.id || buried && p.op != ledger.Delete
 		if p.seen != nil {
 			close(p.seen)
 		}
-		if p.Fate != "" {
+		if p.fate != "" {
 			finished = append(finished, p)
 		}
 	}
 	*end = nil
 	t.keep(key, left)
 	for _, p := range finished {
-		if p.Fate == ledger.Acked {
+		if p.fate == ledger.Acked {
 			t.counts.outstanding--
 		}
 		t.finish(p)
@@ -137,21 +193,21 @@ func (t *tracker) saw(key string, version int64, deleted bool, atNs int64) {
 
 // finish measures a write of which all is known.
 func (t *tracker) finish(p *pending) {
-	if p.VisibleNs == 0 {
+	if p.visibleNs == 0 {
 		return
 	}
-	if !p.TimedOut && p.VisibleNs-p.IntendedNs > t.timeout.Nanoseconds() {
+	if !p.timedOut && p.visibleNs-p.intendedNs > t.timeout.Nanoseconds() {
 		t.timeOut(p)
 	}
 	t.counts.visible++
-	if p.Superseded {
+	if p.superseded {
 		t.counts.superseded++
 	}
 	t.samples.visible(p)
 }
 
 func (t *tracker) timeOut(p *pending) {
-	p.TimedOut = true
+	p.timedOut = true
 	t.counts.timedOut++
 	t.samples.unseen(p)
 }
@@ -162,8 +218,8 @@ func (t *tracker) sweep(nowNs int64) {
 	defer t.mu.Unlock()
 	for _, p := range t.waiting {
 		for ; p != nil; p = p.older {
-			late := nowNs-p.IntendedNs > t.timeout.Nanoseconds()
-			if late && p.Fate == ledger.Acked && !p.TimedOut {
+			late := nowNs-p.intendedNs > t.timeout.Nanoseconds()
+			if late && p.fate == ledger.Acked && !p.timedOut {
 				t.timeOut(p)
 			}
 		}
@@ -177,7 +233,7 @@ func (t *tracker) abandon() {
 	for _, p := range t.waiting {
 		for ; p != nil; p = p.older {
 			left = append(left, p)
-			if !p.TimedOut {
+			if !p.timedOut {
 				t.samples.unseen(p)
 			}
 		}
@@ -199,7 +255,7 @@ func (t *tracker) some(limit int) map[string]place {
 		if len(places) == limit {
 			break
 		}
-		places[key] = p.place
+		places[key] = p.place()
 	}
 	return places
 }
@@ -212,14 +268,14 @@ func (t *tracker) snapshot() counts {
 
 // remove takes one write out of those that wait.
 func (t *tracker) remove(p *pending) {
-	left := t.waiting[p.Key]
+	left := t.waiting[p.row.key]
 	for at := &left; *at != nil; at = &(*at).older {
 		if *at == p {
 			*at = p.older
 			break
 		}
 	}
-	t.keep(p.Key, left)
+	t.keep(p.row.key, left)
 }
 
 func (t *tracker) keep(key string, left *pending) {

@@ -15,12 +15,12 @@ import (
 // tracked is a tracker that keeps what it recorded.
 func tracked(timeout time.Duration) (*tracker, *[]ledger.Write) {
 	var recorded []ledger.Write
-	t := newTracker(timeout, &samples{}, func(p *pending) { recorded = append(recorded, p.Write) })
+	t := newTracker(timeout, &samples{}, func(p *pending) { recorded = append(recorded, p.write()) })
 	return t, &recorded
 }
 
 func expect(t *tracker, id int64, op ledger.Op) *pending {
-	p := &pending{Write: ledger.Write{ID: id, Key: "k", Op: op, IntendedNs: id}}
+	p := &pending{kind: &kind{op: op}, row: &row{key: "k"}, id: id, intendedNs: id}
 	t.expect(p)
 	return p
 }
@@ -146,8 +146,8 @@ func TestTrackerRecordsEachOnce(t *testing.T) {
 			case 1:
 				if len(expected) > 0 {
 					p := rapid.SampledFrom(expected).Draw(t, "settle")
-					if !settled[p.ID] {
-						settled[p.ID] = true
+					if !settled[p.id] {
+						settled[p.id] = true
 						tracker.settle(p, ledger.Acked, 1, nil)
 					}
 				}
@@ -158,7 +158,7 @@ func TestTrackerRecordsEachOnce(t *testing.T) {
 			}
 		}
 		for _, p := range expected {
-			if !settled[p.ID] {
+			if !settled[p.id] {
 				tracker.settle(p, ledger.Acked, 1, nil)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -20,7 +19,7 @@ const sweepInterval = time.Second
 func (l *Lab) watch(ctx context.Context) error {
 	client, err := mongo.Connect(options.Client().ApplyURI(l.options.Mongo).
 		SetServerSelectionTimeout(connectTimeout).SetAppName("cdclab-k6").
-		SetMonitor(countBreaks(l.tracker)))
+		SetMonitor(l.use.monitor(l.tracker)))
 	if err != nil {
 		return fmt.Errorf("connect to MongoDB (option %q): %w", "mongo", err)
 	}
@@ -33,6 +32,7 @@ func (l *Lab) watch(ctx context.Context) error {
 	}
 	if l.options.Ledger != "" {
 		header.StartUnixNs, header.Seed = l.epoch.UnixNano(), l.options.Seed
+		header.Segment = l.stripe.segment
 		if l.ledger, err = ledger.Create(l.options.Ledger, header); err != nil {
 			return errors.Join(fmt.Errorf("option %q: %w", "ledger", err), client.Disconnect(ctx))
 		}
@@ -42,18 +42,9 @@ func (l *Lab) watch(ctx context.Context) error {
 	watching, stop := context.WithCancel(context.Background())
 	l.stopWatching = stop
 	l.watchers.Go(func() { run(watching) })
+	l.watchers.Go(func() { l.use.count(watching, client) })
 	l.watchers.Go(func() { l.sweep(watching) })
 	return nil
-}
-
-// countBreaks counts the breaks of a change stream, most of which the driver mends by itself and
-// tells nobody. Only a stream reads with getMore: a poll's answers fit into the first batch.
-func countBreaks(t *tracker) *event.CommandMonitor {
-	return &event.CommandMonitor{Failed: func(ctx context.Context, failed *event.CommandFailedEvent) {
-		if failed.CommandName == "getMore" && ctx.Err() == nil {
-			t.errors.Add(1)
-		}
-	}}
 }
 
 // openTracker opens what the option tracker asks for and says so in a ledger's Header.
@@ -61,7 +52,7 @@ func (l *Lab) openTracker(
 	ctx context.Context, database *mongo.Database,
 ) (run func(context.Context), header ledger.Header, err error) {
 	if l.options.Tracker != TrackPoll {
-		opened, err := openStream(ctx, database, l.tracker, l.now)
+		opened, err := openStream(ctx, database, l.tracker, l.use, l.now)
 		var answer mongo.ServerError
 		switch {
 		case err == nil:
@@ -72,7 +63,7 @@ func (l *Lab) openTracker(
 		l.logger.Warnf("cdc: the server has no change streams, so the tracker polls every %v: %v",
 			pollInterval, err)
 	}
-	looker := &poll{database: database, tracker: l.tracker, now: l.now}
+	looker := &poll{database: database, tracker: l.tracker, use: l.use, now: l.now}
 	return looker.run, ledger.Header{Tracker: TrackPoll, ResolutionNs: pollInterval.Nanoseconds()}, nil
 }
 

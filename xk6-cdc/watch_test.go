@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
+	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/types"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -16,7 +17,7 @@ import (
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-func labOn(t *testing.T, s *server, change func(*Options)) (*Lab, *logtest.Hook) {
+func labOn(t testing.TB, s *server, change func(*Options)) (*Lab, *logtest.Hook) {
 	t.Helper()
 	options := DefaultOptions()
 	options.Mongo, options.Database = s.uri(), "labtest"
@@ -30,7 +31,7 @@ func labOn(t *testing.T, s *server, change func(*Options)) (*Lab, *logtest.Hook)
 	return newLab(options, nil, logger), hook
 }
 
-func readLedger(t *testing.T, lab *Lab) (ledger.Header, []ledger.Write, ledger.End) {
+func readLedger(t testing.TB, lab *Lab) (ledger.Header, []ledger.Write, ledger.End) {
 	t.Helper()
 	var writes []ledger.Write
 	header, end, err := ledger.Read(lab.options.Ledger, func(w ledger.Write) error {
@@ -58,7 +59,7 @@ func TestSelftest(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			lab, logged := labOn(t, startServer(t, test.flags...), func(o *Options) { o.Tracker = test.tracker })
-			if err := lab.Selftest(t.Context(), 20); err != nil {
+			if err := lab.Selftest(t.Context(), 20, &lib.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			header, writes, end := readLedger(t, lab)
@@ -93,7 +94,7 @@ func TestWatchErrors(t *testing.T) {
 		`option "mongo"`:   func(o *Options) { o.Mongo = "mongo://x" },
 	} {
 		lab, _ := labOn(t, s, change)
-		if err := lab.Selftest(t.Context(), 1); err == nil || !strings.Contains(err.Error(), want) {
+		if err := lab.Selftest(t.Context(), 1, &lib.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -148,10 +149,9 @@ func TestTrackersSeeTheConsumersWrites(t *testing.T) {
 				}},
 				{ledger.Delete, "j", orders("j"), func(int64) { set("orders", "o", bson.D{{Key: "items.j." + deletedMember, Value: true}}) }},
 			} {
-				p := &pending{seen: make(chan struct{}), place: step.place,
-					Write: ledger.Write{ID: int64(id) + 1, Op: step.op, Key: step.key, IntendedNs: lab.now()}}
+				p := awaited(lab, int64(id)+1, step.op, step.key, step.place)
 				lab.tracker.expect(p)
-				step.do(p.ID)
+				step.do(p.id)
 				waitSeen(t, p)
 				lab.tracker.settle(p, ledger.Acked, lab.now(), nil)
 			}
@@ -165,6 +165,14 @@ func TestTrackersSeeTheConsumersWrites(t *testing.T) {
 	}
 }
 
+// awaited is a write whose row shows at a place.
+func awaited(lab *Lab, id int64, op ledger.Op, key string, at place) *pending {
+	return &pending{
+		kind: &kind{op: op, shelf: &shelf{collection: at.collection, field: at.field}},
+		row:  &row{key: key, parent: &row{key: at.document}}, id: id, intendedNs: lab.now(), seen: make(chan struct{}),
+	}
+}
+
 func waitSeen(t *testing.T, p *pending) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -172,7 +180,7 @@ func waitSeen(t *testing.T, p *pending) {
 	select {
 	case <-p.seen:
 	case <-ctx.Done():
-		t.Fatalf("%s %s %d was never seen", p.Op, p.Key, p.ID)
+		t.Fatalf("%s %s %d was never seen", p.op, p.row.key, p.id)
 	}
 }
 
@@ -186,14 +194,13 @@ func TestStreamSurvivesACrash(t *testing.T) {
 	}
 	customers := s.client(t).Database(lab.options.Database).Collection("customers")
 	for id, crash := range []bool{false, true, false} {
-		p := &pending{seen: make(chan struct{}), place: place{collection: "customers", document: "c"},
-			Write: ledger.Write{ID: int64(id) + 1, Op: ledger.Update, Key: "c", IntendedNs: lab.now()}}
+		p := awaited(lab, int64(id)+1, ledger.Update, "c", place{collection: "customers", document: "c"})
 		lab.tracker.expect(p)
 		if crash {
 			s.kill()
 			s.start(t)
 		}
-		if _, err := customers.UpdateByID(t.Context(), "c", bson.D{{Key: "$set", Value: bson.D{{Key: versionMember, Value: p.ID}}}},
+		if _, err := customers.UpdateByID(t.Context(), "c", bson.D{{Key: "$set", Value: bson.D{{Key: versionMember, Value: p.id}}}},
 			options.UpdateOne().SetUpsert(true)); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,14 +39,27 @@ func Create(path string, header Header) (*Writer, error) {
 	return w, nil
 }
 
-// Append writes one line. The first error is kept and returned by Close.
-func (w *Writer) Append(write *Write) {
+// Append writes one line. The first error is kept and returned from then on, by Close too. Lines are
+// buffered, so an error may be that of an earlier one.
+func (w *Writer) Append(write *Write) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
 		w.err = w.encode.Encode(write)
 		w.writes++
 	}
+	return w.err
+}
+
+// Mark writes a labelled moment; its Kind is filled in. The first error is kept as Append does.
+func (w *Writer) Mark(mark Mark) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	mark.Kind = markKind
+	if w.err == nil {
+		w.err = w.encode.Encode(mark)
+	}
+	return w.err
 }
 
 // Close writes the End line, with Writes filled in, and closes the file.
@@ -76,13 +90,27 @@ func (w *Writer) Break() error {
 // Read calls each for every Write of the file at path, in the file's order. A line that cannot be
 // decoded is an error naming the line; a file that ends early is ErrTruncated, returned after every
 // whole Write was delivered.
+// Lines of other kinds are passed over.
 func Read(path string, each func(Write) error) (Header, End, error) {
+	return scan(path, each, func(Mark) error { return nil })
+}
+
+// Marks are the labelled moments of the file at path, in its order, with the errors of Read.
+func Marks(path string) (marks []Mark, err error) {
+	_, _, err = scan(path, func(Write) error { return nil }, func(m Mark) error {
+		marks = append(marks, m)
+		return nil
+	})
+	return marks, err
+}
+
+func scan(path string, each func(Write) error, mark func(Mark) error) (Header, End, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Header{}, End{}, fmt.Errorf("open ledger: %w", err)
 	}
 	defer file.Close()
-	header, end, err := decode(file, each)
+	header, end, err := decode(file, each, mark)
 	if err != nil {
 		return header, end, fmt.Errorf("%s: %w", path, err)
 	}
@@ -95,7 +123,7 @@ type line struct {
 	End
 }
 
-func decode(r io.Reader, each func(Write) error) (header Header, end End, err error) {
+func decode(r io.Reader, each func(Write) error, mark func(Mark) error) (header Header, end End, err error) {
 	lines := bufio.NewReaderSize(r, 1<<16)
 	var writes int64
 	for number := 1; ; number++ {
@@ -114,6 +142,12 @@ func decode(r io.Reader, each func(Write) error) (header Header, end End, err er
 			}
 			continue
 		}
+		if kind := kindOf(text); kind != "" {
+			if err := passOver(kind, text, mark); err != nil {
+				return header, end, fmt.Errorf("line %d: %w", number, err)
+			}
+			continue
+		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {
 			return header, end, fmt.Errorf("line %d: %w", number, err)
@@ -129,6 +163,30 @@ func decode(r io.Reader, each func(Write) error) (header Header, end End, err er
 			return header, end, fmt.Errorf("line %d: %w", number, err)
 		}
 	}
+}
+
+// kindOf is the member "kind" of a line, "" for a Write or an End, which have none.
+func kindOf(text []byte) string {
+	if !bytes.Contains(text, []byte(`"kind"`)) {
+		return "" // the usual case, for little
+	}
+	var l struct {
+		Kind string `json:"kind"`
+	}
+	_ = json.Unmarshal(text, &l) // what is no JSON is found where the line is read
+	return l.Kind
+}
+
+// passOver reads a line that is no Write: a Mark, or a kind that later versions may have.
+func passOver(kind string, text []byte, mark func(Mark) error) error {
+	if kind != markKind {
+		return nil
+	}
+	var m Mark
+	if err := json.Unmarshal(text, &m); err != nil {
+		return err
+	}
+	return mark(m)
 }
 
 func decodeHeader(text []byte, header *Header) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,9 @@ func write(t *testing.T, writes []Write, end *End) string {
 		t.Fatal(err)
 	}
 	for i := range writes {
-		w.Append(&writes[i])
+		if err := w.Append(&writes[i]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if end == nil {
 		err = w.Break()
@@ -43,6 +46,8 @@ func read(path string) (writes []Write, header Header, end End, err error) {
 	return writes, header, end, err
 }
 
+func noMarks(Mark) error { return nil }
+
 var two = []Write{
 	{ID: 1, Scenario: "load", Entity: "customer", Op: Insert, Key: "k", IntendedNs: 1, EnqueuedNs: 2, SentNs: 3,
 		CommittedNs: 4, VisibleNs: 5, Fate: Acked},
@@ -53,17 +58,18 @@ var two = []Write{
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	writes, header, end, err := read(write(t, two, &End{Outstanding: 1, QueueMax: 2, Substituted: 3, TrackerErrors: 4,
-		SlowestLookNs: 5, ClosedNs: 6}))
+		SlowestLookNs: 5, ClosedNs: 6, MedianLookNs: 7, TrackerOperations: 8, ServerOperations: 9, ServerCounted: true,
+		BudgetAsked: 0.1, BudgetKept: 0.2, SampleAsked: 0.3, SampleKept: 0.4}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(two, writes); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(Header{Version, 5, "poll", 7, 3}, header); diff != "" {
+	if diff := cmp.Diff(Header{Version, 5, "poll", 7, 3, ""}, header); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 5, 6}, end); diff != "" {
+	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 5, 7, 8, 9, true, 0.1, 0.2, 0.3, 0.4, 6}, end); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -82,11 +88,58 @@ func TestRoundTripOfAnything(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []Write
-		_, end, err := decode(&file, func(w Write) error { got = append(got, w); return nil })
+		_, end, err := decode(&file, func(w Write) error { got = append(got, w); return nil }, noMarks)
 		if err != nil || !end.End || len(got) != 1 || got[0] != want {
 			t.Fatalf("got %+v, %+v, %v\nwant %+v", got, end, err, want)
 		}
 	})
+}
+
+// Marks and lines of a later version's kinds stand among the writes, and Read does not see them.
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.jsonl")
+	w, err := Create(path, Header{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Mark{{"mark", "deploy \"b\"", 7, "load"}, {"mark", "end", 9, ""}}
+	err = errors.Join(w.Append(&two[0]), w.Mark(Mark{Label: want[0].Label, AtNs: 7, Scenario: "load"}), w.Append(&two[1]),
+		w.encode.Encode(map[string]any{"kind": "weather", "id": "rain"}), w.Mark(Mark{Label: "end", AtNs: 9}), w.Close(End{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks, err := Marks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, marks); diff != "" {
+		t.Error(diff)
+	}
+	writes, _, end, err := read(path)
+	if diff := cmp.Diff(two, writes); err != nil || diff != "" || end.Writes != 2 {
+		t.Errorf("%v, end %+v\n%s", err, end, diff)
+	}
+}
+
+// A disk that is full is noticed while the test goes on, not only at its end.
+func TestAppendSaysThatTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full")
+	}
+	w, err := Create("/dev/full", Header{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if err = w.Append(&two[0]); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) || !errors.Is(w.Mark(Mark{}), syscall.ENOSPC) || !errors.Is(w.Close(End{}), syscall.ENOSPC) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestNotFinished(t *testing.T) {
@@ -159,7 +212,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"version":1}` + "\n" + `{"id":1}` + "\n" + `{"end":true,"writes":1}` + "\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var writes int64
-		_, end, err := decode(bytes.NewReader(text), func(Write) error { writes++; return nil })
+		_, end, err := decode(bytes.NewReader(text), func(Write) error { writes++; return nil }, noMarks)
 		if err == nil && (!end.End || end.Writes != writes) {
 			t.Errorf("accepted %q: end %+v after %d writes", text, end, writes)
 		}

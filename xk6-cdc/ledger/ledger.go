@@ -3,8 +3,10 @@
 // computes nothing. Everything a report says about latency is a function of this file. Start
 // reading at Write.
 //
-// The file is JSON lines: one Header, any number of Writes, one End. A file without its End comes
-// from a generator that did not finish, and no verdict may be built on it.
+// The file is JSON lines: one Header, any number of Writes, one End. Between them may stand lines of
+// other kinds, which say so in a member "kind" and which a reader that does not know them passes
+// over; a Mark is one. A file without its End comes from a generator that did not finish, and no
+// verdict may be built on it.
 package ledger
 
 // Version of the file format; a reader refuses any other.
@@ -42,6 +44,25 @@ type Header struct {
 	// ResolutionNs is the tracker's own resolution: 0 for a change stream, else the poll interval.
 	ResolutionNs int64 `json:"resolutionNs"`
 	Seed         int64 `json:"seed"`
+	// Segment is the part of the test that this generator ran, as k6 names it ("1/2:1"); "" for the
+	// whole. Generators of one test share no key and no write ID.
+	Segment string `json:"segment,omitempty"`
+}
+
+// markKind is the Kind of a Mark.
+const markKind = "mark"
+
+// Mark is a moment to which the script gave a label, a line of its own among the Writes. The lines
+// stand in the order in which they were written, Writes when all is known of them: to place a Mark
+// among Writes, compare stamps.
+type Mark struct {
+	// Kind is "mark".
+	Kind  string `json:"kind"`
+	Label string `json:"label"`
+	// AtNs is the stamp of the moment.
+	AtNs int64 `json:"atNs"`
+	// Scenario is the k6 scenario whose iteration set it, "" for setup() and teardown().
+	Scenario string `json:"scenario,omitempty"`
 }
 
 // Write is one intended write of one row and what became of it. A stamp that never happened is 0.
@@ -90,9 +111,26 @@ type End struct {
 	// TrackerErrors are the times the tracker lost its stream or a poll failed; what was written
 	// meanwhile has a visibility stamp that may be too late.
 	TrackerErrors int64 `json:"trackerErrors"`
-	// SlowestLookNs is the longest time between two looks of a polling tracker: the resolution it
-	// really had at its worst. 0 for a change stream.
+	// SlowestLookNs is the longest time between two looks of a polling tracker while something was
+	// waited for: the resolution it really had at its worst. 0 for a change stream.
 	SlowestLookNs int64 `json:"slowestLookNs,omitempty"`
+	// MedianLookNs is the median of the same.
+	MedianLookNs int64 `json:"medianLookNs,omitempty"`
+	// TrackerOperations are the commands that the tracker sent to MongoDB, ServerOperations all that
+	// MongoDB did meanwhile: its own count where ServerCounted, else the tracker's operations and one
+	// for each acknowledged write.
+	TrackerOperations int64 `json:"trackerOperations"`
+	ServerOperations  int64 `json:"serverOperations"`
+	ServerCounted     bool  `json:"serverCounted"`
+	// BudgetAsked is the share of ServerOperations that the tracker's finds were to stay under,
+	// BudgetKept the share that they had. A find is never held back for more than 250 ms, so that
+	// with next to no load the kept one can be above.
+	BudgetAsked float64 `json:"budgetAsked"`
+	BudgetKept  float64 `json:"budgetKept"`
+	// SampleAsked is the share of the writes that was to be tracked, SampleKept the share of the
+	// acknowledged ones that was; seed rows and the self-test's writes are not among them.
+	SampleAsked float64 `json:"sampleAsked"`
+	SampleKept  float64 `json:"sampleKept"`
 	// ClosedNs is the stamp of this line.
 	ClosedNs int64 `json:"closedNs"`
 }

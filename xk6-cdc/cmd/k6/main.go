@@ -4,15 +4,10 @@
 package main
 
 import (
-	"github.com/grafana/xk6-sql/sql"
-	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	"go.k6.io/k6/cmd"
 
-	_ "github.com/cdclab/cdclab/xk6-cdc" // k6/x/cdc
+	_ "github.com/cdclab/cdclab/xk6-cdc" // k6/x/cdc, k6/x/sql/driver/pgx
 	_ "github.com/grafana/xk6-sql"       // k6/x/sql
 )
-
-// init makes the driver `import driver from "k6/x/sql/driver/pgx"`.
-func init() { sql.RegisterModule("pgx") }
 
 func main() { cmd.Execute() }

@@ -1,0 +1,243 @@
+package cdc
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/errext"
+	"go.k6.io/k6/js/common"
+	"go.k6.io/k6/lib"
+	"go.k6.io/k6/metrics"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// maxTransaction is how many writes one transaction may have, maxLabel how many bytes a mark.
+const (
+	maxTransaction = 1000
+	maxLabel       = 200
+)
+
+// Write is lab.write(entity?, operation?, fields?).
+func (h *handle) Write(named ...sobek.Value) error {
+	now := time.Now()
+	p, err := readPart(named)
+	if err == nil {
+		return h.enqueue("lab.write()", request{part: p}, now)
+	}
+	return fmt.Errorf("lab.write(): %w", err)
+}
+
+// Transaction is lab.transaction([{entity, op, fields}]).
+func (h *handle) Transaction(writes sobek.Value) error {
+	now := time.Now()
+	r, err := h.readTransaction(writes)
+	if err == nil {
+		return h.enqueue("lab.transaction()", r, now)
+	}
+	return fmt.Errorf("lab.transaction(): %w", err)
+}
+
+// enqueue completes a request with what the iteration says and puts it into the queue. Where the
+// lab has a reason to, it aborts the test instead, as test.abort() of k6/execution does.
+func (h *handle) enqueue(caller string, r request, now time.Time) error {
+	state := h.vu.State()
+	if state == nil {
+		return fmt.Errorf("%s cannot be called while the script is loaded", caller)
+	}
+	scenario := lib.GetScenarioState(h.vu.Context())
+	if scenario == nil {
+		return fmt.Errorf("%s belongs in an iteration, not in setup() or teardown()", caller)
+	}
+	if reason := h.lab.fatal.Load(); reason != nil {
+		h.vu.Runtime().Interrupt(&errext.InterruptError{Reason: errext.AbortTest + ": " + *reason})
+		return nil
+	}
+	due := h.lab.origins.intended(state, scenario, now)
+	r.intendedNs, r.enqueuedNs = due.Sub(h.lab.epoch).Nanoseconds(), now.Sub(h.lab.epoch).Nanoseconds()
+	r.scenario, r.mix = scenario.Name, h.lab.weights.of(scenario.Name)
+	var err error
+	if !unmeasured[scenario.Name] {
+		r.tags = h.tagsOf(scenario, state)
+		err = h.lab.markStarted(scenario.StartTime)
+	}
+	if err = errors.Join(err, h.lab.enqueue(r)); err != nil {
+		return fmt.Errorf("%s: %w", caller, err)
+	}
+	h.push()
+	return nil
+}
+
+// readPart reads the arguments of lab.write().
+func readPart(named []sobek.Value) (part, error) {
+	given := func(i int) bool { return i < len(named) && !common.IsNullish(named[i]) }
+	entityName, op := "", ""
+	if given(0) {
+		entityName = named[0].String()
+	}
+	if given(1) {
+		op = named[1].String()
+	}
+	var fields any
+	if given(2) {
+		fields = named[2].Export()
+	}
+	return newPart(entityName, op, fields)
+}
+
+// newPart checks what a script asks for: "" and nil leave it to chance.
+func newPart(entityName, op string, fields any) (part, error) {
+	p := part{entity: anyEntity, op: ledger.Op(op)}
+	if entityName != "" {
+		var ok bool
+		if p.entity, ok = entityByName(entityName); !ok {
+			return p, fmt.Errorf("no entity %q: want one of %s", entityName, strings.Join(entityNames[:], ", "))
+		}
+	}
+	if op != "" && !slices.Contains([]ledger.Op{ledger.Insert, ledger.Update, ledger.Delete}, p.op) {
+		return p, fmt.Errorf("no operation %q: want insert, update or delete", op)
+	}
+	if fields == nil {
+		return p, nil
+	}
+	var ok bool
+	p.fields, ok = fields.(map[string]any)
+	if !ok || p.entity == anyEntity || p.op == ledger.Delete {
+		return p, errors.New("fields: want an object, with an entity, and not for a delete")
+	}
+	writable := writableColumns(p.entity)
+	for column := range p.fields {
+		if !slices.Contains(writable, column) {
+			return p, fmt.Errorf("fields: cannot set %q of %s: want some of %s",
+				column, p.entity, strings.Join(writable, ", "))
+		}
+	}
+	return p, nil
+}
+
+// readTransaction reads the argument of lab.transaction().
+func (h *handle) readTransaction(writes sobek.Value) (request, error) {
+	var r request
+	var list []any
+	if !common.IsNullish(writes) {
+		list, _ = writes.Export().([]any)
+	}
+	if len(list) == 0 || len(list) > maxTransaction {
+		return r, fmt.Errorf("want an array of 1 to %d writes {entity, op, fields}", maxTransaction)
+	}
+	for i, one := range list {
+		members, ok := one.(map[string]any)
+		if !ok {
+			return r, fmt.Errorf("write %d: want an object {entity, op, fields}, got %v", i+1, one)
+		}
+		p, err := readMembers(members)
+		if err != nil {
+			return r, fmt.Errorf("write %d: %w", i+1, err)
+		}
+		if i == 0 {
+			r.part = p
+			continue
+		}
+		r.more = append(r.more, p)
+	}
+	return r, nil
+}
+
+func readMembers(members map[string]any) (part, error) {
+	named := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		value := members[name]
+		switch text, isText := value.(string); {
+		case name == "fields", value == nil:
+		case name != "entity" && name != "op":
+			return part{}, fmt.Errorf("has no member %q: want entity, op, fields", name)
+		case !isText || text == "":
+			return part{}, fmt.Errorf("%s: want a name, got %v", name, value)
+		default:
+			named[name] = text
+		}
+	}
+	return newPart(named["entity"], named["op"], members["fields"])
+}
+
+// Mix is lab.mix({insert, update, delete}).
+func (h *handle) Mix(given sobek.Value) error {
+	if h.vu.State() == nil {
+		return errors.New(`lab.mix() cannot be called while the script is loaded: use the option "mix"`)
+	}
+	if common.IsNullish(given) {
+		return errors.New("lab.mix(): want weights such as {insert: 70, update: 20, delete: 10}")
+	}
+	var read Options
+	if err := read.overlay(map[string]any{"mix": given.Export()}); err != nil {
+		return fmt.Errorf("lab.mix(): %w", err)
+	}
+	if !read.Mix.isSound() {
+		return fmt.Errorf("lab.mix(): %w, got %+v", errWeights, read.Mix)
+	}
+	h.lab.weights.set(h.scenarioName(), read.Mix)
+	return nil
+}
+
+// Mark is lab.mark(label).
+func (h *handle) Mark(label sobek.Value) error {
+	text := ""
+	if !common.IsNullish(label) {
+		text = label.String()
+	}
+	if text == "" || len(text) > maxLabel {
+		return fmt.Errorf("lab.mark(): want a label of 1 to %d bytes, got %q", maxLabel, text)
+	}
+	if h.vu.State() == nil {
+		return errors.New("lab.mark() cannot be called while the script is loaded")
+	}
+	if err := h.lab.Mark(text, h.scenarioName()); err != nil {
+		return fmt.Errorf("lab.mark(): %w", err)
+	}
+	return nil
+}
+
+// Has is lab.has(entity, id, version?).
+func (h *handle) Has(entityName, id string, version int64) (bool, error) {
+	if h.vu.State() == nil {
+		return false, errors.New("lab.has() cannot be called while the script is loaded")
+	}
+	e, ok := entityByName(entityName)
+	if !ok || shelves[e].field != "" {
+		return false, fmt.Errorf("lab.has(): no documents of %q: want customer, address or order", entityName)
+	}
+	found, err := h.lab.Has(h.vu.Context(), shelves[e].collection, id, version)
+	if err != nil {
+		return false, fmt.Errorf("lab.has(): %w", err)
+	}
+	return found, nil
+}
+
+// scenarioName is that of the iteration, "" outside of one.
+func (h *handle) scenarioName() string {
+	if scenario := lib.GetScenarioState(h.vu.Context()); scenario != nil {
+		return scenario.Name
+	}
+	return ""
+}
+
+// tagsOf are the VU's tags in this scenario, for the samples of its writes.
+func (h *handle) tagsOf(scenario *lib.ScenarioState, state *lib.State) *metrics.TagSet {
+	if h.scenario != scenario {
+		h.scenario, h.tags = scenario, state.Tags.GetCurrentValues().Tags
+	}
+	return h.tags
+}
+
+// push hands k6 the samples that were made since the last push, by whichever VU comes by.
+func (h *handle) push() {
+	taken := h.lab.samples.take()
+	if len(taken) > 0 && !metrics.PushIfNotDone(h.vu.Context(), h.vu.State().Samples, taken) {
+		h.lab.samples.giveBack(taken)
+	}
+}
