@@ -95,6 +95,24 @@ type arrivals struct {
 	Executor string `json:"executor"`
 	Rate     int    `json:"rate"`
 	Duration string `json:"duration"`
+	// StartRate and Stages are those of a rate that changes.
+	StartRate int `json:"startRate"`
+	Stages    []struct {
+		Target   int    `json:"target"`
+		Duration string `json:"duration"`
+	} `json:"stages"`
+}
+
+// String is "constant-arrival-rate 100/s 5m0s", or with each stage's end, "... 100/s 1m0s to 500/s".
+func (a arrivals) String() string {
+	if len(a.Stages) == 0 {
+		return fmt.Sprintf("%s %d/s %s", a.Executor, a.Rate, a.Duration)
+	}
+	text := fmt.Sprintf("%s %d/s", a.Executor, a.StartRate)
+	for _, stage := range a.Stages {
+		text += fmt.Sprintf(" %s to %d/s", stage.Duration, stage.Target)
+	}
+	return text
 }
 
 // inspect asks k6 what the script comes to with its environment: its scenarios by name.

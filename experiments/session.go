@@ -106,7 +106,7 @@ func (s *session) settings(ctx context.Context) (map[string]string, error) {
 	}
 	settings := map[string]string{}
 	for name, load := range scenarios {
-		settings[name] = fmt.Sprintf("%s %d/s %s", load.Executor, load.Rate, load.Duration)
+		settings[name] = load.String()
 	}
 	if s.config.Mix != "" {
 		settings["mix"] = s.config.Mix

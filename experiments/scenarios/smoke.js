@@ -4,13 +4,13 @@
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
 import cdc from 'k6/x/cdc';
-import { constantLoad, drainLimit, mix, seed, summaryTrendStats, thresholds, timeouts } from './lib/config.js';
+import { constantLoad, drainLimit, mix, seed, summaryTrendStats, timeouts } from './lib/config.js';
 
 export { handleSummary } from './lib/summary.js';
 
 export const options = {
   scenarios: constantLoad({ rate: 50, duration: '20s' }),
-  thresholds,
+  thresholds: JSON.parse(open('../thresholds/smoke.json')),
   summaryTrendStats,
   ...timeouts,
 };

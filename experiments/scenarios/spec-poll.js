@@ -12,7 +12,7 @@ import sql from 'k6/x/sql';
 import driver from 'k6/x/sql/driver/pgx';
 import { check, sleep } from 'k6';
 import { Rate, Trend } from 'k6/metrics';
-import { summaryTrendStats, thresholds } from './lib/config.js';
+import { summaryTrendStats } from './lib/config.js';
 
 export { handleSummary } from './lib/summary.js';
 
@@ -21,7 +21,7 @@ const pollInterval = 100; // ms
 
 export const options = {
   scenarios: { load: { executor: 'constant-vus', vus: 1, duration: __ENV.DURATION || '20s', gracefulStop: '30s' } },
-  thresholds,
+  thresholds: JSON.parse(open('../thresholds/smoke.json')),
   summaryTrendStats,
 };
 

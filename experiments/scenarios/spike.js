@@ -1,0 +1,31 @@
+// Spike: five times the normal load for a minute, after one minute and before two of normal load, in
+// which the pipeline is to recover (specification 2.7.3). A shorter DURATION keeps the proportions.
+//
+//   k6 run -e RATE=50 -e DURATION=40s spike.js
+//
+// k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
+import cdc from 'k6/x/cdc';
+import { changingLoad, drainLimit, mix, seed, summaryTrendStats, timeouts } from './lib/config.js';
+
+export { handleSummary } from './lib/summary.js';
+
+export const options = {
+  scenarios: changingLoad({ rate: 100, duration: '4m' }, [[0.25, 1], [0, 5], [0.25, 5], [0, 1], [0.5, 1]]),
+  thresholds: JSON.parse(open('../thresholds/spike.json')),
+  summaryTrendStats,
+  ...timeouts,
+};
+
+const lab = cdc.open({ mix, seed });
+
+export function setup() {
+  lab.start();
+}
+
+export default function () {
+  lab.write();
+}
+
+export function teardown() {
+  lab.drain(drainLimit);
+}

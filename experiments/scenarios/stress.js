@@ -1,0 +1,30 @@
+// Stress: where are the limits? A ramp from 100 to 1,000 writes per second (specification 2.7.3).
+//
+//   k6 run -e RATE=200 -e DURATION=2m stress.js      # from 200 to 2,000/s in two minutes
+//
+// k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
+import cdc from 'k6/x/cdc';
+import { changingLoad, drainLimit, mix, seed, summaryTrendStats, timeouts } from './lib/config.js';
+
+export { handleSummary } from './lib/summary.js';
+
+export const options = {
+  scenarios: changingLoad({ rate: 100, duration: '5m' }, [[1, 10]]),
+  thresholds: JSON.parse(open('../thresholds/stress.json')),
+  summaryTrendStats,
+  ...timeouts,
+};
+
+const lab = cdc.open({ mix, seed });
+
+export function setup() {
+  lab.start();
+}
+
+export default function () {
+  lab.write();
+}
+
+export function teardown() {
+  lab.drain(drainLimit);
+}
