@@ -160,14 +160,17 @@ func (s *k6Summary) droppedIterations() int64 {
 	return int64(s.Metrics["dropped_iterations"].Values["count"])
 }
 
-// violations are the thresholds of the script that were crossed; k6's summary has no value for them
-// that means the same for every kind of metric, so the expression says it.
+// violations are the thresholds of the script that were crossed, each with the value of what its
+// expression begins with: p(95) of "p(95)<2000".
 func (s *k6Summary) violations() []reports.Violation {
 	var crossed []reports.Violation
 	for name, metric := range s.Metrics {
 		for expression, threshold := range metric.Thresholds {
 			if !threshold.OK {
-				crossed = append(crossed, reports.Violation{Name: "k6 " + name, Limit: expression})
+				of, _, _ := strings.Cut(strings.NewReplacer(">", "<", "=", "<", "!", "<").Replace(expression), "<")
+				crossed = append(crossed, reports.Violation{
+					Name: "k6 " + name, Limit: expression, Value: metric.Values[strings.TrimSpace(of)],
+				})
 			}
 		}
 	}

@@ -53,6 +53,13 @@ func (s *session) measure(ctx context.Context) error {
 	if err := s.floor(ctx); err != nil {
 		return s.interrupted(ctx, err)
 	}
+	if s.run.TestRun.Scenario == Breakpoint {
+		if err := s.search(ctx); err != nil {
+			return s.interrupted(ctx, err)
+		}
+		s.check(ctx)
+		return nil
+	}
 	if err := s.load(ctx); err != nil {
 		return s.interrupted(ctx, err)
 	}
@@ -79,12 +86,8 @@ func (s *session) interrupted(ctx context.Context, err error) error {
 // finish judges the Run and writes run.json and report.html.
 func (s *session) finish() (*Result, error) {
 	run := s.run
-	run.TestRun.EndTime = time.Now().UTC() // unless the ledger knows better
-	if err := s.readLedger(); err != nil {
-		s.partial(err.Error())
-	}
-	if s.looker != nil {
-		run.Looks, run.Resources = s.looker.looks(run.TestRun.StartTime), s.looker.used.resources()
+	if run.Breakpoint.HoldSeconds == 0 || len(run.Stages) == 0 { // a search has read its own
+		s.read()
 	}
 	run.Conclude()
 	comparison, err := s.compareWithBaseline()
@@ -99,6 +102,17 @@ func (s *session) finish() (*Result, error) {
 		return nil, err
 	}
 	return &Result{run, comparison, path}, nil
+}
+
+// read fills in what the load measured, of which k6's ledger and the looks tell.
+func (s *session) read() {
+	s.run.TestRun.EndTime = time.Now().UTC() // unless the ledger knows better
+	if err := s.readLedger(); err != nil {
+		s.partial(err.Error())
+	}
+	if s.looker != nil {
+		s.run.Looks, s.run.Resources = s.looker.looks(s.run.TestRun.StartTime), s.looker.used.resources()
+	}
 }
 
 func (s *session) compareWithBaseline() (*reports.Comparison, error) {

@@ -28,9 +28,10 @@ type session struct {
 	k6       *generator
 	run      *reports.Run
 	looker   *looker
-	death    atomic.Pointer[string]
-	before   []consumerMetrics
-	log      *os.File
+	// death is what died by itself; a search shares it with its probes.
+	death  *atomic.Pointer[string]
+	before []consumerMetrics
+	log    *os.File
 }
 
 // prepare refuses what can be refused before anything is started, and builds the children.
@@ -38,7 +39,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &session{config: c}
+	s := &session{config: c, death: new(atomic.Pointer[string])}
 	var err error
 	if s.root, err = FindRoot(); err != nil {
 		return nil, err

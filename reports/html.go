@@ -35,6 +35,7 @@ type view struct {
 	CPU        []*chart
 	Memory     []*chart
 	Components []string
+	Search     []string
 	Curves     []*chart
 	Bars       []bar
 	BarRows    []barRow
@@ -53,8 +54,8 @@ func WriteHTML(w io.Writer, r *Run, comparison *Comparison) error {
 	v := view{Run: r, Comparison: comparison, Headline: headline(r), Limits: r.limits(),
 		Advice: Recommendations(r), Bars: bars(r), BarRows: barRows(r), StageRows: stageRows(r),
 		EntityRows: entityRows(r), Statuses: statusRows(r), Settings: settings(r),
-		Components: drawnComponents,
-		Commit:     commitText(&r.Provenance), LastLine: LastLine(r, "")}
+		Components: drawnComponents, Search: r.Breakpoint.lines(),
+		Commit: commitText(&r.Provenance), LastLine: LastLine(r, "")}
 	for _, s := range sizes {
 		v.Latency = appendChart(v.Latency, latencyChart(r, s))
 		v.Rate = appendChart(v.Rate, rateChart(r, s))

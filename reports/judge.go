@@ -31,7 +31,11 @@ func (r *Run) Conclude() {
 	}
 	r.Lag, r.Trends = r.lag(), r.trends()
 	_, warnings := r.resourceLimits()
-	r.Warnings = append(r.Warnings, warnings...)
+	for _, warning := range warnings {
+		if !slices.Contains(r.Warnings, warning) {
+			r.Warnings = append(r.Warnings, warning)
+		}
+	}
 	r.Thresholds = CheckThresholds(r)
 	r.Verdict = Judge(r)
 }

@@ -23,16 +23,17 @@ type Run struct {
 	Series        []Second    `json:"series"`
 	Consistency   Consistency `json:"consistency"`
 	// Faults is empty for a Run without a chaos plan.
-	Faults    []FaultWindow `json:"faults"`
-	Floor     Floor         `json:"floor"`
-	Tracker   Tracker       `json:"tracker"`
-	Generator Generator     `json:"generator"`
-	Ledger    Ledger        `json:"ledger"`
-	Clock     Clock         `json:"clock"`
-	Host      HostUse       `json:"host"`
-	Resources []Resource    `json:"resources"`
-	Looks     Looks         `json:"looks"`
-	Lag       Lag           `json:"lag"`
+	Faults     []FaultWindow `json:"faults"`
+	Floor      Floor         `json:"floor"`
+	Tracker    Tracker       `json:"tracker"`
+	Generator  Generator     `json:"generator"`
+	Ledger     Ledger        `json:"ledger"`
+	Clock      Clock         `json:"clock"`
+	Host       HostUse       `json:"host"`
+	Resources  []Resource    `json:"resources"`
+	Looks      Looks         `json:"looks"`
+	Lag        Lag           `json:"lag"`
+	Breakpoint Breakpoint    `json:"breakpoint"`
 	// Trends are empty for a load of less than ten minutes.
 	Trends []Trend `json:"trends"`
 	// Notes are what a reader must know to understand the numbers (a stand-in, data on tmpfs).

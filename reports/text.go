@@ -16,6 +16,7 @@ func WriteText(w io.Writer, r *Run, comparison *Comparison, path string) error {
 	textCounts(&b, r)
 	textFaults(&b, r)
 	textResources(&b, r)
+	textList(&b, "Search for the breakpoint", r.Breakpoint.lines())
 	if comparison != nil {
 		fmt.Fprintln(&b)
 		comparison.text(&b)

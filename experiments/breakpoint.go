@@ -1,0 +1,189 @@
+package experiments
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// Breakpoint is the scenario that searches: an open ramp first, then rates that are held.
+const Breakpoint = "breakpoint"
+
+const (
+	// holdFor is how long a rate must keep the limits, where --duration says nothing else.
+	holdFor = 20 * time.Second
+	// searchEnds when the lowest rate that broke is so much above the highest that held, and
+	// mostProbes bounds the search.
+	searchEnds = 1.04
+	mostProbes = 12
+	// firstStep is the ratio of two rates while only one side of the breakpoint is known.
+	firstStep = 1.35
+)
+
+// search is a breakpoint that is being looked for. Each probe is a k6 of its own on the same stack, in a
+// folder of its own.
+type search struct {
+	session *session
+	hold    time.Duration
+	found   reports.Breakpoint
+	// held and broke are the runs on either side so far.
+	held, broke *session
+}
+
+// search looks for the highest rate that holds. The Run is that of the highest rate that held.
+func (s *session) search(ctx context.Context) error {
+	b := &search{session: s, hold: s.config.Duration}
+	if b.hold == 0 {
+		b.hold = holdFor
+	}
+	b.found.HoldSeconds = b.hold.Seconds()
+	rate, err := b.ramp(ctx)
+	if err != nil {
+		return err
+	}
+	for len(b.found.Probes) < mostProbes && !b.over() {
+		if err := b.probe(ctx, rate); err != nil {
+			return err
+		}
+		rate = b.next(rate)
+	}
+	b.conclude()
+	return nil
+}
+
+// over: both sides are known, and close.
+func (b *search) over() bool {
+	return b.found.Rate > 0 && b.found.Broke > 0 && b.found.Broke/b.found.Rate <= searchEnds
+}
+
+// next is the rate to try: up or down while one side is not known, then the middle of both.
+func (b *search) next(rate float64) float64 {
+	low, high := b.found.Rate, b.found.Broke
+	switch {
+	case high == 0:
+		return math.Round(rate * firstStep)
+	case low == 0:
+		return math.Max(1, math.Round(rate/firstStep))
+	}
+	return math.Round(math.Sqrt(low * high))
+}
+
+// ramp raises the rate until k6's threshold ends it, and returns the rate at which writes began to wait
+// for longer than the limit, from where the search starts.
+func (b *search) ramp(ctx context.Context) (float64, error) {
+	child, err := b.child("ramp", nil)
+	if err != nil {
+		return 0, err
+	}
+	if err := child.step(ctx); err != nil {
+		return 0, err
+	}
+	run := child.run
+	p := reports.NewProbe(run.Summary.Throughput.Max, run)
+	rate := run.Summary.Throughput.Max
+	for _, second := range run.Series {
+		if second.P95 > rampLimitMs {
+			rate = float64(second.Offered)
+			p.Reason = fmt.Sprintf("p95 above %g ms from %d/s on", float64(rampLimitMs), second.Offered)
+			break
+		}
+	}
+	p.Rate = rate
+	b.found.Probes = append(b.found.Probes, p)
+	b.session.config.Say(fmt.Sprintf("ramp: %s", p.Reason))
+	return math.Max(1, math.Round(rate*0.8)), nil
+}
+
+// rampLimitMs is when a second of the ramp has begun to break: the latency runs away from there.
+const rampLimitMs = 500
+
+// probe holds one rate.
+func (b *search) probe(ctx context.Context, rate float64) error {
+	n := len(b.found.Probes)
+	child, err := b.child(fmt.Sprintf("probe-%d", n), map[string]string{
+		"HOLD": "1", "RATE": fmt.Sprint(int(rate)), "DURATION": b.hold.String(),
+		// The rows of each k6 follow from its seed.
+		"SEED": fmt.Sprint(b.session.config.Seed + int64(n)),
+	})
+	if err != nil {
+		return err
+	}
+	if err := child.step(ctx); err != nil {
+		return err
+	}
+	p := reports.NewProbe(rate, child.run)
+	b.found.Probes = append(b.found.Probes, p)
+	result := "held"
+	switch {
+	case p.Held && rate > b.found.Rate:
+		b.found.Rate, b.held = rate, child
+	case !p.Held:
+		result = p.Reason
+		if b.found.Broke == 0 || rate < b.found.Broke {
+			b.found.Broke, b.broke = rate, child
+		}
+	}
+	// A rate that held above one that broke: the machine has noise, and the lower one did break.
+	if b.found.Broke > 0 && b.found.Rate > b.found.Broke {
+		b.found.Broke, b.broke = 0, nil
+	}
+	b.session.config.Say(fmt.Sprintf("%.0f/s: p95 %.1f ms, %s", rate, p.P95, result))
+	return nil
+}
+
+// child is a session on the same stack with a k6, a ledger and a Run of its own.
+func (b *search) child(name string, env map[string]string) (*session, error) {
+	s := b.session
+	dir := filepath.Join(s.out, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("search for the breakpoint: %w", err)
+	}
+	merged := maps.Clone(s.k6.env)
+	if env == nil {
+		delete(merged, "DURATION") // that is how long a rate is held
+	}
+	maps.Copy(merged, env)
+	run := *s.run
+	run.Notes, run.Warnings = nil, nil
+	return &session{
+		config: s.config, root: s.root, out: dir, scenario: s.scenario, stack: s.stack, run: &run, death: s.death,
+		k6: &generator{program: s.k6.program, scenario: s.scenario, dir: dir, terminal: s.k6.terminal, env: merged},
+	}, nil
+}
+
+// step runs a child's k6 and reads what it measured.
+func (s *session) step(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	s.drain(ctx)
+	s.collectStack(ctx)
+	s.read()
+	s.run.Conclude()
+	return nil
+}
+
+// conclude makes the Run that of the highest rate that held, or of the last one where none did.
+func (b *search) conclude() {
+	s, best := b.session, b.held
+	if best == nil {
+		best = b.broke
+	}
+	if b.held != nil && b.broke != nil {
+		b.found.Part, b.found.Why = reports.Limiting(b.held.run, b.broke.run)
+	}
+	notes, warnings := s.run.Notes, s.run.Warnings
+	*s.run = *best.run
+	s.run.Breakpoint = b.found
+	s.run.Notes, s.run.Warnings = append(notes, best.run.Notes...), append(warnings, best.run.Warnings...)
+	s.k6, s.looker = best.k6, best.looker
+	if path, err := filepath.Rel(s.out, s.k6.ledgerPath()); err == nil {
+		s.run.Ledger.Path = path
+	}
+}
