@@ -4,10 +4,11 @@
 // intended, not when the write got its turn. It knows nothing of Kafka, Debezium or the consumer,
 // and computes no percentiles: it hands k6 samples, and the ledger every Write with its stamps.
 //
-// Start reading at Lab (lab.go); module.go is its face towards JavaScript, index.d.ts the manual.
-// Then follow one write: schedule.go (when it is due), rows.go (which row), entities.go and
-// statement.go (which SQL), postgres.go (its fate), track.go (when it was seen, as stream.go or
-// poll.go tell).
+// Start reading at Lab (lab.go); module.go and script.go are its face towards JavaScript, index.d.ts
+// the manual. Then follow one write: schedule.go (when it is due), execute.go (its way), rows.go and
+// shape.go (which row), entities.go and statement.go (which SQL), postgres.go (its fate), track.go
+// (when it was seen, as stream.go or poll.go tell, and what that costs: use.go). segment.go is what
+// keeps two processes of one test apart.
 package cdc
 
 import (

@@ -210,6 +210,7 @@ func TestCreateFails(t *testing.T) {
 
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"version":1}` + "\n" + `{"id":1}` + "\n" + `{"end":true,"writes":1}` + "\n"))
+	f.Add([]byte(`{"version":1}` + "\n" + `{"kind":"mark","label":"a","atNs":1}` + "\n" + `{"end":true}` + "\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var writes int64
 		_, end, err := decode(bytes.NewReader(text), func(Write) error { writes++; return nil }, noMarks)
