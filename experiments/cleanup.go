@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -92,9 +93,21 @@ func (s *session) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.DrainTimeout)
 	defer cancel()
 	endpoints := s.stack.Endpoints()
-	deleted, err := CleanUp(ctx, endpoints.PostgresDSN, s.k6.ledgerPath())
+	// A search has a folder with a ledger for each of its probes.
+	ledgers, err := filepath.Glob(filepath.Join(s.out, "*", filepath.Base(s.k6.ledgerPath())))
 	if err != nil {
-		return err
+		return fmt.Errorf("clean up: %w", err)
+	}
+	if own := filepath.Join(s.out, filepath.Base(s.k6.ledgerPath())); s.run.TestRun.Scenario != Breakpoint {
+		ledgers = append(ledgers, own)
+	}
+	var deleted int64
+	for _, path := range ledgers {
+		some, err := CleanUp(ctx, endpoints.PostgresDSN, path)
+		if err != nil {
+			return err
+		}
+		deleted += some
 	}
 	s.config.Say(fmt.Sprintf("deleted the %d rows of this run", deleted))
 	if err := s.stack.Drained(ctx); err != nil {

@@ -157,10 +157,15 @@ func (t *tally) conclude(header ledger.Header, end ledger.End) {
 	run := t.run
 	run.Stages = append(t.recorder.Stages(), run.Stages...)
 	run.Series, run.Clock = t.recorder.Seconds(), t.recorder.Clock()
-	run.Tracker = reports.Tracker{Kind: header.Tracker, AskedShare: 1, Errors: end.TrackerErrors}
+	run.Tracker = reports.Tracker{Kind: header.Tracker, AskedShare: end.SampleAsked, Errors: end.TrackerErrors,
+		MedianLookMs: float64(end.MedianLookNs) / 1e6, SlowestLookMs: float64(end.SlowestLookNs) / 1e6,
+		Operations: end.TrackerOperations, ServerOperations: end.ServerOperations,
+		BudgetAsked: end.BudgetAsked, BudgetKept: end.BudgetKept,
+	}
 	run.Generator = reports.Generator{
 		LateTicksP99Ms: float64(t.lateTicks.ValueAtPercentile(99)) / 1e3,
 		QueueMax:       end.QueueMax, Substituted: end.Substituted,
+		GCPauseMaxMs: float64(end.GCPauseMaxNs) / 1e6, SchedulerDelayP99Ms: float64(end.SchedulerDelayP99Ns) / 1e6,
 	}
 	if t.acked > 0 {
 		run.Tracker.TrackedShare = float64(t.tracked) / float64(t.acked)

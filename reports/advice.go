@@ -89,12 +89,13 @@ func adviseStandIn(r *Run) string {
 }
 
 func adviseResolution(r *Run) string {
-	if r.Floor.ResolutionMs == 0 || !r.measured() || r.Floor.ResolutionMs < r.Summary.Latency.P50/2 {
+	resolution := max(r.Floor.ResolutionMs, r.Tracker.MedianLookMs)
+	if resolution == 0 || !r.measured() || resolution < r.Summary.Latency.P50/2 {
 		return ""
 	}
 	return fmt.Sprintf("The tracker polls every %s ms, which is coarse beside an e2e p50 of %s ms: "+
 		"a server with change streams would tell more.",
-		ms(r.Floor.ResolutionMs), ms(r.Summary.Latency.P50))
+		ms(resolution), ms(r.Summary.Latency.P50))
 }
 
 func adviseTail(r *Run) string {

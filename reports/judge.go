@@ -20,6 +20,9 @@ const (
 	maxLateShare = 0.10
 	minLateMs    = 5.0
 	maxLateMs    = 50.0
+	// maxLookMs is the longest time that a polling tracker may not have looked: it never holds a look
+	// back for a quarter of that.
+	maxLookMs = 1000.0
 	// A sampled Run may miss a tenth of what sampling was set to, because sampling is random.
 	maxSampleLoss = 0.10
 )
@@ -91,6 +94,10 @@ func (r *Run) illMeasured() (doubts []Verdict) {
 	if t.TrackedShare < least {
 		doubts = append(doubts, unknown("The tracker watched %s %% of the writes, it was set to %s %%.",
 			number(100*t.TrackedShare), number(100*t.AskedShare)))
+	}
+	if slowest := t.SlowestLookMs; slowest > maxLookMs {
+		doubts = append(doubts, unknown("The tracker was starved: it did not look for %s ms, at most %s ms is sound.",
+			number(slowest), number(maxLookMs)))
 	}
 	if late, most := r.Generator.LateTicksP99Ms, r.maxLateTicksMs(); r.measured() && late > most {
 		doubts = append(doubts, unknown("The generator was saturated: its own ticks were %s ms late "+

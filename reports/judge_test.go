@@ -66,6 +66,8 @@ var judgeCases = []struct {
 		Pass, ""},
 	{"sampled too little", func(r *Run) { r.Tracker.AskedShare, r.Tracker.TrackedShare = 0.1, 0.08 },
 		Unknown, "The tracker watched 8 % of the writes, it was set to 10 %."},
+	{"starved tracker", func(r *Run) { r.Tracker.SlowestLookMs = 1200 }, Unknown,
+		"The tracker was starved: it did not look for 1200 ms"},
 	{"saturated", func(r *Run) { r.Generator.LateTicksP99Ms = 6 }, Unknown,
 		"The generator was saturated: its own ticks were 6 ms late at p99, at most 5 ms is sound"},
 	{"late beside a slow pipeline", func(r *Run) {

@@ -250,6 +250,16 @@ type Tracker struct {
 	AskedShare   float64 `json:"askedShare"`
 	// Errors is how often the stream was lost or a poll failed.
 	Errors int64 `json:"errors"`
+	// MedianLookMs and SlowestLookMs are between two looks of a polling tracker while something was waited
+	// for, in milliseconds: its resolution. 0 for a change stream.
+	MedianLookMs  float64 `json:"medianLookMs"`
+	SlowestLookMs float64 `json:"slowestLookMs"`
+	// Operations are the tracker's own of all ServerOperations that MongoDB did; what it may choose of
+	// them, the finds, had a share of BudgetKept and were to stay under BudgetAsked.
+	Operations       int64   `json:"operations"`
+	ServerOperations int64   `json:"serverOperations"`
+	BudgetAsked      float64 `json:"budgetAsked"`
+	BudgetKept       float64 `json:"budgetKept"`
 }
 
 // Generator is how well k6 kept its own schedule.
@@ -262,6 +272,10 @@ type Generator struct {
 	QueueMax int64 `json:"queueMax"`
 	// Substituted updates and deletes became inserts because no row was free.
 	Substituted int64 `json:"substituted"`
+	// GCPauseMaxMs is the longest stop for k6's garbage collector, SchedulerDelayP99Ms what its goroutines
+	// waited for a processor at p99, since it began.
+	GCPauseMaxMs        float64 `json:"gcPauseMaxMs"`
+	SchedulerDelayP99Ms float64 `json:"schedulerDelayP99Ms"`
 }
 
 // Ledger is the raw result that the Run was computed from.

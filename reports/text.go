@@ -108,6 +108,15 @@ func textCounts(b *bytes.Buffer, r *Run) {
 	fmt.Fprintf(b, "dropped iterations %d, timeouts %d (%d seen later), indeterminate %d; "+
 		"generator %s ms late at p99\n", s.DroppedIterations, s.Timeouts, s.Late, s.Indeterminate,
 		ms(r.Generator.LateTicksP99Ms))
+	fmt.Fprintf(b, "generator waited %s ms for a processor at p99, its collector stopped it for %s ms at most\n",
+		ms(r.Generator.SchedulerDelayP99Ms), ms(r.Generator.GCPauseMaxMs))
+	t := &r.Tracker
+	fmt.Fprintf(b, "tracker %s: %s %% of the writes, %d of MongoDB's %d operations", t.Kind, number(100*t.TrackedShare),
+		t.Operations, t.ServerOperations)
+	if t.MedianLookMs > 0 {
+		fmt.Fprintf(b, "; looked every %s ms (median), at worst after %s ms", ms(t.MedianLookMs), ms(t.SlowestLookMs))
+	}
+	fmt.Fprintln(b)
 	fmt.Fprintln(b, r.Consistency.Sentence())
 	for _, e := range r.Consistency.Examples {
 		fmt.Fprintf(b, "  %s %s %s: %s\n", e.Status, e.Entity, e.Key, e.Detail)

@@ -217,12 +217,14 @@ func (l *Lab) end(finished bool) error {
 	_, _, longest := l.queue.depth()
 	_, substituted := l.rows.counts()
 	u := l.use.summary()
+	gcPause, schedulerDelay := runtimeUse()
 	end := ledger.End{
 		Outstanding: outstanding, QueueMax: int64(longest), Substituted: substituted,
 		TrackerErrors: l.tracker.errors.Load(), SlowestLookNs: u.LookMaxNs, MedianLookNs: u.LookMedianNs,
 		TrackerOperations: u.Operations, ServerOperations: u.Server, ServerCounted: u.ServerCounted,
 		BudgetAsked: u.BudgetAsked, BudgetKept: u.BudgetKept,
 		SampleAsked: l.options.Sample, SampleKept: l.tracker.snapshot().sampleKept(), ClosedNs: l.now(),
+		GCPauseMaxNs: gcPause.Nanoseconds(), SchedulerDelayP99Ns: schedulerDelay.Nanoseconds(),
 	}
 	return l.ledger.Close(end)
 }

@@ -131,6 +131,10 @@ type End struct {
 	// acknowledged ones that was; seed rows and the self-test's writes are not among them.
 	SampleAsked float64 `json:"sampleAsked"`
 	SampleKept  float64 `json:"sampleKept"`
+	// GCPauseMaxNs is the longest time that the generator's garbage collector stopped it,
+	// SchedulerDelayP99Ns how long its goroutines waited for a processor at p99.
+	GCPauseMaxNs        int64 `json:"gcPauseMaxNs"`
+	SchedulerDelayP99Ns int64 `json:"schedulerDelayP99Ns"`
 	// ClosedNs is the stamp of this line.
 	ClosedNs int64 `json:"closedNs"`
 }
