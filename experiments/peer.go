@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -88,7 +89,7 @@ type PeerResult struct {
 	Events        int   `json:"events"`
 	Records       int64 `json:"records"`
 	BytesPerEvent int   `json:"bytesPerEvent"`
-	// IdleCores and IdleRSSBytes are the worker's while Debezium is paused and no sink is there.
+	// IdleCores and IdleRSSBytes are the worker's without any connector, before the first drain.
 	IdleCores    float64 `json:"idleCores"`
 	IdleRSSBytes int64   `json:"idleRSSBytes"`
 
@@ -127,13 +128,24 @@ func Peer(ctx context.Context, config PeerConfig) (*PeerResult, error) {
 	if err := p.up(ctx); err != nil {
 		return nil, err
 	}
-	err = p.measure(ctx)
+	ctx, cause := context.WithCancelCause(ctx)
+	defer cause(nil)
+	go func() {
+		select {
+		case what := <-p.stack.Died():
+			cause(errors.New(what))
+		case <-ctx.Done():
+		}
+	}()
+	if err = p.measure(ctx); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	downCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 	defer cancel()
 	if err := errors.Join(err, p.down(downCtx)); err != nil {
 		return nil, err
 	}
-	p.result.Summaries = summarise(p.result.Rounds)
+	p.result.Summaries = summarise(p.result.Rounds, p.result.IdleCores)
 	return p.result, writeJSON(p.result.Path, p.result)
 }
 
@@ -176,9 +188,12 @@ func (p *peerRun) up(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.down(context.WithoutCancel(ctx)))
+		if err == nil {
+			return
 		}
+		downCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
+		defer cancel()
+		err = errors.Join(err, p.down(downCtx))
 	}()
 	own, err := p.stack.Component(stack.Consumer)
 	if err != nil {
@@ -240,8 +255,8 @@ func (p *peerRun) measure(ctx context.Context) error {
 	return p.drains(ctx, real)
 }
 
-// fill writes the load, has Debezium bring it into its topic, pauses Debezium and looks at what the
-// worker takes then.
+// fill writes the load, has Debezium bring it into its topic, and looks at what the worker takes without
+// Debezium.
 func (p *peerRun) fill(ctx context.Context) error {
 	p.config.Say(fmt.Sprintf("writing %d events to PostgreSQL", p.config.Events))
 	records, err := peerLoad(ctx, p.stack.Endpoints().PostgresDSN, p.config.Seed, p.config.Events)
@@ -256,20 +271,28 @@ func (p *peerRun) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.worker.Pause(ctx, stack.SourceConnector); err != nil {
-		return err
-	}
-	err = waitFor(ctx, "Debezium to pause", peerStartLimit, func(ctx context.Context) (bool, string, error) {
-		status, err := p.worker.Status(ctx, stack.SourceConnector)
-		if err != nil {
-			return false, "", err
-		}
-		return len(status.Tasks) == 1 && status.Tasks[0].State == "PAUSED", "its connector is " + status.Connector.State, nil
-	})
-	if err != nil {
+	if err := p.endDebezium(ctx); err != nil {
 		return err
 	}
 	return p.idle(ctx)
+}
+
+// endDebezium takes its connector out of the worker: nothing is captured any more, and even a paused one
+// looks into PostgreSQL's log every 2 ms, which would be counted as the peer's.
+func (p *peerRun) endDebezium(ctx context.Context) error {
+	if err := p.worker.Delete(ctx, stack.SourceConnector); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, p.stack.Endpoints().PostgresDSN)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return waitFor(ctx, "Debezium to let go of PostgreSQL", peerStartLimit, func(ctx context.Context) (bool, string, error) {
+		var active int
+		err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_replication_slots WHERE active").Scan(&active)
+		return active == 0, fmt.Sprintf("%d slots in use", active), err
+	})
 }
 
 // idle measures the worker with nothing to do.

@@ -12,10 +12,12 @@ import (
 
 // PeerSummary are the medians of the rounds of one sink into one server.
 type PeerSummary struct {
-	Sink         string  `json:"sink"`
-	Server       string  `json:"server"`
-	Rounds       int     `json:"rounds"`
-	PerCore      float64 `json:"eventsPerSecondPerCore"`
+	Sink    string  `json:"sink"`
+	Server  string  `json:"server"`
+	Rounds  int     `json:"rounds"`
+	PerCore float64 `json:"eventsPerSecondPerCore"`
+	// PerCoreNet is without what the idle worker would have taken, for the consumer the same as PerCore.
+	PerCoreNet   float64 `json:"eventsPerSecondPerCoreNet"`
 	PerSecond    float64 `json:"eventsPerSecond"`
 	PeakRSSBytes float64 `json:"peakRSSBytes"`
 }
@@ -31,9 +33,9 @@ func median(numbers []float64) float64 {
 }
 
 // summarise takes the medians of the rounds that count, in the order in which sinks and servers came.
-func summarise(rounds []PeerRound) []PeerSummary {
+func summarise(rounds []PeerRound, idleCores float64) []PeerSummary {
 	var order []PeerSummary
-	perCore, perSecond, rss := map[PeerSummary][]float64{}, map[PeerSummary][]float64{}, map[PeerSummary][]float64{}
+	perCore, net, perSecond, rss := map[PeerSummary][]float64{}, map[PeerSummary][]float64{}, map[PeerSummary][]float64{}, map[PeerSummary][]float64{}
 	for _, r := range rounds {
 		if r.Round == 0 {
 			continue
@@ -43,12 +45,16 @@ func summarise(rounds []PeerRound) []PeerSummary {
 			order = append(order, of)
 		}
 		perCore[of] = append(perCore[of], r.PerCore())
+		if r.Sink == PeerSink {
+			r.CPUSeconds -= idleCores * r.DrainSeconds
+		}
+		net[of] = append(net[of], r.PerCore())
 		perSecond[of] = append(perSecond[of], r.PerSecond())
 		rss[of] = append(rss[of], float64(r.PeakRSSBytes))
 	}
 	summaries := make([]PeerSummary, len(order))
 	for n, of := range order {
-		summaries[n] = PeerSummary{of.Sink, of.Server, len(perCore[of]), median(perCore[of]), median(perSecond[of]), median(rss[of])}
+		summaries[n] = PeerSummary{of.Sink, of.Server, len(perCore[of]), median(perCore[of]), median(net[of]), median(perSecond[of]), median(rss[of])}
 	}
 	return summaries
 }
@@ -111,7 +117,11 @@ func WritePeer(w io.Writer, r *PeerResult) error {
 		r.BytesPerEvent, schemas, r.Partitions, r.Versions["connector"])
 	fmt.Fprintf(w, "%s, %s, %d cores, commit %.12s; the peer has %s tasks\n", r.StartTime.Format("2006-01-02 15:04 UTC"), r.Host.CPUModel,
 		r.Host.Cores, r.Commit, r.Connector["tasks.max"])
-	fmt.Fprintf(w, "The worker without a sink takes %.3f cores and %.0f MiB, which are in the peer's numbers.\n\n", r.IdleCores, mib(float64(r.IdleRSSBytes)))
+	fmt.Fprintf(w, "The worker without a connector takes %.3f cores and %.0f MiB, which are in the peer's numbers", r.IdleCores, mib(float64(r.IdleRSSBytes)))
+	if s, ok := r.summary(PeerSink, NullServer); ok {
+		fmt.Fprintf(w, "; without those cores its median per core is %.0f", s.PerCoreNet)
+	}
+	fmt.Fprint(w, ".\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "round\tsink\tinto\tevents\twrites\tstart s\tdrain s\tCPU s\tevents/s\tper core\tpeak MiB\tload\tothers\t")
 	for _, round := range r.Rounds {
