@@ -18,7 +18,7 @@ func peerFlags(set *flag.FlagSet, c *experiments.PeerConfig) {
 	set.IntVar(&c.Rounds, "rounds", c.Rounds, "rounds of each sink, after one that warms up")
 	set.IntVar(&c.Duplicates, "duplicates", c.Duplicates, "records at the end of the history that are produced again")
 	set.BoolVar(&c.Schemas, "schemas", c.Schemas, "have Debezium put its schema into each record")
-	set.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks of the peer's connector")
+	set.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks of the peer's connector (1: the least processor time an event; as many as partitions: the fastest)")
 	set.Func("set", "`KEY=VALUE` of the peer's connector, beyond the lab's; may be given several times", func(text string) error {
 		key, value, found := strings.Cut(text, "=")
 		if !found || key == "" {

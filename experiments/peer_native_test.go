@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -39,9 +40,11 @@ func TestNativePeer(t *testing.T) {
 	if err := json.Unmarshal(text, &stored); err != nil || len(stored.Rounds) != len(r.Rounds) || len(stored.History.Cases) != len(r.History.Cases) {
 		t.Errorf("stored %d rounds and %d cases: %v", len(stored.Rounds), len(stored.History.Cases), err)
 	}
-	if err := WritePeer(testLog{t}, r); err != nil {
+	var tables bytes.Buffer
+	if err := WritePeer(&tables, r); err != nil {
 		t.Error(err)
 	}
+	t.Logf("%s", tables.String())
 }
 
 func wantPeerRounds(t *testing.T, r *PeerResult) {

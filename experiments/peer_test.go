@@ -227,6 +227,20 @@ func TestSummarise(t *testing.T) {
 	}
 }
 
+// TestPeerWarnings: a busy machine is said, but for the round that does not count.
+func TestPeerWarnings(t *testing.T) {
+	t.Parallel()
+	r := &PeerResult{Rounds: peerRounds()}
+	r.Rounds[0].OthersCores, r.Rounds[2].OthersCores = 2, 0.2
+	if warnings := r.Warnings(); warnings != nil {
+		t.Errorf("warnings %q of a quiet machine", warnings)
+	}
+	r.Rounds[3].OthersCores, r.Rounds[4].OthersCores = 0.5, 1.25
+	if got := r.Warnings(); len(got) != 1 || !strings.Contains(got[0], "in 2 rounds other processes took up to 1.25 cores") {
+		t.Errorf("warnings %q", got)
+	}
+}
+
 // TestOwnFailures: the peer's faults are findings, the consumer's are failures.
 func TestOwnFailures(t *testing.T) {
 	t.Parallel()

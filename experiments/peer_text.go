@@ -93,6 +93,24 @@ func (r *PeerResult) Faults() []string {
 	return faults
 }
 
+// peerQuiet is how many cores others may take before the speed of a round is theirs as well.
+const peerQuiet = 0.25
+
+// Warnings are what a reader must know of the speeds: rounds in which the machine was not the lab's
+// alone. Events per core suffer less from it.
+func (r *PeerResult) Warnings() []string {
+	var busy, most = 0, 0.0
+	for _, round := range r.Rounds {
+		if round.Round > 0 && round.OthersCores > peerQuiet {
+			busy, most = busy+1, max(most, round.OthersCores)
+		}
+	}
+	if busy == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("the machine was not quiet: in %d rounds other processes took up to %.2f cores; events/s are too low, run it again", busy, most)}
+}
+
 // OwnFailures are the cases in which the consumer's documents are not the rows, and what a reader saw
 // that it must not see; empty when there is none.
 func (r *PeerResult) OwnFailures() []string {
@@ -115,7 +133,7 @@ func WritePeer(w io.Writer, r *PeerResult) error {
 	schemas := map[bool]string{false: "off", true: "on"}[r.Schemas]
 	fmt.Fprintf(w, "%d events (%d records, %d bytes an event, schemas %s, %d partitions), captured by %s\n", r.Events, r.Records,
 		r.BytesPerEvent, schemas, r.Partitions, r.Versions["connector"])
-	fmt.Fprintf(w, "%s, %s, %d cores, commit %.12s; the peer has %s tasks\n", r.StartTime.Format("2006-01-02 15:04 UTC"), r.Host.CPUModel,
+	fmt.Fprintf(w, "%s, %s, %d cores, commit %.12s; the peer has tasks.max %s\n", r.StartTime.Format("2006-01-02 15:04 UTC"), r.Host.CPUModel,
 		r.Host.Cores, r.Commit, r.Connector["tasks.max"])
 	fmt.Fprintf(w, "The worker without a connector takes %.3f cores and %.0f MiB, which are in the peer's numbers", r.IdleCores, mib(float64(r.IdleRSSBytes)))
 	if s, ok := r.summary(PeerSink, NullServer); ok {
@@ -175,7 +193,7 @@ func writePeerHistory(w io.Writer, r *PeerResult) error {
 		fmt.Fprintf(w, "A reader of %s during the duplicates (%d looks): %d of %d updated rows went back, %d of %d deleted rows reappeared. %s\n",
 			seen.Sink, seen.Looks, seen.WentBack, peerKeys, seen.Reappeared, peerKeys, seen.Example)
 	}
-	for _, note := range r.Notes {
+	for _, note := range append(r.Warnings(), r.Notes...) {
 		fmt.Fprintln(w, note)
 	}
 	return nil
