@@ -11,7 +11,7 @@ func TestSinkPeerRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no events":     {[]string{"--events", "0"}, "events 0: want at least 1"},
+		"no events":     {[]string{"--events", "0"}, "events 0: want at least 1000"},
 		"no rounds":     {[]string{"--rounds", "-1"}, "rounds -1: want at least 1"},
 		"a setting":     {[]string{"--set", "max.batch.size"}, `"max.batch.size": want KEY=VALUE`},
 		"an argument":   {[]string{"smoke"}, `got 1 arguments ["smoke"]`},

@@ -55,8 +55,8 @@ func (c *PeerConfig) Validate() error {
 		return fmt.Errorf("stack %q: the peer runs in Kafka Connect, which only the %s stack has", c.Stack.Kind, stack.Native)
 	case c.Stack.Profile != "":
 		return fmt.Errorf("profile %s: the comparison chooses it by --schemas", c.Stack.Profile)
-	case c.Events < 1:
-		return fmt.Errorf("events %d: want at least 1", c.Events)
+	case c.Events < 1000:
+		return fmt.Errorf("events %d: want at least 1000, fewer take no time that could be measured", c.Events)
 	case c.Rounds < 1:
 		return fmt.Errorf("rounds %d: want at least 1", c.Rounds)
 	case c.Tasks < 1:
