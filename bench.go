@@ -49,6 +49,9 @@ func externalFlags(set *flag.FlagSet, e *stack.Endpoint) {
 }
 
 func bench(ctx context.Context, t terminal, args []string) (int, error) {
+	if len(args) > 0 && args[0] == sinkPeer {
+		return benchPeer(ctx, t, args[1:])
+	}
 	config := experiments.DefaultConfig()
 	set := flags("bench", t)
 	stackFlags(set, &config.Stack, &config.Programs)

@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"stack/connector":       {"consumer/debezium"},
 	"stack":                 {"stack/connector"},
 	"chaos":                 {"stack", "consumer/entity", "xk6-cdc/ledger"},
-	"experiments":           {"chaos", "stack", "reports", "consumer/entity", "xk6-cdc/ledger"},
+	"experiments":           {"chaos", "stack", "reports", "consumer/entity", "xk6-cdc/ledger", "stack/nullmongo"},
 	"xk6-cdc":               {"consumer/entity", "xk6-cdc/ledger"},
 	"xk6-cdc/cmd/k6":        {"xk6-cdc"},
 	"":                      {"chaos", "consumer", "experiments", "reports", "stack"},

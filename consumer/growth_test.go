@@ -34,8 +34,8 @@ func BenchmarkMemory(b *testing.B) {
 		}
 	}
 	k := newBenchKafka(b, benchPartitions)
-	s := newNullServer(b)
-	c := k.start(b, benchProgram(b), s.uri(), "memory")
+	s := startNull(b)
+	c := k.start(b, benchProgram(b), s.URI(), "memory")
 	c.open()
 	log := newBenchLog(false)
 	var hours, rss, heap []float64

@@ -22,6 +22,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cdclab/cdclab/stack/nullmongo"
 )
 
 // The benchmarks take the consumer as a black box: a process of its own, between a Kafka and a
@@ -50,19 +52,30 @@ func BenchmarkApply(b *testing.B) {
 			var total drained
 			runs := 0
 			for ; b.Loop(); runs++ {
-				s := newNullServer(b)
-				c := k.start(b, program, s.uri(), fmt.Sprint("apply-", runs))
+				s := startNull(b)
+				c := k.start(b, program, s.URI(), fmt.Sprint("apply-", runs))
 				d := c.drain(b)
-				d.wall = time.Unix(0, s.last.Load()).Sub(d.began)
+				d.wall = s.Counts().Last.Sub(d.began)
 				c.settled(b, applyEvents)
 				c.stop(b)
 				total.add(d)
-				b.ReportMetric(float64(s.statements.Load())/float64(s.commands.Load()), "writes/command")
+				b.ReportMetric(float64(s.Counts().Statements)/float64(s.Counts().Commands), "writes/command")
 			}
 			total.report(b, applyEvents*runs)
 			b.ReportMetric(float64(size)/applyEvents, "B/event")
 		})
 	}
+}
+
+// startNull starts a server that only acknowledges.
+func startNull(b *testing.B) *nullmongo.Server {
+	b.Helper()
+	s, err := nullmongo.Start()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(s.Close)
+	return s
 }
 
 // benchProgram is the consumer program, built from this tree unless one is given.
