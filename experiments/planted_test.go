@@ -3,10 +3,8 @@ package experiments
 import (
 	"context"
 	"errors"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/stack"
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
 // A planted bug is one that the lab must find. The tests of this file break a real pipeline under
@@ -194,64 +191,4 @@ method:
 	if bad == 0 || run.Verdict.Status != reports.Fail {
 		t.Errorf("verdict %s, %s: want the loss found", run.Verdict.Status, run.Consistency.Sentence())
 	}
-}
-
-// TestPlantedStall: PostgreSQL is frozen for two seconds. In an open model the writes that were due
-// then wait for it, the first one two seconds and the last one nothing, so that with a share s of
-// all writes stalled for l seconds p99 is l * (1 - 0.01/s) from the intended time to the commit. Until
-// it is visible each takes what the burst after the stall makes the pipeline take, which its own
-// stage tells: at p95, the middle of the stalled tenth of all writes.
-func TestPlantedStall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a run of 20 s; left out by -short")
-	}
-	c := smoke(t, 100, 20*time.Second)
-	c.PlanPath = writePlan(t, `
-name: postgres-stall
-description: PostgreSQL is frozen for two seconds
-steady-state: {recovery: 30s}
-method:
-  - {at: 8s, fault: pause, target: postgres, for: 2s}
-`)
-	s := begin(t, c)
-	s.slow("20")
-	run := mustComplete(t, s)
-	if len(run.Faults) != 1 || !run.Faults[0].Applied {
-		t.Fatalf("faults %+v: want one that was applied", run.Faults)
-	}
-	if run.Summary.DroppedIterations != 0 {
-		t.Errorf("%d iterations dropped: the stall reached the schedule", run.Summary.DroppedIterations)
-	}
-	if late, stolen := run.Generator.LateTicksP99Ms, run.Host.CPUStealPercent; late > 10 || stolen > 5 {
-		t.Skipf("the machine is busy with something else: k6 was %.0f ms late, %.0f %% stolen", late, stolen)
-	}
-	stall := run.Faults[0].EndSeconds - run.Faults[0].StartSeconds
-	share := stall / run.TestRun.DurationSeconds
-	committedMs := 1000 * stall * (1 - 0.01/share)
-	pipeline, _ := run.StageOf(reports.Pipeline, "", "")
-	within5 := func(what string, got, want float64) {
-		t.Helper()
-		t.Logf("stall %.3f s of %.1f s: %s p99 %.0f ms, arithmetic gives %.0f ms", stall, run.TestRun.DurationSeconds, what, got, want)
-		if math.Abs(got-want) > 0.05*want {
-			t.Errorf("%s: p99 %.0f ms, want %.0f ms within 5 %%", what, got, want)
-		}
-	}
-	within5("intended to committed", committedP99(t, filepath.Join(c.Out, "ledger.jsonl")), committedMs)
-	within5("intended to visible", run.Summary.Latency.P99, committedMs+pipeline.P95)
-}
-
-// committedP99 is the p99 in milliseconds from the intended time to the commit of measured writes.
-func committedP99(t *testing.T, path string) float64 {
-	t.Helper()
-	var all []int64
-	if _, _, err := ledger.Read(path, func(w ledger.Write) error {
-		if measured(&w) && w.Fate == ledger.Acked {
-			all = append(all, w.CommittedNs-w.IntendedNs)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(all)
-	return float64(all[len(all)*99/100]) / 1e6
 }

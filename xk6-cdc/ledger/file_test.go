@@ -59,7 +59,7 @@ func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	writes, header, end, err := read(write(t, two, &End{Outstanding: 1, QueueMax: 2, Substituted: 3, TrackerErrors: 4,
 		SlowestLookNs: 5, ClosedNs: 6, MedianLookNs: 7, TrackerOperations: 8, ServerOperations: 9, ServerCounted: true,
-		BudgetAsked: 0.1, BudgetKept: 0.2, SampleAsked: 0.3, SampleKept: 0.4}))
+		BudgetAsked: 0.1, BudgetKept: 0.2, SampleAsked: 0.3, SampleKept: 0.4, GCPauseMaxNs: 10, SchedulerDelayP99Ns: 11}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(Header{Version, 5, "poll", 7, 3, ""}, header); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 5, 7, 8, 9, true, 0.1, 0.2, 0.3, 0.4, 6}, end); diff != "" {
+	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 5, 7, 8, 9, true, 0.1, 0.2, 0.3, 0.4, 10, 11, 6}, end); diff != "" {
 		t.Error(diff)
 	}
 }

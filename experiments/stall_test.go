@@ -1,0 +1,191 @@
+package experiments
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+)
+
+// TestPlantedStall: a part is frozen for two seconds. In an open model the writes that were due then
+// wait for it, the first one for all of it and the last one for nothing, so that with a share s of all
+// writes stalled for l seconds p99 is l * (1 - 0.01/s) and the maximum l, from the intended time, and
+// a usual write's time more. The stages must blame the part.
+func TestPlantedStall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three runs of 20 s; left out by -short")
+	}
+	for target, stages := range map[string][]string{
+		"postgres": {reports.ScheduleDelay, reports.Commit},
+		"consumer": {reports.KafkaToConsumer},
+		"mongo":    {reports.ConsumerToApplied},
+	} {
+		t.Run(target, func(t *testing.T) { plantStall(t, target, stages) })
+	}
+}
+
+func plantStall(t *testing.T, target string, stages []string) {
+	c := smoke(t, 200, 20*time.Second)
+	c.PlanPath = writePlan(t, fmt.Sprintf(`
+name: %s-stall
+description: it is frozen for two seconds
+steady-state: {recovery: 30s}
+method:
+  - {at: 8s, fault: pause, target: %[1]s, for: 2s}
+`, target))
+	s := begin(t, c)
+	s.slow("20")
+	run := mustComplete(t, s)
+	if len(run.Faults) != 1 || !run.Faults[0].Applied {
+		t.Fatalf("faults %+v: want one that was applied", run.Faults)
+	}
+	if run.Summary.DroppedIterations != 0 {
+		t.Errorf("%d iterations dropped: the stall reached the schedule", run.Summary.DroppedIterations)
+	}
+	if late, stolen := run.Generator.LateTicksP99Ms, run.Host.CPUStealPercent; late > 10 || stolen > 5 {
+		t.Skipf("the machine is busy with something else: k6 was %.0f ms late, %.0f %% stolen", late, stolen)
+	}
+	stall := run.Faults[0].EndSeconds - run.Faults[0].StartSeconds
+	share := stall / run.TestRun.DurationSeconds
+	usual, _ := run.StageOf(reports.E2ESteady, "", "")
+	within5 := func(what string, got, want float64) {
+		t.Helper()
+		t.Logf("stall %.3f s of %.1f s: %s %.0f ms, arithmetic gives %.0f ms", stall, run.TestRun.DurationSeconds, what, got, want)
+		if math.Abs(got-want) > 0.05*want {
+			t.Errorf("%s: %.0f ms, want %.0f ms within 5 %%", what, got, want)
+		}
+	}
+	p99 := 1000*stall*(1-0.01/share) + usual.P50
+	if target == "postgres" {
+		// The burst of statements after the stall takes a time that its own stages tell.
+		within5("intended to committed, p99", committedP99(t, filepath.Join(c.Out, "ledger.jsonl")), 1000*stall*(1-0.01/share))
+		pipeline, _ := run.StageOf(reports.Pipeline, "", "")
+		p99 += pipeline.P95 - usual.P50
+	}
+	within5("e2e p99", run.Summary.Latency.P99, p99)
+	within5("e2e max", run.Summary.Latency.Max, 1000*stall+usual.P50)
+	if blamed := slowestStage(run); !slices.Contains(stages, blamed) {
+		t.Errorf("the slowest stage at p99 is %s, want %s", blamed, strings.Join(stages, " or "))
+	}
+}
+
+// slowestStage is the one with the greatest p99, of those that follow each other from the intended time
+// until MongoDB has acknowledged.
+func slowestStage(run *reports.Run) string {
+	return slices.MaxFunc([]string{
+		reports.ScheduleDelay, reports.Commit, reports.SourceToConnector, reports.ConnectorToKafka,
+		reports.KafkaToConsumer, reports.ConsumerToApplied,
+	}, func(a, b string) int {
+		x, _ := run.StageOf(a, "", "")
+		y, _ := run.StageOf(b, "", "")
+		return cmp.Compare(x.P99, y.P99)
+	})
+}
+
+// committedP99 is the p99 in milliseconds from the intended time to the commit of measured writes.
+func committedP99(t *testing.T, path string) float64 {
+	t.Helper()
+	var all []int64
+	if _, _, err := ledger.Read(path, func(w ledger.Write) error {
+		if measured(&w) && w.Fate == ledger.Acked {
+			all = append(all, w.CommittedNs-w.IntendedNs)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(all)
+	return float64(all[len(all)*99/100]) / 1e6
+}
+
+// strainedScript is a scenario whose every iteration does something before it writes.
+const strainedScript = `
+import cdc from 'k6/x/cdc';
+export { handleSummary } from '%s/lib/summary.js';
+export const options = { summaryTrendStats: ['p(95)'], scenarios: { load: {
+  executor: 'constant-arrival-rate', rate: 100, timeUnit: '1s', duration: '6s', preAllocatedVUs: %d, maxVUs: %[2]d,
+} } };
+const lab = cdc.open(%s);
+export function setup() { lab.start(); }
+export default function () { %s; lab.write(); }
+export function teardown() { lab.drain('30s'); }
+`
+
+// TestUntrustworthyRunsAreUnknown: what spoils a measurement is provoked, and must be said in the verdict.
+func TestUntrustworthyRunsAreUnknown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("four short runs; left out by -short")
+	}
+	root, err := FindRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const spin = "const end = Date.now() + 30; while (Date.now() < end);"
+	for name, c := range map[string]struct {
+		vus              int
+		options, before  string
+		burn             bool
+		sentence, orElse string
+	}{
+		"dropped iterations": {1, "{}", spin, false, "The generator dropped ", ""},
+		// Busy with 3 s of work a second, it has a VU for each write and too few processors.
+		"generator saturated": {400, "{}", spin, false, "The generator was saturated: ", "The generator dropped "},
+		// The server answers its first poll after a fault only, which holds the tracker for 2 s.
+		"tracker starved": {50, "{tracker: 'poll'}", "", false, "The tracker was starved: ", ""},
+		"machine busy":    {50, "{}", "", true, "The machine was too busy to measure on: ", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := smoke(t, 0, 0)
+			config.Scenario = filepath.Join(t.TempDir(), "strained.js")
+			script := fmt.Sprintf(strainedScript, filepath.Join(root, "experiments", "scenarios"), c.vus, c.options, c.before)
+			if err := os.WriteFile(config.Scenario, []byte(script), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(name, "tracker") {
+				config.PlanPath = writePlan(t, `
+name: mongo-pause
+description: the tracker waits for an answer
+steady-state: {recovery: 30s}
+method:
+  - {at: 2s, fault: pause, target: mongo, for: 2s}
+`)
+			}
+			s := begin(t, config)
+			if c.burn {
+				defer burn()()
+			}
+			run := mustComplete(t, s)
+			reasons := strings.Join(run.Verdict.Reasons, "\n")
+			if run.Verdict.Status == reports.Pass || !strings.Contains(reasons, c.sentence) &&
+				(c.orElse == "" || !strings.Contains(reasons, c.orElse)) {
+				t.Errorf("verdict %s, want %q in\n%s", run.Verdict.Status, c.sentence, reasons)
+			}
+		})
+	}
+}
+
+// burn uses every processor until the returned function is called.
+func burn() (stop func()) {
+	done := make(chan struct{})
+	for range 2 * runtime.NumCPU() {
+		go func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		}()
+	}
+	return func() { close(done) }
+}
