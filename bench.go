@@ -63,6 +63,9 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&config.PlanPath, "chaos", "", "chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
 	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
 	set.DurationVar(&config.DrainTimeout, "drain-timeout", config.DrainTimeout, "longest wait for everything to arrive after the load")
+	set.StringVar(&config.Segment, "segment", "", "which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
+	scenarios := set.String("scenarios", "", "bench suite: these scenarios in sequence, with commas")
+	suitePath := set.String("suite", "", "bench suite: the scenarios of this `file`, such as experiments/suites/short.yaml")
 	positional, err := parse(set, args, 0, 1)
 	if err != nil {
 		return 0, err
@@ -78,6 +81,9 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
 	if config.Scenario == experiments.Selftest {
 		return selftest(ctx, t, config)
+	}
+	if config.Scenario == suiteName {
+		return benchSuite(ctx, t, config, *scenarios, *suitePath)
 	}
 	result, err := experiments.Run(ctx, config)
 	if err != nil {

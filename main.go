@@ -44,6 +44,7 @@ func commands() []command {
 		{"check", "--postgres DSN --mongo URI", "compare every row of PostgreSQL with its document", check},
 		{"report", "RUN.json", "render the text and the HTML report of a stored run again", report},
 		{"compare", "BASE.json [HEAD.json]", "compare two runs; with one, compare it with its stored baseline", compare},
+		{"merge", "RUN.json RUN.json... [--out DIR]", "put the segments of a divided load together (bench --segment 1/2, 2/2)", merge},
 		{"baseline", "save RUN.json", "store a passed run as the baseline of its stack and scenario", baseline},
 		{"replay", "FILE.jsonl[.gz]... [flags]", "take recorded records through the consumer and print the documents they end in", replay},
 		{"capture", "TOPIC... [flags]", "write what topics hold to a file that replay reads; a TOPIC is a name or a regular expression", capture},

@@ -153,7 +153,7 @@ func (b *search) child(name string, env map[string]string) (*session, error) {
 	run.Notes, run.Warnings = nil, nil
 	return &session{
 		config: s.config, root: s.root, out: dir, scenario: s.scenario, stack: s.stack, run: &run, death: s.death,
-		k6: &generator{program: s.k6.program, scenario: s.scenario, dir: dir, terminal: s.k6.terminal, env: merged},
+		k6: &generator{program: s.k6.program, scenario: s.scenario, dir: dir, terminal: s.k6.terminal, env: merged, flags: s.k6.flags},
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -157,7 +158,7 @@ func (t *tally) conclude(header ledger.Header, end ledger.End) {
 	run := t.run
 	run.Stages = append(t.recorder.Stages(), run.Stages...)
 	run.Series, run.Clock = t.recorder.Seconds(), t.recorder.Clock()
-	run.Tracker = reports.Tracker{Kind: header.Tracker, AskedShare: end.SampleAsked, Errors: end.TrackerErrors,
+	run.Tracker = reports.Tracker{Kind: header.Tracker, AskedShare: cmp.Or(end.SampleAsked, 1), Errors: end.TrackerErrors,
 		MedianLookMs: float64(end.MedianLookNs) / 1e6, SlowestLookMs: float64(end.SlowestLookNs) / 1e6,
 		Operations: end.TrackerOperations, ServerOperations: end.ServerOperations,
 		BudgetAsked: end.BudgetAsked, BudgetKept: end.BudgetKept,

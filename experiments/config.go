@@ -30,6 +30,8 @@ type Config struct {
 	Seed int64
 	// PlanPath is a chaos plan; empty for none.
 	PlanPath string
+	// Segment is "1/2" for the first half of the load, whose other parts others generate; empty for all.
+	Segment string
 	// Out is the folder for the results; empty chooses runs/<scenario>-<time>.
 	Out string
 	// FloorWrites is how many direct writes to MongoDB measure the floor before the load.
@@ -65,10 +67,51 @@ func (c *Config) Validate() error {
 	case c.FloorWrites < 1:
 		return fmt.Errorf("floor writes %d: want at least 1", c.FloorWrites)
 	}
+	if _, _, err := c.segment(); err != nil {
+		return err
+	}
 	if c.Mix != "" && !soundMix(c.Mix) {
 		return fmt.Errorf("mix %q: want insert/update/delete in per cent, such as 70/20/10", c.Mix)
 	}
 	return nil
+}
+
+// segment reads Segment: part 1 to whole of whole; 0 of 0 for all of the load.
+func (c *Config) segment() (part, whole int, err error) {
+	if c.Segment == "" {
+		return 0, 0, nil
+	}
+	first, second, _ := strings.Cut(c.Segment, "/")
+	part, err = strconv.Atoi(first)
+	whole, otherErr := strconv.Atoi(second)
+	if err != nil || otherErr != nil || part < 1 || whole < 2 || part > whole {
+		return 0, 0, fmt.Errorf("segment %q: want one of 1/2, 2/2, 1/3 and so on", c.Segment)
+	}
+	return part, whole, nil
+}
+
+// segmentFlags divide the load in equal parts, as k6 has it.
+func (c *Config) segmentFlags() []string {
+	part, whole, err := c.segment()
+	if err != nil || whole == 0 {
+		return nil
+	}
+	at := func(n int) string {
+		switch n {
+		case 0:
+			return "0"
+		case whole:
+			return "1"
+		}
+		return fmt.Sprintf("%d/%d", n, whole)
+	}
+	var ends []string
+	for n := range whole + 1 {
+		ends = append(ends, at(n))
+	}
+	return []string{
+		"--execution-segment", at(part-1) + ":" + at(part), "--execution-segment-sequence", strings.Join(ends, ","),
+	}
 }
 
 // soundMix wants three shares that add up to 100, with some inserts: the rest needs their rows.

@@ -29,6 +29,8 @@ const interruptGrace = 2 * time.Second
 type generator struct {
 	program, scenario, dir string
 	env                    map[string]string
+	// flags are more of k6 run.
+	flags []string
 	// terminal receives k6's progress; nil keeps it in the log file only.
 	terminal io.Writer
 	// pid is that of the running k6, 0 when it is not.
@@ -56,8 +58,9 @@ func (g *generator) run(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("start k6: %w", err)
 	}
 	defer log.Close()
-	command := exec.CommandContext(ctx, g.program, "run", "--no-usage-report", "--no-color",
-		"--address", "", "--log-output", "file="+g.logPath(), g.scenario)
+	arguments := slices.Concat([]string{"run", "--no-usage-report", "--no-color", "--address", "",
+		"--log-output", "file=" + g.logPath()}, g.flags, []string{g.scenario})
+	command := exec.CommandContext(ctx, g.program, arguments...)
 	command.Stdout, command.Stderr = g.terminal, log
 	// A Ctrl-C on the terminal is for the lab, which decides how its children end.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

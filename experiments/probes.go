@@ -176,7 +176,7 @@ func (p *mongoProbe) look(ctx context.Context, l *looker) {
 	command := bson.D{{Key: "serverStatus", Value: 1}}
 	if p.client.Database("admin").RunCommand(ctx, command).Decode(&status) == nil && status.Connections.Current > 0 {
 		c, most := status.Connections, 0.0
-		if c.Available >= 0 { // a stand-in may say less than nothing
+		if c.Available > 0 { // a stand-in says 0
 			most = c.Current + c.Available
 		}
 		l.put(stack.Mongo, reports.GaugeConnections, "", most, c.Current)

@@ -94,7 +94,7 @@ func (s *session) finish() (*Result, error) {
 	if err != nil {
 		s.warn(err.Error())
 	}
-	if err := writeRun(filepath.Join(s.out, "run.json"), run); err != nil {
+	if err := WriteRun(filepath.Join(s.out, "run.json"), run); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(s.out, "report.html")
@@ -126,7 +126,8 @@ func (s *session) compareWithBaseline() (*reports.Comparison, error) {
 	return reports.Compare(base, s.run), nil
 }
 
-func writeRun(path string, run *reports.Run) error {
+// WriteRun writes run.json.
+func WriteRun(path string, run *reports.Run) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("write the run: %w", err)

@@ -62,7 +62,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
 		return nil, err
 	}
-	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: progressTo(c.Terminal), env: s.config.environment()}
+	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: progressTo(c.Terminal), env: s.config.environment(), flags: s.config.segmentFlags()}
 	return s, s.describe(ctx, started)
 }
 
@@ -84,7 +84,7 @@ func (s *session) describe(ctx context.Context, started time.Time) error {
 		return err
 	}
 	commit, dirty := s.commit()
-	s.run = &reports.Run{SchemaVersion: reports.SchemaVersion}
+	s.run = &reports.Run{SchemaVersion: reports.SchemaVersion, Tracker: reports.Tracker{AskedShare: 1}}
 	s.run.TestRun = reports.TestRun{
 		ID:        name + "-" + started.Format("20060102-150405"),
 		Scenario:  name,
@@ -111,6 +111,9 @@ func (s *session) settings(ctx context.Context) (map[string]string, error) {
 	}
 	if s.config.Mix != "" {
 		settings["mix"] = s.config.Mix
+	}
+	if s.config.Segment != "" {
+		settings[reports.ConfigSegment] = s.config.Segment
 	}
 	if s.plan != nil {
 		settings["plan"] = s.plan.Name

@@ -41,6 +41,9 @@ func NewProbe(rate float64, r *Run) Probe {
 		P50: r.Summary.Latency.P50, P95: r.Summary.Latency.P95, P99: r.Summary.Latency.P99}
 	var reasons []string
 	for _, v := range r.Thresholds.Violations {
+		if strings.HasPrefix(v.Name, "k6 ") && len(r.Thresholds.Violations) > 1 {
+			continue // our own limits say the same
+		}
 		reasons = append(reasons, fmt.Sprintf("%s is %s, the limit is %s", v.Name, number(v.Value), v.Limit))
 	}
 	if r.Lag.Pattern == LagGrowing {

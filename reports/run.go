@@ -182,8 +182,7 @@ type Stage struct {
 	Count     int64  `json:"count"`
 	Latency
 	// Histogram is an HdrHistogram of microseconds, V2 compressed in base64, so that Runs can be
-	// merged. Only rows for all entities and operations have it, and only if they were recorded
-	// sample by sample.
+	// merged. Only rows that were recorded sample by sample have it.
 	Histogram string `json:"histogram,omitempty"`
 }
 
@@ -203,6 +202,8 @@ type Second struct {
 	Max       float64 `json:"max"`
 	// Outstanding writes were committed and not yet visible at the end of this second.
 	Outstanding int64 `json:"outstanding"`
+	// Histogram is that of the E2E of the writes intended in this second, as in Stage.
+	Histogram string `json:"histogram,omitempty"`
 }
 
 // FaultWindow is one fault of the chaos plan as it really happened.

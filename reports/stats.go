@@ -111,15 +111,13 @@ func (r *Recorder) at(offset int) *second {
 // Clock returns what the samples said against the clocks.
 func (r *Recorder) Clock() Clock { return r.clock }
 
-// Stages returns a row for every stage, entity and operation that has samples, sorted; rows for all
-// entities and operations have their histogram.
+// Stages returns a row for every stage, entity and operation that has samples, sorted, each with its
+// histogram.
 func (r *Recorder) Stages() []Stage {
 	rows := make([]Stage, 0, len(r.stages))
 	for key, d := range r.stages {
 		row := d.stage(key)
-		if key.entity == "" && key.operation == "" {
-			row.Histogram = encodeHistogram(d.histogram)
-		}
+		row.Histogram = encodeHistogram(d.histogram)
 		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b Stage) int {
@@ -145,6 +143,7 @@ func (r *Recorder) Seconds() []Second {
 			if s.e2e != nil {
 				l := s.e2e.latency()
 				row.P50, row.P95, row.P99, row.Max = l.P50, l.P95, l.P99, l.Max
+				row.Histogram = encodeHistogram(s.e2e.histogram)
 			}
 		}
 		outstanding += row.Committed - row.Visible

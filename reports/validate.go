@@ -184,6 +184,11 @@ func (r *Run) validateSeries() error {
 		if err := latency.validate(path); err != nil {
 			return err
 		}
+		if s.Histogram != "" {
+			if _, err := decodeHistogram(s.Histogram); err != nil {
+				return fmt.Errorf("%s.histogram: %w", path, err)
+			}
+		}
 	}
 	return nil
 }

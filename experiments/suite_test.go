@@ -1,0 +1,84 @@
+package experiments
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSuitesOfTheLab(t *testing.T) {
+	root, err := FindRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(root, "experiments", "suites", "*.yaml"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no suites: %v", err)
+	}
+	for _, path := range paths {
+		suite, err := LoadSuite(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, run := range suite.Runs {
+			c := run.Apply(DefaultConfig())
+			if _, err := c.scenarioPath(root); err != nil || c.Validate() != nil {
+				t.Errorf("%s: %v, %v", path, err, c.Validate())
+			}
+		}
+	}
+}
+
+func TestSuiteMistakes(t *testing.T) {
+	for text, says := range map[string]string{
+		"name: x\n":                               "no runs",
+		"runs:\n  - {rate: 5}\n":                  "run 1 has no scenario",
+		"runs:\n  - {scenario: smoke, raet: 5}\n": "[2:",
+		"runs: [":                                 "suite.yaml",
+	} {
+		path := filepath.Join(t.TempDir(), "suite.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadSuite(path); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v, want %q", text, err, says)
+		}
+	}
+}
+
+func TestSuiteEntryOverridesTheCommandLine(t *testing.T) {
+	c := DefaultConfig()
+	c.Rate, c.Duration, c.Mix = 7, time.Minute, "80/10/10"
+	got := SuiteEntry{Scenario: "spike", Duration: time.Second}.Apply(c)
+	if got.Scenario != "spike" || got.Rate != 7 || got.Duration != time.Second || got.Mix != "80/10/10" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSegments(t *testing.T) {
+	c := DefaultConfig()
+	for segment, want := range map[string]string{
+		"":    "",
+		"1/2": "--execution-segment 0:1/2 --execution-segment-sequence 0,1/2,1",
+		"3/3": "--execution-segment 2/3:1 --execution-segment-sequence 0,1/3,2/3,1",
+	} {
+		c.Segment = segment
+		if got := strings.Join(c.segmentFlags(), " "); got != want || c.Validate() != nil {
+			t.Errorf("%q: %q, %v; want %q", segment, got, c.Validate(), want)
+		}
+	}
+	for _, segment := range []string{"1", "0/2", "3/2", "1/1", "a/b", "1/2/3"} {
+		c.Segment = segment
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), segment) {
+			t.Errorf("%q: %v", segment, err)
+		}
+	}
+	scenarios := SuiteOf([]string{"smoke", "spike"})
+	if n := slices.IndexFunc(scenarios.Runs, func(e SuiteEntry) bool { return e.Scenario == "spike" }); n != 1 {
+		t.Errorf("%+v", scenarios)
+	}
+}

@@ -1,0 +1,135 @@
+package reports
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// halves are a Run and the two segments that it would have been divided into.
+func halves(t *testing.T) (whole, first, second *Run) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(5, 6))
+	recorders := [3]*Recorder{NewRecorder(), NewRecorder(), NewRecorder()}
+	for i := range 4000 {
+		half := recorders[1+i%2]
+		at, took := i/100, time.Duration(1e6*(1+9*random.ExpFloat64()))
+		for _, r := range []*Recorder{recorders[0], half} {
+			entity, op := []string{"customer", "order"}[i/2%2], []string{"insert", "update", "delete"}[i%3]
+			r.Offered(at)
+			r.Committed(at)
+			r.Visible(at)
+			r.Add(E2E, entity, op, at, took)
+			r.Add(Commit, entity, op, at, took/3)
+		}
+	}
+	runs := [3]*Run{}
+	for i, recorder := range recorders {
+		r, share := describedRun(), int64(1)
+		if i > 0 {
+			share = 2
+			r.Provenance.Config[ConfigSegment] = fmt.Sprintf("%d/2", i)
+		}
+		r.Looks = Looks{}
+		r.Stages, r.Series, r.Clock = recorder.Stages(), recorder.Seconds(), recorder.Clock()
+		r.TestRun.DurationSeconds = 40
+		r.Summary.TotalOperations = 4000 / share
+		r.Summary.Throughput = Throughput{Offered: 100 / float64(share), Mean: 100 / float64(share), Max: 100 / float64(share)}
+		r.Ledger.Writes = 4000 / share
+		r.Consistency = Consistency{Checked: true, Rows: 3000 / share, Documents: 3000 / share, Counts: map[string]int64{OK: 3000 / share}}
+		r.Conclude()
+		runs[i] = r
+	}
+	return runs[0], runs[1], runs[2]
+}
+
+// TestMerge: the segments of a load add up to the whole, to the sample.
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	whole, first, second := halves(t)
+	merged, err := Merge(first, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := merged.Validate(); err != nil {
+		t.Error(err)
+	}
+	for i := range merged.Stages { // a histogram only knows the mean of its buckets
+		merged.Stages[i].Mean = 0
+	}
+	for i := range whole.Stages {
+		whole.Stages[i].Mean = 0
+	}
+	slices.SortFunc(merged.Stages, func(a, b Stage) int {
+		return strings.Compare(a.Stage+"\x00"+a.Entity+"\x00"+a.Operation, b.Stage+"\x00"+b.Entity+"\x00"+b.Operation)
+	})
+	if diff := cmp.Diff(whole.Stages, merged.Stages); diff != "" {
+		t.Errorf("stages: %s", diff)
+	}
+	if diff := cmp.Diff(whole.Series, merged.Series); diff != "" {
+		t.Errorf("series: %s", diff)
+	}
+	whole.Summary.Latency.Mean, merged.Summary.Latency.Mean = 0, 0
+	if diff := cmp.Diff(whole.Summary, merged.Summary); diff != "" {
+		t.Errorf("summary: %s", diff)
+	}
+	if diff := cmp.Diff(whole.Consistency, merged.Consistency); diff != "" {
+		t.Errorf("consistency: %s", diff)
+	}
+	if merged.Verdict.Status != Pass || merged.Ledger.Writes != 4000 || first.Ledger.Writes != 2000 {
+		t.Errorf("%+v, %d writes", merged.Verdict, merged.Ledger.Writes)
+	}
+}
+
+// TestMergeTakesTheWorst: what is wrong with one segment is wrong with the whole.
+func TestMergeTakesTheWorst(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(*Run)
+		says  string
+	}{
+		"lost":    {func(r *Run) { r.Consistency.Counts[Lost] = 1 }, "lost"},
+		"dropped": {func(r *Run) { r.Summary.DroppedIterations = 3 }, "dropped 3 iterations"},
+		"late":    {func(r *Run) { r.Generator.LateTicksP99Ms = 60 }, "saturated"},
+		"partial": {func(r *Run) { r.TestRun.Partial = true }, "before its time"},
+		"k6":      {func(r *Run) { r.Thresholds.Violations = []Violation{{"k6 checks", "rate>0.9", 0.5}} }, "K6 checks"},
+		"errors":  {func(r *Run) { r.Summary.Errors.Total = 30 }, "Error rate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, first, second := halves(t)
+			c.spoil(second)
+			merged, err := Merge(first, second)
+			if err != nil || merged.Verdict.Status == Pass || !strings.Contains(strings.Join(merged.Verdict.Reasons, ""), c.says) {
+				t.Errorf("%v, %+v, want %q", err, merged.Verdict, c.says)
+			}
+		})
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	t.Parallel()
+	for want, spoil := range map[string]func(a, b *Run) []*Run{
+		"1 runs, want two":          func(a, _ *Run) []*Run { return []*Run{a} },
+		"is whole":                  func(a, b *Run) []*Run { delete(b.Provenance.Config, ConfigSegment); return []*Run{a, b} },
+		"is segment 1/2 like":       func(a, _ *Run) []*Run { return []*Run{a, a} },
+		"another scenario's text":   func(a, b *Run) []*Run { b.Provenance.ScenarioSHA256 = "x"; return []*Run{a, b} },
+		"another tracker":           func(a, b *Run) []*Run { b.Tracker.Kind = "poll"; return []*Run{a, b} },
+		"2 segments of 3":           func(a, b *Run) []*Run { return renumbered(a, b) },
+		"another number of segment": func(a, b *Run) []*Run { b.Provenance.Config[ConfigSegment] = "2/3"; return []*Run{a, b} },
+	} {
+		_, first, second := halves(t)
+		if _, err := Merge(spoil(first, second)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+func renumbered(a, b *Run) []*Run {
+	a.Provenance.Config[ConfigSegment], b.Provenance.Config[ConfigSegment] = "1/3", "2/3"
+	return []*Run{a, b}
+}
