@@ -63,6 +63,8 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&config.PlanPath, "chaos", "", "chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
 	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
 	set.DurationVar(&config.DrainTimeout, "drain-timeout", config.DrainTimeout, "longest wait for everything to arrive after the load")
+	quiet := set.Bool("quiet", false, "no progress, only the report")
+	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output")
 	set.StringVar(&config.Segment, "segment", "", "which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
 	scenarios := set.String("scenarios", "", "bench suite: these scenarios in sequence, with commas")
 	suitePath := set.String("suite", "", "bench suite: the scenarios of this `file`, such as experiments/suites/short.yaml")
@@ -79,6 +81,9 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 		}
 	}
 	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
+	if *quiet {
+		config.Terminal, config.Say = nil, func(string) {}
+	}
 	if config.Scenario == experiments.Selftest {
 		return selftest(ctx, t, config)
 	}
@@ -89,10 +94,24 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := reports.WriteText(t.out, result.Run, result.Comparison, fromHere(result.ReportPath)); err != nil {
-		return 0, fmt.Errorf("print the summary: %w", err)
+	if err := printResult(t, result, config.JSON); err != nil {
+		return 0, err
 	}
 	return verdictCode(result.Run.Verdict.Status), nil
+}
+
+// printResult prints the report, or the run as JSON.
+func printResult(t terminal, result *experiments.Result, asJSON bool) error {
+	write := func() error {
+		return reports.WriteText(t.out, result.Run, result.Comparison, fromHere(result.ReportPath))
+	}
+	if asJSON {
+		write = func() error { return result.Run.Encode(t.out) }
+	}
+	if err := write(); err != nil {
+		return fmt.Errorf("print the summary: %w", err)
+	}
+	return nil
 }
 
 // fromHere is a path as a person would type it: relative, where that is shorter.

@@ -49,4 +49,4 @@ chaos:
 
 # the proofs with real Kafka, Connect and Debezium (Java 17, mvn): the stack, conformance, its parts killed under load
 native:
-    CDCLAB_NATIVE=1 go test -timeout 40m ./stack . -run 'Native|Conformance|Stories/native' && go build -o bin/cdclab . && bin/cdclab bench baseline --stack native --rate 500 && bin/cdclab bench smoke --stack native --chaos chaos/plans/source-kills.yaml
+    CDCLAB_NATIVE=1 go test -timeout 40m ./stack ./experiments . -run 'Native|Conformance|Stories/native' && go build -o bin/cdclab . && bin/cdclab bench baseline --stack native --rate 500 && bin/cdclab bench smoke --stack native --chaos chaos/plans/source-kills.yaml

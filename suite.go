@@ -46,20 +46,22 @@ func benchSuite(ctx context.Context, t terminal, config experiments.Config, scen
 		if err != nil {
 			return 0, fmt.Errorf("run %d of %d, %s: %w", i+1, len(suite.Runs), name, err)
 		}
-		if err := reports.WriteText(t.out, result.Run, result.Comparison, fromHere(result.ReportPath)); err != nil {
-			return 0, fmt.Errorf("print the summary: %w", err)
+		if err := printResult(t, result, config.JSON); err != nil {
+			return 0, err
 		}
-		fmt.Fprintln(t.out)
 		verdict = verdict.Merge(result.Run.Verdict)
 		lines = append(lines, fmt.Sprintf("%-10s  %s", name, reports.LastLine(result.Run, fromHere(result.ReportPath))))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	fmt.Fprintf(t.out, "Suite %s\n", suite.Name)
-	for _, line := range lines {
-		fmt.Fprintln(t.out, "  "+line)
+	out := t.out
+	if config.JSON {
+		out = t.err
 	}
-	fmt.Fprintln(t.out, strings.ToUpper(string(verdict.Status)))
+	fmt.Fprintf(out, "\nSuite %s: %s\n", suite.Name, strings.ToUpper(string(verdict.Status)))
+	for _, line := range lines {
+		fmt.Fprintln(out, "  "+line)
+	}
 	return verdictCode(verdict.Status), nil
 }

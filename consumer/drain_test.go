@@ -103,6 +103,10 @@ func dropDatabase(b *testing.B, client *mongo.Client, name string) {
 func bareDrain(b *testing.B, client *mongo.Client, database string, bulks [][][]mongo.WriteModel) time.Duration {
 	b.Helper()
 	collection := client.Database(database).Collection(benchTable)
+	// The consumer's collection has it, and each write keeps it.
+	if _, err := collection.Indexes().CreateOne(b.Context(), tombstoneIndex(DefaultConfig().TombstoneTTL)); err != nil {
+		b.Fatal(err)
+	}
 	began := time.Now()
 	var workers sync.WaitGroup
 	for _, partition := range bulks {

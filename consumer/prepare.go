@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -38,12 +39,7 @@ func (m *mongoStore) prepare(ctx context.Context, collection string, table *enti
 	if m.prepared[key] {
 		return nil
 	}
-	expiry := options.Index().SetExpireAfterSeconds(int32(m.config.TombstoneTTL.Seconds()))
-	indexes := []mongo.IndexModel{{
-		Keys: bson.D{{Key: "cdcMetadata.deletedAt", Value: 1}},
-		Options: expiry.SetPartialFilterExpression(
-			bson.D{{Key: "cdcMetadata.deleted", Value: true}}),
-	}}
+	indexes := []mongo.IndexModel{tombstoneIndex(m.config.TombstoneTTL)}
 	single := func(member string) {
 		indexes = append(indexes, mongo.IndexModel{Keys: bson.D{{Key: member, Value: 1}}})
 	}
@@ -82,6 +78,15 @@ func (m *mongoStore) prepareKept(ctx context.Context) error {
 	}})
 	m.prepared[keptCollection] = err == nil
 	return err
+}
+
+// tombstoneIndex lets MongoDB remove tombstones when they have served.
+func tombstoneIndex(ttl time.Duration) mongo.IndexModel {
+	return mongo.IndexModel{
+		Keys: bson.D{{Key: "cdcMetadata.deletedAt", Value: 1}},
+		Options: options.Index().SetExpireAfterSeconds(int32(ttl.Seconds())).
+			SetPartialFilterExpression(bson.D{{Key: "cdcMetadata.deleted", Value: true}}),
+	}
 }
 
 func (m *mongoStore) createIndexes(ctx context.Context, collection string,

@@ -77,7 +77,7 @@ func (b *search) next(rate float64) float64 {
 // ramp raises the rate until k6's threshold ends it, and returns the rate at which writes began to wait
 // for longer than the limit, from where the search starts.
 func (b *search) ramp(ctx context.Context) (float64, error) {
-	child, err := b.child("ramp", nil)
+	child, err := b.child(ctx, "ramp", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -106,7 +106,7 @@ const rampLimitMs = 500
 // probe holds one rate.
 func (b *search) probe(ctx context.Context, rate float64) error {
 	n := len(b.found.Probes)
-	child, err := b.child(fmt.Sprintf("probe-%d", n), map[string]string{
+	child, err := b.child(ctx, fmt.Sprintf("probe-%d", n), map[string]string{
 		"HOLD": "1", "RATE": fmt.Sprint(int(rate)), "DURATION": b.hold.String(),
 		// The rows of each k6 follow from its seed.
 		"SEED": fmt.Sprint(b.session.config.Seed + int64(n)),
@@ -138,7 +138,7 @@ func (b *search) probe(ctx context.Context, rate float64) error {
 }
 
 // child is a session on the same stack with a k6, a ledger and a Run of its own.
-func (b *search) child(name string, env map[string]string) (*session, error) {
+func (b *search) child(ctx context.Context, name string, env map[string]string) (*session, error) {
 	s := b.session
 	dir := filepath.Join(s.out, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -151,10 +151,12 @@ func (b *search) child(name string, env map[string]string) (*session, error) {
 	maps.Copy(merged, env)
 	run := *s.run
 	run.Notes, run.Warnings = nil, nil
-	return &session{
+	child := &session{
 		config: s.config, root: s.root, out: dir, scenario: s.scenario, stack: s.stack, run: &run, death: s.death,
-		k6: &generator{program: s.k6.program, scenario: s.scenario, dir: dir, terminal: s.k6.terminal, env: merged, flags: s.k6.flags},
-	}, nil
+		k6: &generator{program: s.k6.program, scenario: s.scenario, dir: dir, env: merged, flags: s.k6.flags},
+	}
+	_, err := child.settings(ctx)
+	return child, err
 }
 
 // step runs a child's k6 and reads what it measured.

@@ -41,9 +41,11 @@ type Config struct {
 	DrainTimeout time.Duration
 	Stack        stack.Options
 	Programs     Programs
-	// Terminal receives progress; Say one line a step.
+	// Terminal receives progress, nil for none; Say one line a step.
 	Terminal io.Writer
-	Say      func(string)
+	// JSON has progress as JSON lines.
+	JSON bool
+	Say  func(string)
 	// Command is the command line, for the provenance.
 	Command []string
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,8 +30,6 @@ type generator struct {
 	env                    map[string]string
 	// flags are more of k6 run.
 	flags []string
-	// terminal receives k6's progress; nil keeps it in the log file only.
-	terminal io.Writer
 	// pid is that of the running k6, 0 when it is not.
 	pid atomic.Int64
 }
@@ -47,6 +44,7 @@ func (g *generator) pids() []int {
 
 func (g *generator) ledgerPath() string  { return filepath.Join(g.dir, "ledger.jsonl") }
 func (g *generator) startedPath() string { return filepath.Join(g.dir, "started") }
+func (g *generator) statusPath() string  { return filepath.Join(g.dir, "status") }
 func (g *generator) summaryPath() string { return filepath.Join(g.dir, "k6-summary.json") }
 func (g *generator) logPath() string     { return filepath.Join(g.dir, "k6.log") }
 
@@ -61,13 +59,13 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	arguments := slices.Concat([]string{"run", "--no-usage-report", "--no-color", "--address", "",
 		"--log-output", "file=" + g.logPath()}, g.flags, []string{g.scenario})
 	command := exec.CommandContext(ctx, g.program, arguments...)
-	command.Stdout, command.Stderr = g.terminal, log
+	command.Stderr = log
 	// A Ctrl-C on the terminal is for the lab, which decides how its children end.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	command.WaitDelay = interruptGrace
 	command.Env = append(g.environment(), "CDC_LEDGER="+g.ledgerPath(), "CDC_STARTED="+g.startedPath(),
-		"CDC_SUMMARY="+g.summaryPath())
+		"CDC_SUMMARY="+g.summaryPath(), "CDC_STATUS="+g.statusPath())
 	if err = command.Start(); err == nil {
 		g.pid.Store(int64(command.Process.Pid))
 		err = command.Wait()
@@ -98,6 +96,8 @@ type arrivals struct {
 	Executor string `json:"executor"`
 	Rate     int    `json:"rate"`
 	Duration string `json:"duration"`
+	// StartTime is after the test's.
+	StartTime string `json:"startTime"`
 	// StartRate and Stages are those of a rate that changes.
 	StartRate int `json:"startRate"`
 	Stages    []struct {
@@ -116,6 +116,22 @@ func (a arrivals) String() string {
 		text += fmt.Sprintf(" %s to %d/s", stage.Duration, stage.Target)
 	}
 	return text
+}
+
+// end is when the scenario is over, after the test's start.
+func (a arrivals) end() time.Duration {
+	parse := func(text string) time.Duration {
+		length, err := time.ParseDuration(text)
+		if err != nil {
+			return 0 // "" and null: none
+		}
+		return length
+	}
+	all := parse(a.StartTime) + parse(a.Duration)
+	for _, stage := range a.Stages {
+		all += parse(stage.Duration)
+	}
+	return all
 }
 
 // inspect asks k6 what the script comes to with its environment: its scenarios by name.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -35,7 +36,11 @@ type looker struct {
 	totals map[gaugeName]total
 	probes []probe
 	used   usage
+	// lag is the consumer's in the last look, -1 while it is not known.
+	lag atomic.Int64
 }
+
+func (l *looker) lagNow() float64 { return float64(l.lag.Load()) }
 
 type gaugeName struct{ component, name string }
 
@@ -51,10 +56,12 @@ type probe interface {
 }
 
 func newLooker(probes ...probe) *looker {
-	return &looker{
+	l := &looker{
 		gauges: map[gaugeName]*reports.Gauge{}, totals: map[gaugeName]total{}, probes: probes,
 		used: usage{map[string]map[int]float64{}, map[int]float64{}, map[string]int64{}},
 	}
+	l.lag.Store(-1)
+	return l
 }
 
 // watch looks until the context ends, and once more then.

@@ -107,12 +107,14 @@ func (p *lagProbe) look(ctx context.Context, l *looker) {
 	if err != nil {
 		return
 	}
-	var produced, consumed int64
+	var produced, consumed, lag int64
 	for _, one := range partitions {
 		produced, consumed = produced+one.End, consumed+one.Committed
-		l.put(stack.Consumer, reports.GaugeLag, "", 0, float64(one.Lag()))
+		lag += one.Lag()
 		l.put(stack.Consumer, reports.GaugeLag+" "+one.Name(), "", 0, float64(one.Lag()))
 	}
+	l.lag.Store(lag)
+	l.put(stack.Consumer, reports.GaugeLag, "", 0, float64(lag))
 	l.putRate(stack.Consumer, reports.GaugeProduced, "/s", 0, 1, float64(produced))
 	l.putRate(stack.Consumer, reports.GaugeConsumed, "/s", 0, 1, float64(consumed))
 }

@@ -1,47 +1,128 @@
 package experiments
 
 import (
-	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-// progressEvery is how often a log gets a line of progress; a terminal has k6's own, in place.
+// progressEvery is how often a log gets a line of progress; a terminal has it in place, once a second.
 const progressEvery = 10 * time.Second
 
-// progressTo is what k6 writes its progress to: the terminal itself, or a filter before a log.
-func progressTo(w io.Writer) io.Writer {
-	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		return file
-	}
-	return &progress{to: w}
-}
-
-// progress lets through one of k6's "running (...)" lines now and then, and nothing else.
+// progress shows how far a load is, from what the generator says of itself once a second.
 type progress struct {
-	to   io.Writer
-	rest []byte
-	last time.Time
+	to io.Writer
+	// inPlace: to is a terminal, whose line is written over.
+	inPlace bool
+	// JSON has one object a line instead of text.
+	json bool
+	// status is the generator's file, total how long the load takes.
+	status string
+	total  time.Duration
+	// lag is the consumer's, -1 while it is not known.
+	lag func() float64
+
+	began, shown time.Time
+	before       ledger.Status
 }
 
-func (p *progress) Write(text []byte) (int, error) {
-	p.rest = append(p.rest, text...)
+// newProgress shows nothing where to is nil.
+func newProgress(to io.Writer, asJSON bool, status string, total time.Duration, lag func() float64) *progress {
+	file, ok := to.(*os.File)
+	return &progress{to: to, inPlace: !asJSON && ok && term.IsTerminal(int(file.Fd())), json: asJSON, status: status, total: total, lag: lag}
+}
+
+// watch shows progress until ctx ends.
+func (p *progress) watch(ctx context.Context) {
+	if p.to == nil {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	p.began = time.Now()
+	p.shown = p.began
 	for {
-		line, rest, whole := bytes.Cut(p.rest, []byte("\n"))
-		if !whole {
-			return len(text), nil
-		}
-		p.rest = rest
-		if !bytes.HasPrefix(line, []byte("running (")) || time.Since(p.last) < progressEvery {
-			continue
-		}
-		p.last = time.Now()
-		if _, err := fmt.Fprintf(p.to, "load: %s\n", line); err != nil {
-			return 0, err
+		select {
+		case <-ctx.Done():
+			if p.inPlace {
+				fmt.Fprint(p.to, "\r\x1b[K")
+			}
+			return
+		case now := <-tick.C:
+			p.look(now)
 		}
 	}
+}
+
+// look shows the status of this moment, in a log only now and then.
+func (p *progress) look(now time.Time) {
+	if !p.inPlace && now.Sub(p.shown) < progressEvery {
+		return
+	}
+	s, err := ledger.ReadStatus(p.status)
+	if err != nil {
+		return // it has not begun
+	}
+	step := p.step(s, now)
+	p.shown, p.before = now, s
+	switch {
+	case p.json:
+		text, err := json.Marshal(step)
+		if err == nil {
+			fmt.Fprintf(p.to, "%s\n", text)
+		}
+	case p.inPlace:
+		fmt.Fprintf(p.to, "\r\x1b[K%s", step)
+	default:
+		fmt.Fprintf(p.to, "load: %s\n", step)
+	}
+}
+
+// step is one line of progress.
+type step struct {
+	ElapsedSeconds float64 `json:"elapsedSeconds"`
+	TotalSeconds   float64 `json:"totalSeconds"`
+	// Rate is in commits per second since the last step; Lag is -1 while it is not known.
+	Rate     float64 `json:"rate"`
+	InFlight int64   `json:"inFlight"`
+	Lag      float64 `json:"lag"`
+	P95Ms    float64 `json:"p95Ms"`
+	Failed   int64   `json:"failed"`
+}
+
+func (p *progress) step(s ledger.Status, now time.Time) step {
+	one := step{
+		ElapsedSeconds: now.Sub(p.began).Seconds(), TotalSeconds: p.total.Seconds(),
+		InFlight: s.Queued + s.Executing + s.Outstanding, Lag: p.lag(), P95Ms: float64(s.P95Ns) / 1e6, Failed: s.Failed,
+	}
+	if seconds := float64(s.AtNs-p.before.AtNs) / 1e9; seconds > 0 && s.Acked >= p.before.Acked {
+		one.Rate = float64(s.Acked-p.before.Acked) / seconds
+	}
+	return one
+}
+
+// String is "1m20s of 5m5s, 100/s, 3 in flight, lag 12, p95 4.2 ms so far, 3m45s to go".
+func (s step) String() string {
+	seconds := func(v float64) time.Duration { return time.Duration(v * float64(time.Second)).Round(time.Second) }
+	lag := "?"
+	if s.Lag >= 0 {
+		lag = fmt.Sprintf("%.0f", s.Lag)
+	}
+	left := "draining"
+	if s.TotalSeconds > s.ElapsedSeconds {
+		left = fmt.Sprintf("%v to go", seconds(s.TotalSeconds-s.ElapsedSeconds))
+	}
+	text := fmt.Sprintf("%v of %v, %.0f/s, %d in flight, lag %s, p95 %.1f ms so far, %s", seconds(s.ElapsedSeconds),
+		seconds(s.TotalSeconds), s.Rate, s.InFlight, lag, s.P95Ms, left)
+	if s.Failed > 0 {
+		text += fmt.Sprintf(", %d failed", s.Failed)
+	}
+	return text
 }

@@ -1,30 +1,53 @@
 package experiments
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-func TestProgressThinsOut(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
-		p := progressTo(&log)
-		for range 25 {
-			for _, piece := range []string{"\n/‾‾/ \nrunn", "ing (1s), 3 complete\nload [ 5% ]\n"} {
-				if _, err := p.Write([]byte(piece)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			<-time.After(time.Second)
+// shownBy are what a progress writes at seconds after its beginning, with 100 commits a second.
+func shownBy(t *testing.T, change func(*progress), seconds ...int) string {
+	t.Helper()
+	var out strings.Builder
+	p := newProgress(&out, false, filepath.Join(t.TempDir(), "status"), 30*time.Second, func() float64 { return 12 })
+	change(p)
+	p.began = time.Unix(1000, 0)
+	p.shown = p.began
+	p.look(p.began.Add(time.Minute)) // there is no status yet
+	for _, s := range seconds {
+		status := ledger.Status{AtNs: int64(s) * 1e9, Acked: int64(100 * s), Queued: 1, Executing: 2, Outstanding: 3, P95Ns: 4_200_000}
+		if err := status.Store(p.status); err != nil {
+			t.Fatal(err)
 		}
-		want := strings.Repeat("load: running (1s), 3 complete\n", 3)
-		if diff := cmp.Diff(want, log.String()); diff != "" {
-			t.Error(diff)
-		}
-	})
+		p.look(p.began.Add(time.Duration(s) * time.Second))
+	}
+	return out.String()
+}
+
+func TestProgressInALog(t *testing.T) {
+	want := "load: 10s of 30s, 100/s, 6 in flight, lag 12, p95 4.2 ms so far, 20s to go\n" +
+		"load: 31s of 30s, 100/s, 6 in flight, lag 12, p95 4.2 ms so far, draining\n"
+	if got := shownBy(t, func(*progress) {}, 1, 9, 10, 11, 19, 31, 32); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestProgressInPlace(t *testing.T) {
+	got := shownBy(t, func(p *progress) { p.inPlace = true; p.lag = func() float64 { return -1 } }, 1, 2)
+	want := "\r\x1b[K1s of 30s, 100/s, 6 in flight, lag ?, p95 4.2 ms so far, 29s to go" +
+		"\r\x1b[K2s of 30s, 100/s, 6 in flight, lag ?, p95 4.2 ms so far, 28s to go"
+	if got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestProgressAsJSON(t *testing.T) {
+	want := `{"elapsedSeconds":10,"totalSeconds":30,"rate":100,"inFlight":6,"lag":12,"p95Ms":4.2,"failed":0}` + "\n"
+	if got := shownBy(t, func(p *progress) { p.json = true }, 5, 10); got != want {
+		t.Errorf("got %s", got)
+	}
 }

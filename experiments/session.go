@@ -32,6 +32,8 @@ type session struct {
 	death  *atomic.Pointer[string]
 	before []consumerMetrics
 	log    *os.File
+	// length is how long k6 generates load.
+	length time.Duration
 }
 
 // prepare refuses what can be refused before anything is started, and builds the children.
@@ -62,7 +64,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
 		return nil, err
 	}
-	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, terminal: progressTo(c.Terminal), env: s.config.environment(), flags: s.config.segmentFlags()}
+	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, env: s.config.environment(), flags: s.config.segmentFlags()}
 	return s, s.describe(ctx, started)
 }
 
@@ -107,6 +109,7 @@ func (s *session) settings(ctx context.Context) (map[string]string, error) {
 	}
 	settings := map[string]string{}
 	for name, load := range scenarios {
+		s.length = max(s.length, load.end())
 		settings[name] = load.String()
 	}
 	if s.config.Mix != "" {
@@ -182,7 +185,9 @@ func (s *session) load(ctx context.Context) error {
 	defer stop()
 	beside, endBeside := context.WithCancel(ctx)
 	cpu := readCPU()
-	done := make(chan struct{}, 3)
+	done := make(chan struct{}, 4)
+	shown := newProgress(s.config.Terminal, s.config.JSON, s.k6.statusPath(), s.length, s.looker.lagNow)
+	go func() { shown.watch(beside); done <- struct{}{} }()
 	go func() { s.looker.watch(beside); done <- struct{}{} }()
 	go func() { s.watchForDeaths(beside, stop); done <- struct{}{} }()
 	go func() { s.faults(beside); done <- struct{}{} }()

@@ -35,10 +35,10 @@ func TestSuitesOfTheLab(t *testing.T) {
 
 func TestSuiteMistakes(t *testing.T) {
 	for text, says := range map[string]string{
-		"name: x\n":                               "no runs",
-		"runs:\n  - {rate: 5}\n":                  "run 1 has no scenario",
+		"name: x\n":              "no runs",
+		"runs:\n  - {rate: 5}\n": "run 1 has no scenario",
 		"runs:\n  - {scenario: smoke, raet: 5}\n": "[2:",
-		"runs: [":                                 "suite.yaml",
+		"runs: [": "suite.yaml",
 	} {
 		path := filepath.Join(t.TempDir(), "suite.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

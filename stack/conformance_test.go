@@ -300,14 +300,14 @@ func (r *race) drained() {
 			return err
 		})
 	}
-	const quiet = 600 * time.Millisecond
-	for before := -1; ; {
+	look := time.NewTicker(600 * time.Millisecond)
+	defer look.Stop()
+	for before := -1; ; <-look.C {
 		theirs, ours := r.records()
 		if len(theirs)+len(ours) == before {
 			return
 		}
 		before = len(theirs) + len(ours)
-		time.Sleep(quiet)
 	}
 }
 

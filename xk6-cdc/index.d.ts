@@ -56,6 +56,11 @@ declare module 'k6/x/cdc' {
      * since 1970. Default: CDC_STARTED, else none.
      */
     started?: string;
+    /**
+     * File that is replaced once a second: how many writes wait, are outstanding, were acked and seen, and
+     * the p95 so far, as JSON. Default: CDC_STATUS, else none.
+     */
+    status?: string;
     /** Seed of every random choice. Default: CDC_SEED, else 1. Keys differ in every run. */
     seed?: number;
     /** Weights of the operations. Default: 70, 20, 10. One that is left out is 0. */

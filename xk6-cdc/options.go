@@ -51,6 +51,7 @@ type Options struct {
 	Database         string         `json:"database"`
 	Ledger           string         `json:"ledger"`
 	Started          string         `json:"started"`
+	Status           string         `json:"status"`
 	Seed             int64          `json:"seed"`
 	Mix              Mix            `json:"mix"`
 	Entities         Entities       `json:"entities"`
@@ -93,7 +94,7 @@ func readOptions(given any, env func(name string) (string, bool)) (Options, erro
 	}{
 		{"CDC_POSTGRES_DSN", &options.Postgres}, {"CDC_MONGO_URI", &options.Mongo},
 		{"CDC_MONGO_DATABASE", &options.Database}, {"CDC_LEDGER", &options.Ledger},
-		{"CDC_STARTED", &options.Started},
+		{"CDC_STARTED", &options.Started}, {"CDC_STATUS", &options.Status},
 	} {
 		if value, ok := env(fallback.name); ok && value != "" {
 			*fallback.into = value

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"go.k6.io/k6/metrics"
 
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
@@ -79,6 +80,18 @@ type tracker struct {
 	// waiting holds, by key of the row, its newest write that waits; older ones hang on it.
 	waiting map[string]*pending
 	counts  counts
+	// took are the latencies of what was seen, in microseconds.
+	took *hdrhistogram.Histogram
+}
+
+// longestTook is recorded as such when something took longer.
+const longestTook = time.Hour
+
+// p95 is that of the latencies so far.
+func (t *tracker) p95() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Duration(t.took.ValueAtPercentile(95)) * time.Microsecond
 }
 
 // counts are writes by what is known of them.
@@ -99,7 +112,10 @@ func (c counts) sampleKept() float64 {
 }
 
 func newTracker(timeout time.Duration, s *samples, record func(*pending)) *tracker {
-	return &tracker{timeout: timeout, samples: s, record: record, waiting: map[string]*pending{}}
+	return &tracker{
+		timeout: timeout, samples: s, record: record, waiting: map[string]*pending{},
+		took: hdrhistogram.New(1, longestTook.Microseconds(), 2),
+	}
 }
 
 // expect must come before the statement is sent: the change can be seen before its commit is
@@ -200,6 +216,8 @@ func (t *tracker) finish(p *pending) {
 		t.timeOut(p)
 	}
 	t.counts.visible++
+	took := time.Duration(max(0, p.visibleNs-p.intendedNs))
+	_ = t.took.RecordValue(min(took, longestTook).Microseconds()) // which is always within its bounds
 	if p.superseded {
 		t.counts.superseded++
 	}
