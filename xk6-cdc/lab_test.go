@@ -116,6 +116,7 @@ func TestLabFromStartToDrain(t *testing.T) {
 	target, source := startServer(t), startDatabase(t)
 	lab, _ := labOn(t, target, func(o *Options) {
 		o.Postgres, o.SeedRows, o.Mix = source.dsn(), 40, Mix{40, 40, 20}
+		o.Status = o.Ledger + ".status"
 	})
 	startCopier(t, source, target, lab.options.Database)
 	if err := lab.Start(t.Context(), &lib.Options{}); err != nil {
@@ -150,6 +151,13 @@ func TestLabFromStartToDrain(t *testing.T) {
 		if operations[op] < writes/20 {
 			t.Errorf("%d of %d writes are %ss", operations[op], writes, op)
 		}
+	}
+	if status := lab.status(); status.Visible != int64(40+writes) || status.Acked != status.Visible || status.Outstanding != 0 ||
+		status.P95Ns <= 0 || status.P95Ns > time.Minute.Nanoseconds() {
+		t.Errorf("status %+v", status)
+	}
+	if stored, err := ledger.ReadStatus(lab.options.Status); err != nil || stored.Acked == 0 {
+		t.Errorf("stored status %+v, %v", stored, err)
 	}
 	if err := lab.enqueue(request{}); err == nil || !strings.Contains(err.Error(), "drained") {
 		t.Errorf("a write after the drain: %v", err)

@@ -10,19 +10,22 @@ import (
 // statusEvery is how often Options.Status is written anew.
 const statusEvery = time.Second
 
-// reportStatus writes Options.Status until ctx ends. A status that cannot be written is said once: the
+// reportStatus writes Options.Status until ctx ends, and once more then. A status that cannot be written is said once: the
 // test does not depend on it.
 func (l *Lab) reportStatus(ctx context.Context) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	for said := false; ; {
+		ended := ctx.Err() != nil
 		if err := l.status().Store(l.options.Status); err != nil && !said {
 			said = true
 			l.logger.Warn(err)
 		}
+		if ended {
+			return
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
 		}
 	}
