@@ -63,6 +63,8 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&config.PlanPath, "chaos", "", "chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
 	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
 	set.DurationVar(&config.DrainTimeout, "drain-timeout", config.DrainTimeout, "longest wait for everything to arrive after the load")
+	set.StringVar(&config.Prometheus, "prometheus", os.Getenv("CDC_PROMETHEUS_URL"), "`url` of a Prometheus that watches the pipeline, for the lag as it sees it (env CDC_PROMETHEUS_URL)")
+	set.StringVar(&config.LagQuery, "prometheus-lag", config.LagQuery, "`query` for the consumer's lag there")
 	quiet := set.Bool("quiet", false, "no progress, only the report")
 	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output")
 	set.StringVar(&config.Segment, "segment", "", "which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")

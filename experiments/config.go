@@ -43,6 +43,9 @@ type Config struct {
 	Programs     Programs
 	// Terminal receives progress, nil for none; Say one line a step.
 	Terminal io.Writer
+	// Prometheus is the address of one that watches the pipeline, empty for none; LagQuery asks it for the
+	// consumer's lag.
+	Prometheus, LagQuery string
 	// JSON has progress as JSON lines.
 	JSON bool
 	Say  func(string)
@@ -54,8 +57,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Scenario: "baseline", Seed: 1, FloorWrites: 300, DrainTimeout: 60 * time.Second,
-		Stack: stack.Options{Kind: "embedded"},
-		Say:   func(string) {},
+		Stack: stack.Options{Kind: "embedded"}, LagQuery: defaultLagQuery,
+		Say: func(string) {},
 	}
 }
 
@@ -71,6 +74,11 @@ func (c *Config) Validate() error {
 	}
 	if _, _, err := c.segment(); err != nil {
 		return err
+	}
+	if c.Prometheus != "" {
+		if _, err := newPrometheusProbe(c.Prometheus, c.LagQuery, nil); err != nil {
+			return err
+		}
 	}
 	if c.Mix != "" && !soundMix(c.Mix) {
 		return fmt.Errorf("mix %q: want insert/update/delete in per cent, such as 70/20/10", c.Mix)

@@ -223,8 +223,17 @@ func (s *session) newLooker() (*looker, error) {
 		}
 		return all
 	}
-	return newLooker(processes{pids, host}, hostProbe{host}, lag, mongo, &postgresProbe{dsn: endpoints.PostgresDSN},
-		&metricsProbe{urls: metrics}), nil
+	probes := []probe{
+		processes{pids, host}, hostProbe{host}, lag, mongo, &postgresProbe{dsn: endpoints.PostgresDSN}, &metricsProbe{urls: metrics},
+	}
+	if s.config.Prometheus != "" {
+		watching, err := newPrometheusProbe(s.config.Prometheus, s.config.LagQuery, s.config.Say)
+		if err != nil {
+			return nil, err
+		}
+		probes = append(probes, watching)
+	}
+	return newLooker(probes...), nil
 }
 
 // faults waits for the measured load to begin and runs the plan from there.
