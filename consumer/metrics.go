@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -63,6 +64,8 @@ const (
 	MetricMongoFailures = "cdc_consumer_mongo_command_failures_total"
 	// MetricMongoServers is how many of MongoDB's servers are known to answer.
 	MetricMongoServers = "cdc_consumer_mongo_reachable_servers"
+	// MetricClockSeconds is the time, in seconds since 1970: whose clock the stages are stamped by.
+	MetricClockSeconds = "cdc_consumer_clock_seconds"
 	// MetricPoolConnections is the pool's connections{state=open|in_use}.
 	MetricPoolConnections = "cdc_consumer_mongo_pool_connections"
 	// MetricPoolMaxConnections is how many there may be to each server.
@@ -175,7 +178,7 @@ func newMetrics() *metrics {
 	m.makePipeline()
 	m.makeMongo()
 	m.makeRules()
-	m.registry.MustRegister(&m.parkings, shapes{&m.specs}, newBuildInfo(),
+	m.registry.MustRegister(&m.parkings, shapes{&m.specs}, newBuildInfo(), newClock(),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -276,6 +279,11 @@ var build = sync.OnceValue(func() prometheus.Labels {
 	return prometheus.Labels{"version": version, "revision": revision,
 		"go_version": runtime.Version()}
 })
+
+func newClock() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: MetricClockSeconds, Help: "The time, in seconds since 1970."},
+		func() float64 { return float64(time.Now().UnixMicro()) / 1e6 })
+}
 
 func newBuildInfo() prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: MetricBuild, Help: "The build.",

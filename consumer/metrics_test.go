@@ -43,6 +43,7 @@ var catalogue = []struct {
 	{MetricMongoFailures, "command", "mongodb: write operations; alert: error rate"},
 	{MetricMongoServers, "", "overview: pipeline status; alert: MongoDB lost"},
 	{MetricPoolConnections, "state", "overview: active connections; mongodb: pool usage; alert: pool above 80 %"},
+	{MetricClockSeconds, "", "the lab: offset of the consumer's clock"},
 	{MetricPoolMaxConnections, "", "mongodb: pool usage; alert: pool above 80 %"},
 	{MetricPoolEvents, "event", "mongodb: pool usage"},
 	{MetricPoolWaitSeconds, "", "mongodb: pool usage"},

@@ -157,7 +157,10 @@ func (t *tally) underFaults(w *ledger.Write) {
 func (t *tally) conclude(header ledger.Header, end ledger.End) {
 	run := t.run
 	run.Stages = append(t.recorder.Stages(), run.Stages...)
-	run.Series, run.Clock = t.recorder.Seconds(), t.recorder.Clock()
+	run.Series = t.recorder.Seconds()
+	offsets := run.Clock.Offsets
+	run.Clock = t.recorder.Clock()
+	run.Clock.Offsets = offsets
 	run.Tracker = reports.Tracker{Kind: header.Tracker, AskedShare: cmp.Or(end.SampleAsked, 1), Errors: end.TrackerErrors,
 		MedianLookMs: float64(end.MedianLookNs) / 1e6, SlowestLookMs: float64(end.SlowestLookNs) / 1e6,
 		Operations: end.TrackerOperations, ServerOperations: end.ServerOperations,

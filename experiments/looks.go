@@ -28,6 +28,10 @@ const (
 	mostLooks = 1200
 )
 
+// seldomEvery is how many looks there are for each question that costs an answer: sizes, a whole page of
+// metrics.
+const seldomEvery = 5
+
 // looker looks at the parts beside the load: what their processes use, and what probes ask them.
 type looker struct {
 	at     []time.Time
@@ -35,9 +39,13 @@ type looker struct {
 	// totals are the last values of what only grows, from which a rate is made.
 	totals map[gaugeName]total
 	probes []probe
+	// seldom are asked every seldomEvery looks only, because an answer costs the one who is asked.
+	seldom []probe
 	used   usage
 	// lag is the consumer's in the last look, -1 while it is not known.
 	lag atomic.Int64
+	// made are the looks so far, also those that were dropped again.
+	made int
 }
 
 func (l *looker) lagNow() float64 { return float64(l.lag.Load()) }
@@ -79,7 +87,7 @@ func (l *looker) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			l.look()
-			for _, p := range l.probes {
+			for _, p := range slices.Concat(l.probes, l.seldom) {
 				p.close()
 			}
 			return
@@ -95,6 +103,11 @@ func (l *looker) look() {
 	l.at = append(l.at, time.Now())
 	for _, p := range l.probes {
 		p.look(ctx, l)
+	}
+	if l.made++; l.made%seldomEvery == 1 {
+		for _, p := range l.seldom {
+			p.look(ctx, l)
+		}
 	}
 	for _, g := range l.gauges {
 		if len(g.Values) < len(l.at) {

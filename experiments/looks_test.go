@@ -49,6 +49,18 @@ func TestLookerKeepsEveryGaugeAsLongAsTheLooks(t *testing.T) {
 	if len(looks.Gauges) != len(want) {
 		t.Errorf("%d gauges, want %d", len(looks.Gauges), len(want))
 	}
+	asked := 0
+	l.seldom = []probe{scripted(func(*looker) { asked++ })}
+	for range 2 * seldomEvery {
+		l.look()
+	}
+	if asked != 2 {
+		t.Errorf("what costs was asked %d times in %d looks", asked, 2*seldomEvery)
+	}
+	l.at = l.at[:5]
+	for _, g := range l.gauges {
+		g.Values = g.Values[:5]
+	}
 	l.thin()
 	if looks := l.looks(time.Unix(20, 0)); !slices.Equal(looks.Seconds, []float64{-10, 10, 30}) ||
 		slices.ContainsFunc(looks.Gauges, func(g reports.Gauge) bool { return len(g.Values) != 3 }) {

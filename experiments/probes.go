@@ -151,7 +151,7 @@ func (p *postgresProbe) look(ctx context.Context, l *looker) {
 	l.put(stack.Postgres, reports.GaugeData, "bytes", 0, size)
 }
 
-// mongoProbe asks MongoDB for its connections and its size; a stand-in may know neither.
+// mongoProbe asks MongoDB for its connections and for the size of a database, "" for none.
 type mongoProbe struct {
 	client   *mongo.Client
 	database string
@@ -182,6 +182,9 @@ func (p *mongoProbe) look(ctx context.Context, l *looker) {
 			most = c.Current + c.Available
 		}
 		l.put(stack.Mongo, reports.GaugeConnections, "", most, c.Current)
+	}
+	if p.database == "" {
+		return
 	}
 	var sizes struct {
 		DataSize float64 `bson:"dataSize"`

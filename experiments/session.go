@@ -207,7 +207,11 @@ func (s *session) newLooker() (*looker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the consumer's lag: %w", err)
 	}
-	mongo, err := newMongoProbe(endpoints.MongoURI, endpoints.MongoDatabase)
+	sized := endpoints.MongoDatabase
+	if kind := s.stack.MongoKind(); kind == stack.SecantusRS || kind == stack.SecantusPy {
+		sized = "" // they read every document to answer
+	}
+	mongo, err := newMongoProbe(endpoints.MongoURI, sized)
 	if err != nil {
 		return nil, fmt.Errorf("look at MongoDB: %w", err)
 	}
@@ -224,7 +228,7 @@ func (s *session) newLooker() (*looker, error) {
 		return all
 	}
 	probes := []probe{
-		processes{pids, host}, hostProbe{host}, lag, mongo, &postgresProbe{dsn: endpoints.PostgresDSN}, &metricsProbe{urls: metrics},
+		processes{pids, host}, hostProbe{host}, lag,
 	}
 	if s.config.Prometheus != "" {
 		watching, err := newPrometheusProbe(s.config.Prometheus, s.config.LagQuery, s.config.Say)
@@ -233,7 +237,9 @@ func (s *session) newLooker() (*looker, error) {
 		}
 		probes = append(probes, watching)
 	}
-	return newLooker(probes...), nil
+	l := newLooker(probes...)
+	l.seldom = []probe{mongo, &postgresProbe{dsn: endpoints.PostgresDSN}, &metricsProbe{urls: metrics}}
+	return l, nil
 }
 
 // faults waits for the measured load to begin and runs the plan from there.
@@ -242,6 +248,7 @@ func (s *session) faults(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	s.measureClocks(ctx)
 	s.before = s.scrapeConsumers(ctx)
 	if s.plan == nil {
 		return

@@ -110,6 +110,7 @@ type recording struct {
 // take fills in what comes from the recorded writes.
 func (r *Run) take(from recording) {
 	r.Stages, r.Series, r.Clock = slices.Clone(from.stages), slices.Clone(from.series), from.clock
+	r.Clock.Offsets = []ClockOffset{{"postgres", -0.012, 0.06}, {"consumer", 0.2, 0.4}}
 	r.Summary.TotalOperations = seconds * rate
 	r.Summary.Throughput = Throughput{Offered: rate, Mean: rate, Max: rate + 2}
 }

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -34,6 +35,7 @@ func (r *Run) Conclude() {
 	}
 	r.Lag, r.Trends = r.lag(), r.trends()
 	_, warnings := r.resourceLimits()
+	warnings = append(warnings, r.clockWarnings()...)
 	for _, warning := range warnings {
 		if !slices.Contains(r.Warnings, warning) {
 			r.Warnings = append(r.Warnings, warning)
@@ -149,6 +151,18 @@ func (r *Run) hostDoubts() (doubts []Verdict) {
 			"used, at most %s %% is sound.", number(busy), number(maxBusyPercent)))
 	}
 	return doubts
+}
+
+// clockWarnings are the clocks that are off by more than a typical write takes: the stages that they stamp
+// say nothing then. End to end does not depend on them.
+func (r *Run) clockWarnings() (warnings []string) {
+	for _, o := range r.Clock.Offsets {
+		if off := math.Abs(o.OffsetMs) - o.UncertaintyMs; r.measured() && off > max(1, r.Summary.Latency.P50) {
+			warnings = append(warnings, fmt.Sprintf("The clock of %s is %s ms off the lab's, more than a typical write "+
+				"takes: the stages below pipeline say nothing", o.Component, number(o.OffsetMs)))
+		}
+	}
+	return warnings
 }
 
 func because(detail string) string {

@@ -130,7 +130,7 @@ func missing(all, more []string) []string {
 }
 
 func (r *Run) mergeCounts(runs []*Run) {
-	r.Summary, r.Ledger, r.Clock = Summary{}, Ledger{}, Clock{}
+	r.Summary, r.Ledger, r.Clock = Summary{}, Ledger{}, Clock{Offsets: r.Clock.Offsets}
 	var paths []string
 	for _, one := range runs {
 		s, o := &r.Summary, &one.Summary

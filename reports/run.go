@@ -294,6 +294,17 @@ type Clock struct {
 	NegativeSpans int64 `json:"negativeSpans"`
 	// ClampedSpans lasted longer than the longest recorded latency, ten minutes.
 	ClampedSpans int64 `json:"clampedSpans"`
+	// Offsets are those of the clocks that stamp the stages below Pipeline. End to end is measured by one
+	// clock and needs none of them.
+	Offsets []ClockOffset `json:"offsets"`
+}
+
+// ClockOffset is by how many milliseconds a component's clock was ahead of the lab's before the load, give
+// or take UncertaintyMs.
+type ClockOffset struct {
+	Component     string  `json:"component"`
+	OffsetMs      float64 `json:"offsetMs"`
+	UncertaintyMs float64 `json:"uncertaintyMs"`
 }
 
 // HostUse is how busy the machine was during the measured load, in per cent of all cores.

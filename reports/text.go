@@ -89,9 +89,21 @@ func textStages(b *bytes.Buffer, r *Run) {
 		row(indent+stageLabel(shown.stage), fmt.Sprint(s.Count),
 			ms(s.P50), ms(s.P95), ms(s.P99), ms(s.Max))
 	}
+	if len(r.Clock.Offsets) > 0 {
+		fmt.Fprintf(b, "  the stages below pipeline are by other clocks, ahead of the lab's by: %s\n", clocksText(r.Clock.Offsets))
+	}
 	if f := &r.Floor; f.Writes > 0 {
 		row("  floor (direct write)", fmt.Sprint(f.Writes), ms(f.P50), ms(f.P95), ms(f.P99))
 	}
+}
+
+// clocksText is "postgres 0.01 ms (+- 0.05), consumer -0.02 ms (+- 0.3)".
+func clocksText(offsets []ClockOffset) string {
+	var texts []string
+	for _, o := range offsets {
+		texts = append(texts, fmt.Sprintf("%s %s (± %s)", o.Component, amount(o.OffsetMs, "ms"), number(o.UncertaintyMs)))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // padded is like %-30s, but counts characters and not bytes.
