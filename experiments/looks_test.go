@@ -2,10 +2,16 @@ package experiments
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/cdclab/cdclab/reports"
 )
@@ -94,5 +100,37 @@ func TestProcessesSeeWork(t *testing.T) {
 	used := l.used.resources()
 	if i := slices.IndexFunc(used, func(r reports.Resource) bool { return r.Component == labComponent }); i < 0 || used[i].CPUSeconds <= 0 {
 		t.Errorf("%+v after %d turns of process %d", used, busy, os.Getpid())
+	}
+}
+
+// TestMetricsProbe: the heap of Go and of the JVM, and the consumer's pool, of which a single connection is
+// no bottleneck but the slow stand-in's way.
+func TestMetricsProbe(t *testing.T) {
+	for most, capacity := range map[int]float64{64: 64, 1: 0} {
+		typed := map[string]bool{}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for _, line := range []string{
+				"go_memstats_heap_inuse_bytes 100", `jvm_memory_used_bytes{area="heap"} 30`, `jvm_memory_used_bytes{area="nonheap"} 5`,
+				`cdc_consumer_mongo_pool_connections{state="open"} 7`, `cdc_consumer_mongo_pool_connections{state="in_use"} 1`,
+				fmt.Sprintf("cdc_consumer_mongo_pool_max_connections %d", most),
+			} {
+				name := line[:strings.IndexAny(line, "{ ")]
+				if !typed[name] {
+					fmt.Fprintf(w, "# TYPE %s gauge\n", name)
+				}
+				typed[name] = true
+				fmt.Fprintln(w, line)
+			}
+		}))
+		defer server.Close()
+		l := newLooker(&metricsProbe{urls: map[string][]string{"consumer": {server.URL}, "kafka": {""}}})
+		l.look()
+		want := []reports.Gauge{
+			{Component: "consumer", Name: reports.GaugeConnections, Capacity: capacity, Values: []float64{1}},
+			{Component: "consumer", Name: reports.GaugeHeap, Unit: "bytes", Values: []float64{130}},
+		}
+		if diff := cmp.Diff(want, l.looks(time.Now()).Gauges); diff != "" {
+			t.Error(diff)
+		}
 	}
 }

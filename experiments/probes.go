@@ -220,7 +220,11 @@ func (p *metricsProbe) look(ctx context.Context, l *looker) {
 			inUse := matching(families["cdc_consumer_mongo_pool_connections"], "state", "in_use")
 			most := families["cdc_consumer_mongo_pool_max_connections"].GetMetric()
 			if len(inUse) == 1 && len(most) == 1 {
-				l.put(component, reports.GaugeConnections, "", most[0].GetGauge().GetValue(), inUse[0].GetGauge().GetValue())
+				capacity := most[0].GetGauge().GetValue()
+				if capacity <= 1 {
+					capacity = 0 // a pool of one is meant to be in use
+				}
+				l.put(component, reports.GaugeConnections, "", capacity, inUse[0].GetGauge().GetValue())
 			}
 		}
 	}
