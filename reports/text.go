@@ -203,6 +203,8 @@ func lagText(l Lag) string {
 // amount is a number with its unit, which may be negative.
 func amount(v float64, unit string) string {
 	switch {
+	case v < 0 && v > -0.001:
+		return amount(0, unit)
 	case v < 0:
 		return "-" + amount(-v, unit)
 	case unit == "bytes":
