@@ -97,7 +97,7 @@ func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var pressed time.Time
-	s := &screen{wait: "load: running", at: func() { pressed = time.Now(); cancel() }}
+	s := &screen{wait: " in flight", at: func() { pressed = time.Now(); cancel() }}
 	out := t.TempDir()
 	code := run(ctx, []string{"bench", "smoke", "--out", out}, terminal{s, s})
 	if took := time.Since(pressed); took > 10*time.Second {
@@ -119,7 +119,7 @@ func TestInterrupt(t *testing.T) {
 // TestPostgresKilledFromOutside: a part that dies by itself ends the run with its name, not with numbers.
 func TestPostgresKilledFromOutside(t *testing.T) {
 	before := stackFolders(t)
-	s := &screen{wait: "load: running", at: func() {
+	s := &screen{wait: " in flight", at: func() {
 		if err := killChild("postgres"); err != nil {
 			t.Error(err)
 		}
