@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/cdclab/cdclab/experiments"
@@ -31,25 +28,16 @@ func merge(_ context.Context, t terminal, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if *out == "" {
-		root, err := experiments.FindRoot()
-		if err != nil {
-			return 0, err
-		}
-		*out = filepath.Join(root, "runs", "merged-"+time.Now().UTC().Format("20060102-150405"))
-	}
-	if err := os.MkdirAll(*out, 0o755); err != nil {
-		return 0, fmt.Errorf("make the out folder: %w", err)
-	}
-	page := filepath.Join(*out, "report.html")
-	if err := experiments.WriteRun(filepath.Join(*out, "run.json"), merged); err != nil {
+	folder, err := experiments.PrepareOut(*out, "merged", time.Now())
+	if err != nil {
 		return 0, err
 	}
-	if err := experiments.WriteReport(page, merged, nil); err != nil {
+	result, err := experiments.WriteResult(folder, merged, nil)
+	if err != nil {
 		return 0, err
 	}
-	if err := reports.WriteText(t.out, merged, nil, fromHere(page)); err != nil {
-		return 0, fmt.Errorf("print the summary: %w", err)
+	if err := printResult(t, result, false); err != nil {
+		return 0, err
 	}
 	return verdictCode(merged.Verdict.Status), nil
 }

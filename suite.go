@@ -29,19 +29,16 @@ func benchSuite(ctx context.Context, t terminal, config experiments.Config, scen
 	case len(suite.Runs) == 0:
 		return 0, fmt.Errorf("bench suite: want --scenarios smoke,baseline,... or --suite FILE")
 	}
-	if config.Out == "" {
-		root, err := experiments.FindRoot()
-		if err != nil {
-			return 0, err
-		}
-		config.Out = filepath.Join(root, "runs", suiteName+"-"+time.Now().UTC().Format("20060102-150405"))
+	out, err := experiments.PrepareOut(config.Out, suiteName, time.Now())
+	if err != nil {
+		return 0, err
 	}
 	verdict := reports.Verdict{Status: reports.Pass}
 	var lines []string
 	for i, entry := range suite.Runs {
 		one := entry.Apply(config)
 		name := strings.TrimSuffix(filepath.Base(entry.Scenario), ".js")
-		one.Out = filepath.Join(config.Out, fmt.Sprintf("%d-%s", i+1, name))
+		one.Out = filepath.Join(out, fmt.Sprintf("%d-%s", i+1, name))
 		result, err := experiments.Run(ctx, one)
 		if err != nil {
 			return 0, fmt.Errorf("run %d of %d, %s: %w", i+1, len(suite.Runs), name, err)
@@ -55,13 +52,13 @@ func benchSuite(ctx context.Context, t terminal, config experiments.Config, scen
 			break
 		}
 	}
-	out := t.out
+	to := t.out
 	if config.JSON {
-		out = t.err
+		to = t.err
 	}
-	fmt.Fprintf(out, "\nSuite %s: %s\n", suite.Name, strings.ToUpper(string(verdict.Status)))
+	fmt.Fprintf(to, "\nSuite %s: %s\n", suite.Name, strings.ToUpper(string(verdict.Status)))
 	for _, line := range lines {
-		fmt.Fprintln(out, "  "+line)
+		fmt.Fprintln(to, "  "+line)
 	}
 	return verdictCode(verdict.Status), nil
 }

@@ -155,7 +155,8 @@ func (b *search) child(ctx context.Context, name string, env map[string]string) 
 		config: s.config, root: s.root, out: dir, scenario: s.scenario, stack: s.stack, run: &run, death: s.death,
 		k6: &generator{program: s.k6.program, scenario: s.scenario, dir: dir, env: merged, flags: s.k6.flags},
 	}
-	_, err := child.settings(ctx)
+	scenarios, err := child.k6.inspect(ctx)
+	child.length = longest(scenarios)
 	return child, err
 }
 
@@ -184,7 +185,7 @@ func (b *search) conclude() {
 	*s.run = *best.run
 	s.run.Breakpoint = b.found
 	s.run.Notes, s.run.Warnings = append(notes, best.run.Notes...), append(warnings, best.run.Warnings...)
-	s.k6, s.looker = best.k6, best.looker
+	s.k6, s.looker, s.wasRead = best.k6, best.looker, true
 	if path, err := filepath.Rel(s.out, s.k6.ledgerPath()); err == nil {
 		s.run.Ledger.Path = path
 	}

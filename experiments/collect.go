@@ -158,9 +158,8 @@ func (t *tally) conclude(header ledger.Header, end ledger.End) {
 	run := t.run
 	run.Stages = append(t.recorder.Stages(), run.Stages...)
 	run.Series = t.recorder.Seconds()
-	offsets := run.Clock.Offsets
-	run.Clock = t.recorder.Clock()
-	run.Clock.Offsets = offsets
+	clock := t.recorder.Clock()
+	run.Clock.NegativeSpans, run.Clock.ClampedSpans = clock.NegativeSpans, clock.ClampedSpans
 	run.Tracker = reports.Tracker{Kind: header.Tracker, AskedShare: cmp.Or(end.SampleAsked, 1), Errors: end.TrackerErrors,
 		MedianLookMs: float64(end.MedianLookNs) / 1e6, SlowestLookMs: float64(end.SlowestLookNs) / 1e6,
 		Operations: end.TrackerOperations, ServerOperations: end.ServerOperations,

@@ -181,11 +181,14 @@ func (c *Config) fillFrom(plan *chaos.Plan) {
 	c.Stack.Consumers = cmp.Or(c.Stack.Consumers, plan.Consumers)
 }
 
-// prepareOut makes the folder of the results and proves that it can be written.
-func (c *Config) prepareOut(root string, now time.Time) (string, error) {
-	out := c.Out
+// PrepareOut makes the folder of some results, runs/<name>-<now> in the checkout where out is empty, and proves
+// that it can be written.
+func PrepareOut(out, name string, now time.Time) (string, error) {
 	if out == "" {
-		name := strings.TrimSuffix(filepath.Base(c.Scenario), ".js")
+		root, err := FindRoot()
+		if err != nil {
+			return "", err
+		}
 		out = filepath.Join(root, "runs", name+"-"+now.UTC().Format("20060102-150405"))
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {

@@ -35,19 +35,44 @@ type enveloped struct {
 func duplicates(ctx context.Context, topics string, options ...kgo.Opt) (events, again int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rereadLimit)
 	defer cancel()
+	seen := map[string]bool{}
+	err = eachRecord(ctx, topics, options, func(r *kgo.Record) {
+		var e enveloped
+		if r.Value == nil || json.Unmarshal(r.Value, &e) != nil {
+			return
+		}
+		if e.Payload != nil {
+			e.change = *e.Payload
+		}
+		if e.Op == "r" {
+			return // a snapshot's rows have no position of their own
+		}
+		events++
+		id := fmt.Sprint(e.change, string(r.Key))
+		if seen[id] {
+			again++
+		}
+		seen[id] = true
+	})
+	return events, again, err
+}
+
+// eachRecord reads topics, a regular expression, from their start to where they end now, each partition in
+// the order of its offsets.
+func eachRecord(ctx context.Context, topics string, options []kgo.Opt, visit func(*kgo.Record)) error {
+	wanted, err := regexp.Compile(topics)
+	if err != nil {
+		return fmt.Errorf("read the topics again: %w", err)
+	}
 	client, err := kgo.NewClient(append(options, kgo.ConsumeTopics(topics), kgo.ConsumeRegex(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the topics again: %w", err)
+		return fmt.Errorf("read the topics again: %w", err)
 	}
 	defer client.Close()
 	ends, err := kadm.NewClient(client).ListEndOffsets(ctx)
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the topics again: %w", err)
-	}
-	wanted, err := regexp.Compile(topics)
-	if err != nil {
-		return 0, 0, fmt.Errorf("read the topics again: %w", err)
+		return fmt.Errorf("read the topics again: %w", err)
 	}
 	left := map[string]bool{}
 	ends.Each(func(end kadm.ListedOffset) {
@@ -55,36 +80,20 @@ func duplicates(ctx context.Context, topics string, options ...kgo.Opt) (events,
 			left[fmt.Sprint(end.Topic, end.Partition)] = true
 		}
 	})
-	seen := map[string]bool{}
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			return events, again, fmt.Errorf("read the topics again: %w", err)
+			return fmt.Errorf("read the topics again: %w", err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			end, _ := ends.Lookup(r.Topic, r.Partition)
 			if r.Offset >= end.Offset-1 {
 				delete(left, fmt.Sprint(r.Topic, r.Partition))
 			}
-			var e enveloped
-			if r.Value == nil || json.Unmarshal(r.Value, &e) != nil {
-				return
-			}
-			if e.Payload != nil {
-				e.change = *e.Payload
-			}
-			if e.Op == "r" {
-				return // a snapshot's rows have no position of their own
-			}
-			events++
-			id := fmt.Sprint(e.change, string(r.Key))
-			if seen[id] {
-				again++
-			}
-			seen[id] = true
+			visit(r)
 		})
 	}
-	return events, again, nil
+	return nil
 }
 
 // countDuplicates says, of a run with faults, what the connector delivered again.

@@ -134,6 +134,14 @@ func (a arrivals) end() time.Duration {
 	return all
 }
 
+// longest is when the last of the scenarios is over.
+func longest(scenarios map[string]arrivals) (all time.Duration) {
+	for _, load := range scenarios {
+		all = max(all, load.end())
+	}
+	return all
+}
+
 // inspect asks k6 what the script comes to with its environment: its scenarios by name.
 func (g *generator) inspect(ctx context.Context) (map[string]arrivals, error) {
 	command := exec.CommandContext(ctx, g.program, "inspect", "--include-system-env-vars", g.scenario)

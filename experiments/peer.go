@@ -160,8 +160,7 @@ func preparePeer(ctx context.Context, config PeerConfig) (*peerRun, error) {
 	}
 	started := time.Now().UTC()
 	p := &peerRun{config: config}
-	where := Config{Out: config.Out, Scenario: "sink-peer"}
-	if p.out, err = where.prepareOut(root, started); err != nil {
+	if p.out, err = PrepareOut(config.Out, "sink-peer", started); err != nil {
 		return nil, err
 	}
 	if config.Consumer == "" {

@@ -187,7 +187,8 @@ func (p *peerRun) drainHistory(ctx context.Context, sinks []peerSink) error {
 // replayWatched produces the last records of the topic again, byte for byte and each into its
 // partition, as a source connector does that died before it noted what it had sent.
 func (p *peerRun) replayWatched(ctx context.Context, sinks []peerSink, stores []*peerStore) error {
-	all, err := p.history.read(ctx, p.stack.KafkaOptions())
+	all := map[int32][]*kgo.Record{}
+	err := p.history.each(ctx, p.stack.KafkaOptions(), func(r *kgo.Record) { all[r.Partition] = append(all[r.Partition], r) })
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -112,46 +113,14 @@ func (t *peerTopic) drained(ctx context.Context, s peerSink, limit time.Duration
 	})
 }
 
-// read is all of the topic, by partition in the order of the offsets.
-func (t *peerTopic) read(ctx context.Context, options []kgo.Opt) (map[int32][]*kgo.Record, error) {
-	ends, want, err := t.ends(ctx)
-	if err != nil {
-		return nil, err
-	}
-	from := map[int32]kgo.Offset{}
-	for partition := range ends {
-		from[partition] = kgo.NewOffset().AtStart()
-	}
-	client, err := kgo.NewClient(append(options, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.name: from}))...)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", t.name, err)
-	}
-	defer client.Close()
-	all, have := map[int32][]*kgo.Record{}, int64(0)
-	for have < want {
-		fetches := client.PollFetches(ctx)
-		if err := errors.Join(fetches.Err(), ctx.Err()); err != nil {
-			return nil, fmt.Errorf("read %s: %w", t.name, err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			all[r.Partition] = append(all[r.Partition], r)
-			have++
-		})
-	}
-	return all, nil
+// each reads all of the topic, each partition in the order of its offsets.
+func (t *peerTopic) each(ctx context.Context, options []kgo.Opt, visit func(*kgo.Record)) error {
+	return eachRecord(ctx, "^"+regexp.QuoteMeta(t.name)+"$", options, visit)
 }
 
 // meanBytes is the mean size of key and value of its events.
 func (t *peerTopic) meanBytes(ctx context.Context, options []kgo.Opt, events int64) (int, error) {
-	all, err := t.read(ctx, options)
-	if err != nil {
-		return 0, err
-	}
 	var bytes int64
-	for _, records := range all {
-		for _, r := range records {
-			bytes += int64(len(r.Key) + len(r.Value))
-		}
-	}
-	return int(bytes / events), nil
+	err := t.each(ctx, options, func(r *kgo.Record) { bytes += int64(len(r.Key) + len(r.Value)) })
+	return int(bytes / events), err
 }

@@ -53,6 +53,7 @@ func (s *session) measure(ctx context.Context) error {
 	if err := s.floor(ctx); err != nil {
 		return s.interrupted(ctx, err)
 	}
+	s.measureClocks(ctx)
 	if s.run.TestRun.Scenario == Breakpoint {
 		if err := s.search(ctx); err != nil {
 			return s.interrupted(ctx, err)
@@ -86,26 +87,34 @@ func (s *session) interrupted(ctx context.Context, err error) error {
 // finish judges the Run and writes run.json and report.html.
 func (s *session) finish() (*Result, error) {
 	run := s.run
-	if run.Breakpoint.HoldSeconds == 0 || len(run.Stages) == 0 { // a search has read its own
-		s.read()
-	}
+	s.read()
 	run.Conclude()
 	comparison, err := s.compareWithBaseline()
 	if err != nil {
 		s.warn(err.Error())
 	}
-	if err := WriteRun(filepath.Join(s.out, "run.json"), run); err != nil {
+	return WriteResult(s.out, run, comparison)
+}
+
+// WriteResult writes run.json and report.html into a folder that is there.
+func WriteResult(out string, run *reports.Run, comparison *reports.Comparison) (*Result, error) {
+	if err := writeRun(filepath.Join(out, "run.json"), run); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(s.out, "report.html")
+	path := filepath.Join(out, "report.html")
 	if err := WriteReport(path, run, comparison); err != nil {
 		return nil, err
 	}
 	return &Result{run, comparison, path}, nil
 }
 
-// read fills in what the load measured, of which k6's ledger and the looks tell.
+// read fills in what the load measured, of which k6's ledger and the looks tell, once: a search has read
+// the probe that it chose.
 func (s *session) read() {
+	if s.wasRead {
+		return
+	}
+	s.wasRead = true
 	s.run.TestRun.EndTime = time.Now().UTC() // unless the ledger knows better
 	if err := s.readLedger(); err != nil {
 		s.partial(err.Error())
@@ -126,8 +135,7 @@ func (s *session) compareWithBaseline() (*reports.Comparison, error) {
 	return reports.Compare(base, s.run), nil
 }
 
-// WriteRun writes run.json.
-func WriteRun(path string, run *reports.Run) error {
+func writeRun(path string, run *reports.Run) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("write the run: %w", err)

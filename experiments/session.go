@@ -34,6 +34,8 @@ type session struct {
 	log    *os.File
 	// length is how long k6 generates load.
 	length time.Duration
+	// wasRead: the Run has what the ledger and the looks tell.
+	wasRead bool
 }
 
 // prepare refuses what can be refused before anything is started, and builds the children.
@@ -57,7 +59,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 	}
 	s.config.fillFrom(s.plan)
 	started := time.Now().UTC()
-	if s.out, err = c.prepareOut(s.root, started); err != nil {
+	if s.out, err = PrepareOut(c.Out, strings.TrimSuffix(filepath.Base(c.Scenario), ".js"), started); err != nil {
 		return nil, err
 	}
 	c.Say("building the consumer and k6")
@@ -81,10 +83,11 @@ func (s *session) describe(ctx context.Context, started time.Time) error {
 			return err
 		}
 	}
-	settings, err := s.settings(ctx)
+	scenarios, err := s.k6.inspect(ctx)
 	if err != nil {
 		return err
 	}
+	s.length = longest(scenarios)
 	commit, dirty := s.commit()
 	s.run = &reports.Run{SchemaVersion: reports.SchemaVersion, Tracker: reports.Tracker{AskedShare: 1}}
 	s.run.TestRun = reports.TestRun{
@@ -94,7 +97,7 @@ func (s *session) describe(ctx context.Context, started time.Time) error {
 	}
 	s.run.Provenance = reports.Provenance{
 		Commit: commit, Dirty: dirty, GoVersion: goVersion(), Host: describeHost(),
-		Stack: s.config.Stack.Kind, Seed: s.config.Seed, Config: settings,
+		Stack: s.config.Stack.Kind, Seed: s.config.Seed, Config: s.settings(scenarios),
 		ScenarioFile: name + ".js", ScenarioSHA256: scenarioSum, ConsumerSHA256: consumerSum,
 		Command: s.config.Command,
 	}
@@ -102,14 +105,9 @@ func (s *session) describe(ctx context.Context, started time.Time) error {
 }
 
 // settings are what two runs must share to be compared, with the scenario's own defaults filled in.
-func (s *session) settings(ctx context.Context) (map[string]string, error) {
-	scenarios, err := s.k6.inspect(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) settings(scenarios map[string]arrivals) map[string]string {
 	settings := map[string]string{}
 	for name, load := range scenarios {
-		s.length = max(s.length, load.end())
 		settings[name] = load.String()
 	}
 	if s.config.Mix != "" {
@@ -124,7 +122,7 @@ func (s *session) settings(ctx context.Context) (map[string]string, error) {
 	if n := s.config.Stack.Consumers; n > 1 {
 		settings["consumers"] = strconv.Itoa(n)
 	}
-	return settings, nil
+	return settings
 }
 
 func (s *session) commit() (string, bool) {
@@ -248,7 +246,6 @@ func (s *session) faults(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.measureClocks(ctx)
 	s.before = s.scrapeConsumers(ctx)
 	if s.plan == nil {
 		return

@@ -36,11 +36,7 @@ func (r *Run) Conclude() {
 	r.Lag, r.Trends = r.lag(), r.trends()
 	_, warnings := r.resourceLimits()
 	warnings = append(warnings, r.clockWarnings()...)
-	for _, warning := range warnings {
-		if !slices.Contains(r.Warnings, warning) {
-			r.Warnings = append(r.Warnings, warning)
-		}
-	}
+	r.Warnings = withMissing(r.Warnings, warnings)
 	r.Thresholds = CheckThresholds(r)
 	r.Verdict = Judge(r)
 }

@@ -98,7 +98,7 @@ func (r *Run) mergeTestRun(runs []*Run) {
 			t.Duration, t.DurationSeconds = o.Duration, o.DurationSeconds
 		}
 		t.Partial = t.Partial || o.Partial
-		r.Notes, r.Warnings = missing(r.Notes, one.Notes), missing(r.Warnings, one.Warnings)
+		r.Notes, r.Warnings = withMissing(r.Notes, one.Notes), withMissing(r.Warnings, one.Warnings)
 		for _, v := range one.Thresholds.Violations {
 			if strings.HasPrefix(v.Name, "k6 ") {
 				r.Thresholds.Violations = append(r.Thresholds.Violations, v)
@@ -120,7 +120,8 @@ func clockSpread(runs []*Run) (first, last float64) {
 	return first, last
 }
 
-func missing(all, more []string) []string {
+// withMissing is all, and what of more is not in it yet.
+func withMissing(all, more []string) []string {
 	for _, one := range more {
 		if !slices.Contains(all, one) {
 			all = append(all, one)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cdclab/cdclab/stack/connector"
 )
 
 // healthLimit bounds one look at a component's health when the caller's context does not.
@@ -91,7 +94,7 @@ func (k *kafka) Start(context.Context) error {
 		kfake.DefaultNumPartitions(k.partitions),
 		kfake.AllowAutoTopicCreation(),
 		// As the topics that Connect creates: a row of more than the usual megabyte gets through.
-		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "8388608"}),
+		kfake.BrokerConfigs(map[string]string{"message.max.bytes": strconv.Itoa(connector.LargestRecord)}),
 	)
 	if err != nil {
 		k.gate.shut(true)

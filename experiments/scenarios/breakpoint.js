@@ -5,9 +5,9 @@
 //   k6 run -e RATE=100 -e DURATION=3m breakpoint.js
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
-import cdc from 'k6/x/cdc';
-import { changingLoad, constantLoad, drainLimit, mix, seed, summaryTrendStats, timeouts } from './lib/config.js';
+import { changingLoad, constantLoad, summaryTrendStats, timeouts } from './lib/config.js';
 
+export { default, setup, teardown } from './lib/writes.js';
 export { handleSummary } from './lib/summary.js';
 
 export const options = {
@@ -16,17 +16,3 @@ export const options = {
   summaryTrendStats,
   ...timeouts,
 };
-
-const lab = cdc.open({ mix, seed });
-
-export function setup() {
-  lab.start();
-}
-
-export default function () {
-  lab.write();
-}
-
-export function teardown() {
-  lab.drain(drainLimit);
-}

@@ -3,9 +3,9 @@
 //   k6 run -e RATE=200 -e DURATION=2m stress.js      # from 200 to 2,000/s in two minutes
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
-import cdc from 'k6/x/cdc';
-import { changingLoad, drainLimit, mix, seed, summaryTrendStats, timeouts } from './lib/config.js';
+import { changingLoad, summaryTrendStats, timeouts } from './lib/config.js';
 
+export { default, setup, teardown } from './lib/writes.js';
 export { handleSummary } from './lib/summary.js';
 
 export const options = {
@@ -14,17 +14,3 @@ export const options = {
   summaryTrendStats,
   ...timeouts,
 };
-
-const lab = cdc.open({ mix, seed });
-
-export function setup() {
-  lab.start();
-}
-
-export default function () {
-  lab.write();
-}
-
-export function teardown() {
-  lab.drain(drainLimit);
-}

@@ -19,13 +19,14 @@ const (
 	roomBytes = 64 << 20
 	// recordBytes is what a record costs beyond its key and value.
 	recordBytes = 512
-	// largestRecord is how much a record may be, as in the profiles of Debezium.
-	largestRecord = 8 << 20
 	// topicLimit bounds the creation of a topic.
 	topicLimit = 10 * time.Second
 	// flushLimit bounds the waiting for acknowledgements at the end of Run.
 	flushLimit = 3 * time.Second
 )
+
+// LargestRecord is how many bytes a record may have, and so a topic must take; as in the profiles of Debezium.
+const LargestRecord = 8 << 20
 
 // outlet is the way to Kafka. It outlives the sessions: what one of them read is delivered before
 // what the next one reads again.
@@ -46,7 +47,7 @@ func newOutlet(config Config) (*outlet, error) {
 		// Idempotent and in order; a record is tried until it arrives or is refused for good.
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
-		kgo.ProducerBatchMaxBytes(largestRecord),
+		kgo.ProducerBatchMaxBytes(LargestRecord),
 		// The wire is the loopback: compression would only cost time.
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		// The partition of Java's default partitioner, which Debezium's records get.
@@ -80,7 +81,7 @@ func (o *outlet) ensure(ctx context.Context, topic string) error {
 	ctx, cancel := context.WithTimeout(ctx, topicLimit)
 	defer cancel()
 	const defaultReplication = -1
-	limit := map[string]*string{"max.message.bytes": kadm.StringPtr(strconv.Itoa(largestRecord))}
+	limit := map[string]*string{"max.message.bytes": kadm.StringPtr(strconv.Itoa(LargestRecord))}
 	_, err := o.admin.CreateTopic(ctx, o.partitions, defaultReplication, limit, topic)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %s: %w", topic, err)
