@@ -81,6 +81,7 @@ func (s *session) interrupted(ctx context.Context, err error) error {
 	default:
 		return err
 	}
+	s.run.Consistency.Error = "the run was ended before its rows were checked"
 	return nil
 }
 

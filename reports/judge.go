@@ -43,12 +43,17 @@ func (r *Run) Conclude() {
 
 // Judge decides about a Run. Fail needs one row that is lost, stale, phantom, resurrected, corrupt or
 // under the wrong parent, or one crossed threshold. Unknown is a Run that cannot be trusted: it
-// was cut short, not checked, or not measured well. Fail beats unknown, and unknown beats pass.
+// was cut short, not checked, or not measured well; what ended it may have crossed its thresholds
+// too. Fail beats unknown, and unknown beats pass.
 func Judge(r *Run) Verdict {
 	verdict := Verdict{Status: Pass, Reasons: []string{}}
 	verdict = verdict.Merge(r.Consistency.verdict())
+	crossed := fail
+	if r.TestRun.Partial {
+		crossed = unknown
+	}
 	for _, v := range CheckThresholds(r).Violations {
-		verdict = verdict.Merge(fail("%s is %s, the limit is %s.",
+		verdict = verdict.Merge(crossed("%s is %s, the limit is %s.",
 			capital(v.Name), number(v.Value), v.Limit))
 	}
 	for _, doubt := range slices.Concat(r.incomplete(), r.illMeasured(), r.faultDoubts(), r.hostDoubts()) {

@@ -161,6 +161,18 @@ func TestDefiniteFailureStays(t *testing.T) {
 	}
 }
 
+// TestPartialThresholds: a part that dies loses the writes on their way to it, which says nothing of the pipeline.
+func TestPartialThresholds(t *testing.T) {
+	t.Parallel()
+	run := goodRun(t)
+	run.TestRun.Partial = true
+	run.Thresholds.Violations = []Violation{{"k6 cdc_e2e_success_rate", "rate>0.999", 0.996}}
+	got := Judge(run)
+	if got.Status != Unknown || len(got.Reasons) != 2 || !strings.Contains(got.Reasons[0], "success") {
+		t.Errorf("got %+v, want unknown, with the threshold and the early end as reasons", got)
+	}
+}
+
 func TestVerdictMerge(t *testing.T) {
 	t.Parallel()
 	order := []Status{Pass, Unknown, Fail}

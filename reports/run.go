@@ -54,7 +54,7 @@ type TestRun struct {
 	// the drain.
 	StartTime time.Time `json:"startTime"`
 	EndTime   time.Time `json:"endTime"`
-	// Partial: the Run was ended before its time, so its verdict is at most unknown.
+	// Partial: the Run was ended before its time, so its thresholds decide nothing and its verdict is at most unknown.
 	Partial bool `json:"partial"`
 }
 
