@@ -51,27 +51,29 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
+// heapInUse is the size of what is reachable, in bytes.
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // outstandingBytes is what each of n acknowledged inserts takes while it waits to be seen, with its
 // row in the model.
 func outstandingBytes(n int) float64 {
 	lab := newLab(DefaultOptions(), nil, nil)
 	insertAll(lab.rows, 100, customer)
 	request := request{scenario: "load", mix: Mix{Insert: 1}, part: part{entity: order, op: ledger.Insert}}
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := heap()
+	before := heapInUse()
 	for range n {
 		c := lab.rows.take(request.mix, request.part)
 		p := lab.pend(&request, c[0])
 		lab.tracker.expect(p)
 		lab.settle(c, []*pending{p}, ledger.Acked, nil)
 	}
-	each := float64(heap()-before) / float64(n)
+	each := float64(heapInUse()-before) / float64(n)
 	if got := lab.tracker.snapshot().outstanding; got != int64(n) {
 		panic(fmt.Sprintf("%d writes are outstanding, want %d", got, n))
 	}

@@ -106,6 +106,13 @@ declare module 'k6/x/cdc' {
      * that are waited for, are tracked always. Default: 1.
      */
     sample?: number;
+    /**
+     * Share, 0 to 1, of the writes whose times become samples of k6's trends; which ones follows from their
+     * IDs. k6 keeps each sample of a trend in memory until the end, so a long test sets less than 1:
+     * percentiles and thresholds are then those of the share. Counts and rates, and the ledger, have
+     * every write. Default: 1.
+     */
+    trends?: number;
     /** A write that was not visible after this time counts as timed out. Default: "30s". */
     timeout?: Duration;
     /** How long one statement, and the wait for a connection before it, may take. Default: "5s". */

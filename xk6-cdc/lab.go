@@ -72,7 +72,7 @@ func (p *phase) is(value int32) bool { return p.value.Load() == value }
 func newLab(options Options, instruments *instruments, logger logrus.FieldLogger) *Lab {
 	l := &Lab{
 		options: options, logger: logger, epoch: time.Now(),
-		samples: &samples{instruments: instruments},
+		samples: &samples{instruments: instruments, trends: options.Trends},
 		queue:   newQueue(),
 	}
 	l.rows = newRows(options.Entities, options.shape(), options.Seed, l.epoch.UnixNano())

@@ -71,6 +71,8 @@ func register(registry *metrics.Registry) (*instruments, error) {
 // of samples when the last VU is done, and a later push would panic.
 type samples struct {
 	*instruments
+	// trends is the share of the writes whose times k6 gets.
+	trends   float64
 	mu       sync.Mutex
 	buffered metrics.Samples
 }
@@ -97,6 +99,10 @@ func (s *samples) giveBack(taken metrics.Samples) {
 	s.buffered = append(taken, s.buffered...)
 }
 
+// times says whether k6 gets the times of a write. Which are tracked follows from the IDs as well, so the
+// ID is turned round: the one choice must not decide the other.
+func (s *samples) times(p *pending) bool { return isSampled(^p.id, s.trends) }
+
 // settled measures what is known once PostgreSQL has answered.
 func (s *samples) settled(p *pending) {
 	if p.tags == nil {
@@ -105,17 +111,16 @@ func (s *samples) settled(p *pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(s.writes, p.tags.With("fate", string(p.fate)), 1)
-	if p.sentNs != 0 {
+	timed := s.times(p)
+	if p.sentNs != 0 && timed {
 		s.add(s.delay, p.tags, milliseconds(p.sentNs-p.intendedNs))
 	}
-	switch p.fate {
-	case ledger.Acked:
+	switch {
+	case p.fate == ledger.Acked && timed:
 		s.add(s.query, p.tags, milliseconds(p.committedNs-p.sentNs))
 		s.add(s.commit, p.tags, milliseconds(p.committedNs-p.sentNs))
-	case ledger.Failed:
-		if !p.untracked {
-			s.add(s.success, p.tags, 0)
-		}
+	case p.fate == ledger.Failed && !p.untracked:
+		s.add(s.success, p.tags, 0)
 	}
 }
 
@@ -126,8 +131,11 @@ func (s *samples) visible(p *pending) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(s.latency, p.tags, milliseconds(p.visibleNs-p.intendedNs))
-	if p.committedNs != 0 {
+	timed := s.times(p)
+	if timed {
+		s.add(s.latency, p.tags, milliseconds(p.visibleNs-p.intendedNs))
+	}
+	if p.committedNs != 0 && timed {
 		s.add(s.pipeline, p.tags, milliseconds(p.visibleNs-p.committedNs))
 	}
 	if !p.timedOut {

@@ -64,6 +64,7 @@ type Options struct {
 	Tracker          string         `json:"tracker"`
 	TrackerBudget    float64        `json:"trackerBudget"`
 	Sample           float64        `json:"sample"`
+	Trends           float64        `json:"trends"`
 	Timeout          types.Duration `json:"timeout"`
 	StatementTimeout types.Duration `json:"statementTimeout"`
 	AbortAfter       types.Duration `json:"abortAfter"`
@@ -80,7 +81,7 @@ func DefaultOptions() Options {
 		Timeout:          types.Duration(30 * time.Second),
 		StatementTimeout: types.Duration(5 * time.Second),
 		AbortAfter:       types.Duration(time.Minute),
-		Choice:           ChooseUniform, Zipf: 1.1, TrackerBudget: 0.1, Sample: 1,
+		Choice:           ChooseUniform, Zipf: 1.1, TrackerBudget: 0.1, Sample: 1, Trends: 1,
 	}
 }
 
@@ -190,6 +191,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "zipf": want an exponent above 1, at most 10, got %v`, o.Zipf)
 	case !isShare(o.Sample):
 		return fmt.Errorf(`option "sample": want 0 to 1, got %v`, o.Sample)
+	case !isShare(o.Trends):
+		return fmt.Errorf(`option "trends": want 0 to 1, got %v`, o.Trends)
 	case !isShare(o.TrackerBudget) || o.TrackerBudget == 0:
 		return fmt.Errorf(`option "trackerBudget": want a share above 0, at most 1, got %v`, o.TrackerBudget)
 	case o.AbortAfter <= 0:

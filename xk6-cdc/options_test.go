@@ -57,6 +57,7 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 		{map[string]any{"mix": map[string]any{"inserts": int64(1)}}, `option "mix" has no member "inserts"`},
 		{map[string]any{"mix": map[string]any{"insert": -1, "update": 2}}, `option "mix"`},
 		{map[string]any{"mix": map[string]any{}}, `option "mix"`},
+		{map[string]any{"trends": 1.5}, `option "trends": want 0 to 1`},
 		{map[string]any{"mix": map[string]any{"insert": 0.5}}, `option "mix.insert": got a number 0.5, want int`},
 		{map[string]any{"entities": map[string]any{"customer": int64(0)}}, `option "entities"`},
 		{map[string]any{"workers": int64(0)}, `option "workers"`},

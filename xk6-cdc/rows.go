@@ -8,6 +8,11 @@ import (
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
+// mostLive is how many live rows of an entity the generator remembers: enough that a row is seldom written
+// twice in a row, and the same memory after hours as after minutes. Beyond it a random one is never
+// written again; it stays in PostgreSQL, and the check compares it.
+const mostLive = 10_000
+
 // deleteCandidates is how many random rows are looked at for one that has no children.
 const deleteCandidates = 32
 
@@ -31,7 +36,7 @@ type row struct {
 // Values of row.at for a row that is not among the live ones.
 const (
 	outstanding = -1 // a write on it is
-	gone        = -2 // for good
+	gone        = -2 // for good: deleted, forgotten, or nobody knows
 )
 
 // rows is the model of the live rows. It hands a row out to at most one write at a time, so that
@@ -153,11 +158,22 @@ func (r *rows) settle(c choice, fate ledger.Fate) {
 		if fate == ledger.Acked {
 			c.row.status = c.status
 		}
-		c.row.at = len(r.live[c.row.entity])
-		r.live[c.row.entity] = append(r.live[c.row.entity], c.row)
+		r.putBack(c.row)
 		if c.op == ledger.Insert && r.shape.zipf > 0 {
-			r.ranks[c.row.entity].add(c.row)
+			r.ranks[c.row.entity].add(c.row, len(r.live[c.row.entity]))
 		}
+	}
+}
+
+// putBack adds a row to the live ones, and forgets one where they are too many.
+func (r *rows) putBack(back *row) {
+	live := r.live[back.entity]
+	back.at = len(live)
+	r.live[back.entity] = append(live, back)
+	if len(live) >= mostLive {
+		forgotten := r.any(back.entity)
+		r.takeOut(forgotten)
+		forgotten.at = gone
 	}
 }
 

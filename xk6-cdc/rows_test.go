@@ -146,3 +146,32 @@ func TestRowsFollowTheSeed(t *testing.T) {
 		t.Error("two runs of one seed collide in their keys")
 	}
 }
+
+// A generator that runs for hours forgets rows: they would take all memory in the end. What it forgets it
+// does not write again, and the others are as they were.
+func TestRowsForget(t *testing.T) { // not parallel: it measures the heap
+	for name, s := range map[string]shape{"uniform": {}, "zipf": {zipf: 1.1}} {
+		model := newRows(Entities{4, 2, 2, 2}, s, 1, 1)
+		load := func(n int) float64 {
+			for range n {
+				model.settle(takeOne(model, Mix{Insert: 70, Update: 20, Delete: 10}, anyEntity, ""), ledger.Acked)
+			}
+			return float64(heapInUse()) / (1 << 20)
+		}
+		first := load(200_000)
+		if second := load(400_000); second > 1.1*first {
+			t.Errorf("%s: %.1f MiB after 200,000 writes, %.1f after 600,000", name, first, second)
+		}
+		for e := range entityCount {
+			live := model.live[e]
+			if len(live) > mostLive {
+				t.Errorf("%s: %d live rows of %s, at most %d", name, len(live), e, mostLive)
+			}
+			for at, r := range live {
+				if r.at != at {
+					t.Fatalf("%s: row %d of %s thinks it is at %d", name, at, e, r.at)
+				}
+			}
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.k6.io/k6/lib"
+	"go.k6.io/k6/metrics"
 
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
@@ -59,6 +60,40 @@ func TestUntrackedWrites(t *testing.T) {
 	}
 	if c := tracker.snapshot(); len(*recorded) != 5 || len(tracker.waiting) != 0 || c.outstanding != 0 || c.eligible != 5 || c.tracked != 2 {
 		t.Errorf("%d recorded, %+v", len(*recorded), c)
+	}
+}
+
+// With a share of the trends k6 gets that share of the times, and every count and rate.
+func TestTrendsShare(t *testing.T) {
+	t.Parallel()
+	registry := metrics.NewRegistry()
+	instruments, err := register(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := DefaultOptions()
+	options.Trends = 0.1
+	lab := newLab(options, instruments, nil)
+	const writes = 2000
+	for id := range int64(writes) {
+		p := &pending{kind: &kind{op: ledger.Insert, tags: registry.RootTagSet()}, row: &row{key: "k"}, id: id,
+			committedNs: 2, visibleNs: 3, sentNs: 1, fate: ledger.Acked}
+		lab.samples.settled(p)
+		lab.samples.visible(p)
+	}
+	counts := map[string]int{}
+	for _, s := range lab.samples.take() {
+		counts[s.Metric.Name]++
+	}
+	for _, all := range []string{MetricWrites, MetricSuccess, MetricTimeout} {
+		if counts[all] != writes {
+			t.Errorf("%s: %d samples, want %d", all, counts[all], writes)
+		}
+	}
+	for _, share := range []string{MetricLatency, MetricQuery, MetricDelay, MetricCommit, MetricPipeline} {
+		if n := counts[share]; n < 150 || n > 250 || n != counts[MetricLatency] {
+			t.Errorf("%s: %d samples, want about 200, as many as of each trend", share, n)
+		}
 	}
 }
 

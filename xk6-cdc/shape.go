@@ -39,11 +39,22 @@ func (s shape) choose(random *rand.Rand) (text int32, isLarge bool) {
 // popular; a row that is gone leaves its rank to the next one.
 type ranking struct{ rows []*row }
 
-// maxGone is how many rows that are gone a choice may step over, or find beside as many live ones,
-// before it removes them.
+// maxGone is how many rows that are gone a choice may step over, or there may be beside as many live
+// ones, before they are removed.
 const maxGone = 8
 
-func (k *ranking) add(r *row) { k.rows = append(k.rows, r) }
+// add gives a row the last rank. live is how many rows are live.
+func (k *ranking) add(r *row, live int) {
+	k.rows = append(k.rows, r)
+	k.tidy(0, live)
+}
+
+// tidy removes the rows that are gone, where a choice stepped over that many or they are too many.
+func (k *ranking) tidy(steppedOver, live int) {
+	if steppedOver > maxGone || len(k.rows) > 2*live+maxGone {
+		k.rows = slices.DeleteFunc(k.rows, func(r *row) bool { return r.at == gone })
+	}
+}
 
 // choose is a live row, or the next one in rank where it has an outstanding write; nil when there
 // is none. live is how many rows are live.
@@ -62,8 +73,6 @@ func (k *ranking) choose(random *rand.Rand, exponent float64, live int) *row {
 			left++
 		}
 	}
-	if left > maxGone || len(k.rows) > 2*live+maxGone {
-		k.rows = slices.DeleteFunc(k.rows, func(r *row) bool { return r.at == gone })
-	}
+	k.tidy(left, live)
 	return found
 }

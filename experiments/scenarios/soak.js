@@ -3,9 +3,9 @@
 //   k6 run -e DURATION=15m soak.js
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
-import { constantLoad, summaryTrendStats, timeouts } from './lib/config.js';
+import cdc from 'k6/x/cdc';
+import { constantLoad, drainLimit, mix, seed, summaryTrendStats, timeouts } from './lib/config.js';
 
-export { default, setup, teardown } from './lib/writes.js';
 export { handleSummary } from './lib/summary.js';
 
 export const options = {
@@ -14,3 +14,10 @@ export const options = {
   summaryTrendStats,
   ...timeouts,
 };
+
+// k6 keeps every sample of a trend, so with all of them k6 itself would grow.
+const lab = cdc.open({ mix, seed, trends: 0.05 });
+
+export const setup = () => lab.start();
+export const teardown = () => lab.drain(drainLimit);
+export default () => lab.write();
