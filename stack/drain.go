@@ -114,17 +114,11 @@ func (p PartitionLag) Lag() int64 { return max(0, p.End-p.Committed) }
 func (p PartitionLag) Name() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
 
 // Lag asks Kafka for the ends of the tables' topics and for what the consumer's group has committed of
-// them. The client needs KafkaOptions.
+// them; where that is nothing, the group will begin at the start. The client needs KafkaOptions.
 func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, error) {
 	topics, err := admin.ListTopics(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the topics: %w", err)
-	}
-	var names []string
-	for _, name := range topics.Names() {
-		if strings.HasPrefix(name, s.topicPrefix()+".public.") {
-			names = append(names, name)
-		}
 	}
 	// What is committed first: a lag may be seen too large then, and never as none when there is one.
 	committed, err := admin.FetchOffsets(ctx, s.group())
@@ -132,23 +126,39 @@ func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, er
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("read what the consumer has committed: %w", err)
 	}
+	names := slices.DeleteFunc(topics.Names(), func(name string) bool { return !s.consumes(name, committed) })
+	if len(names) == 0 {
+		return nil, nil // to ask for none would be to ask for all
+	}
+	starts, err := admin.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("list the starts of the topics: %w", err)
+	}
 	listed, err := admin.ListEndOffsets(ctx, names...)
 	if err != nil {
 		return nil, fmt.Errorf("list the ends of the topics: %w", err)
 	}
 	var partitions []PartitionLag
 	listed.Each(func(end kadm.ListedOffset) {
-		if end.Err != nil {
-			err = fmt.Errorf("the end of %s %d: %w", end.Topic, end.Partition, end.Err)
+		start, _ := starts.Lookup(end.Topic, end.Partition)
+		if failed := errors.Join(start.Err, end.Err); failed != nil {
+			err = fmt.Errorf("the ends of %s %d: %w", end.Topic, end.Partition, failed)
 			return
 		}
-		p := PartitionLag{Topic: end.Topic, Partition: end.Partition, End: end.Offset}
-		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
-			p.Committed = max(0, c.At)
+		p := PartitionLag{Topic: end.Topic, Partition: end.Partition, End: end.Offset, Committed: start.Offset}
+		if c, ok := committed.Lookup(end.Topic, end.Partition); ok && c.At >= 0 {
+			p.Committed = c.At
 		}
 		partitions = append(partitions, p)
 	})
 	return partitions, err
+}
+
+// consumes says whether the consumer's group has to read a topic: a table's. Of the tables that are not the
+// lab's an External pipeline's group may leave out some: it has committed nothing of those.
+func (s *Stack) consumes(topic string, committed kadm.OffsetResponses) bool {
+	table, is := strings.CutPrefix(topic, s.topicPrefix()+".public.")
+	return is && (s.options.Kind != External || slices.Contains(labTables, table) || len(committed[topic]) > 0)
 }
 
 // Topics is a regular expression of the tables' topics.
