@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/cdclab/cdclab/consumer/entity"
+	"github.com/cdclab/cdclab/stack"
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
@@ -39,9 +41,9 @@ const clockTolerance = time.Minute
 
 // CleanUp deletes from PostgreSQL every row that a ledger names, the children first, and so by way of
 // the pipeline their documents; it returns how many rows there were. Of a ledger without its end it
-// deletes also what the generator made since it began. A row that somebody else's row refers to stays,
-// and is the error.
-func CleanUp(ctx context.Context, postgresDSN, ledgerPath string) (deleted int64, err error) {
+// deletes also what the generator made since it began: if even the beginning is missing, since the run
+// did. A row that somebody else's row refers to stays, and is the error.
+func CleanUp(ctx context.Context, postgresDSN, ledgerPath string, began time.Time) (deleted int64, err error) {
 	keys := map[string][]string{}
 	header, _, err := ledger.Read(ledgerPath, func(w ledger.Write) error {
 		if w.Op == ledger.Insert {
@@ -76,9 +78,11 @@ func CleanUp(ctx context.Context, postgresDSN, ledgerPath string) (deleted int64
 	if !truncated {
 		return deleted, nil
 	}
-	since := time.Unix(0, header.StartUnixNs).Add(-clockTolerance)
+	if header.StartUnixNs > 0 {
+		began = time.Unix(0, header.StartUnixNs)
+	}
 	for _, query := range unnamed {
-		done, err := conn.Exec(ctx, query, since)
+		done, err := conn.Exec(ctx, query, began.Add(-clockTolerance))
 		if err != nil {
 			return deleted, fmt.Errorf("clean up what the ledger does not name: %w", err)
 		}
@@ -87,32 +91,43 @@ func CleanUp(ctx context.Context, postgresDSN, ledgerPath string) (deleted int64
 	return deleted, nil
 }
 
+// ledgers are those of the generators of this run that wrote rows: its own, and of a search one for each
+// probe. The selftest writes no row.
+func (s *session) ledgers() ([]string, error) {
+	name := filepath.Base(s.k6.ledgerPath())
+	paths, err := filepath.Glob(filepath.Join(s.out, "*", name))
+	if err != nil {
+		return nil, fmt.Errorf("clean up: %w", err)
+	}
+	selftest := filepath.Join(s.out, Selftest, name)
+	return append(slices.DeleteFunc(paths, func(path string) bool { return path == selftest }), filepath.Join(s.out, name)), nil
+}
+
 // cleanUp leaves an external pipeline as it was: the rows are deleted and the deletions waited for.
-// Tombstones stay in MongoDB until they expire.
+// Tombstones stay in MongoDB until they expire. What cannot be cleaned up keeps nothing else from it.
 func (s *session) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.DrainTimeout)
 	defer cancel()
 	endpoints := s.stack.Endpoints()
-	// A search has a folder with a ledger for each of its probes.
-	ledgers, err := filepath.Glob(filepath.Join(s.out, "*", filepath.Base(s.k6.ledgerPath())))
-	if err != nil {
-		return fmt.Errorf("clean up: %w", err)
-	}
-	if own := filepath.Join(s.out, filepath.Base(s.k6.ledgerPath())); s.run.TestRun.Scenario != Breakpoint {
-		ledgers = append(ledgers, own)
-	}
+	ledgers, err := s.ledgers()
+	failed := []error{err}
 	var deleted int64
 	for _, path := range ledgers {
-		some, err := CleanUp(ctx, endpoints.PostgresDSN, path)
-		if err != nil {
-			return err
-		}
+		some, err := CleanUp(ctx, endpoints.PostgresDSN, path, s.run.TestRun.StartTime)
 		deleted += some
+		if !errors.Is(err, fs.ErrNotExist) { // a generator that never began wrote nothing
+			failed = append(failed, err)
+		}
 	}
 	s.config.Say(fmt.Sprintf("deleted the %d rows of this run", deleted))
 	if err := s.stack.Drained(ctx); err != nil {
 		s.warn("after the lab's rows were deleted: " + err.Error())
 	}
+	return errors.Join(append(failed, dropSelftest(ctx, endpoints))...)
+}
+
+// dropSelftest drops what the floor was measured with.
+func dropSelftest(ctx context.Context, endpoints stack.Endpoints) error {
 	client, err := mongo.Connect(options.Client().ApplyURI(endpoints.MongoURI))
 	if err != nil {
 		return errors.New("clean up: the MongoDB URI cannot be used")
