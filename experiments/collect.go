@@ -59,13 +59,24 @@ func (s *session) readLedger() error {
 	if _, _, err := ledger.Read(path, t.add); err != nil && !s.run.Ledger.Truncated {
 		return fmt.Errorf("read the ledger: %w", err)
 	}
+	s.readSummary()
+	t.conclude(header, end)
+	return nil
+}
+
+// readSummary takes from k6 what only k6 knows: iterations that it dropped, and thresholds that were crossed.
+func (s *session) readSummary() {
 	summary, err := readSummary(s.k6.summaryPath())
-	if err == nil {
+	if err != nil {
+		s.run.Summary.DroppedIterations = -1
+		s.warn(err.Error())
+	} else {
 		s.run.Summary.DroppedIterations = summary.droppedIterations()
 		s.run.Thresholds.Violations = summary.violations()
 	}
-	t.conclude(header, end)
-	return err
+	if s.crossed && len(s.run.Thresholds.Violations) == 0 {
+		s.run.Thresholds.Violations = []reports.Violation{{Name: "k6 thresholds", Limit: "exit code 0", Value: k6ThresholdsFailed}}
+	}
 }
 
 // measured says whether a write counts in the latencies.
@@ -192,7 +203,7 @@ func (t *tally) throughput(header ledger.Header) {
 	run.TestRun.Duration = time.Duration(math.Round(seconds) * 1e9).String()
 	run.TestRun.StartTime = time.Unix(0, header.StartUnixNs+t.firstNs).UTC()
 	run.TestRun.EndTime = run.TestRun.StartTime.Add(time.Duration(seconds * 1e9))
-	run.Summary.Throughput.Offered = float64(n+run.Summary.DroppedIterations) / seconds
+	run.Summary.Throughput.Offered = float64(n+max(0, run.Summary.DroppedIterations)) / seconds
 	run.Summary.Throughput.Mean = float64(t.acked) / max(seconds, float64(t.lastCommitNs-t.firstNs)/1e9)
 	for _, second := range run.Series {
 		run.Summary.Throughput.Max = max(run.Summary.Throughput.Max, float64(second.Committed))

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cdclab/cdclab/chaos"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
@@ -33,8 +35,8 @@ func sessionOver(t *testing.T, writes []ledger.Write, faults ...reports.FaultWin
 	t.Helper()
 	s := &session{k6: &generator{dir: t.TempDir()}, run: &reports.Run{Faults: faults}}
 	writeLedger(t, s.k6.ledgerPath(), writes)
-	writeFile(t, s.k6.summaryPath(), `{"metrics": {"dropped_iterations": {"values": {"count": 2}},
-		"m": {"values": {}, "thresholds": {"p(95)<1": {"ok": false}, "p(95)<9": {"ok": true}}}}}`)
+	writeFile(t, s.k6.summaryPath(), `{"metrics": {"dropped_iterations": {"count": 2},
+		"m": {"p(95)": 3, "thresholds": {"p(95)<1": true, "p(95)<9": false}}}}`)
 	if err := s.readLedger(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,8 +89,43 @@ func TestLedgerBecomesRun(t *testing.T) {
 	if got, want := run.TestRun.StartTime, time.Unix(1_010, 0).UTC(); !got.Equal(want) {
 		t.Errorf("start %v, want %v", got, want)
 	}
-	if v := run.Thresholds.Violations; len(v) != 1 || v[0].Limit != "p(95)<1" {
+	if v := run.Thresholds.Violations; len(v) != 1 || v[0] != (reports.Violation{Name: "k6 m", Limit: "p(95)<1", Value: 3}) {
 		t.Errorf("violations %+v, want the one that k6 found", v)
+	}
+}
+
+// TestK6Says: the summary is k6's, whatever the script does with it; without one, the exit code still says
+// that a threshold was crossed, and dropped iterations are not known.
+func TestK6Says(t *testing.T) {
+	t.Parallel()
+	type violations = []reports.Violation
+	for name, c := range map[string]struct {
+		summary string
+		crossed bool
+		dropped int64
+		want    violations
+	}{
+		"nothing":         {`{"metrics": {"m": {"avg": 1}}}`, false, 0, nil},
+		"rate and median": {`{"metrics": {"checks": {"value": 0.5, "thresholds": {"rate>0.9": true}}, "m": {"med": 4, "thresholds": {"p(50)<1": true}}}}`, true, 0, violations{{Name: "k6 checks", Limit: "rate>0.9", Value: 0.5}, {Name: "k6 m", Limit: "p(50)<1", Value: 4}}},
+		"unlisted value":  {`{"metrics": {"m": {"med": 4, "thresholds": {"p(99)<1": true}}}}`, true, 0, violations{{Name: "k6 m, which is not in the script's summaryTrendStats,", Limit: "p(99)<1"}}},
+		"no summary":      {"", false, -1, nil},
+		"only the code":   {"", true, -1, violations{{Name: "k6 thresholds", Limit: "exit code 0", Value: 99}}},
+		"unlisted":        {`{"metrics": {}}`, true, 0, violations{{Name: "k6 thresholds", Limit: "exit code 0", Value: 99}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &session{k6: &generator{dir: t.TempDir()}, run: &reports.Run{}, crossed: c.crossed}
+			if c.summary != "" {
+				writeFile(t, s.k6.summaryPath(), c.summary)
+			}
+			s.readSummary()
+			if diff := cmp.Diff(c.want, s.run.Thresholds.Violations); diff != "" || s.run.Summary.DroppedIterations != c.dropped {
+				t.Errorf("%d dropped, want %d; violations %s", s.run.Summary.DroppedIterations, c.dropped, diff)
+			}
+			if s.run.TestRun.Partial {
+				t.Error("the run counts as ended before its time")
+			}
+		})
 	}
 }
 
@@ -117,8 +154,11 @@ func TestTruncatedLedger(t *testing.T) {
 	writeLedger(t, path, []ledger.Write{due(1, 0), due(2, second)})
 	text := readFile(t, path)
 	writeFile(t, s.k6.ledgerPath(), text[:len(text)-40])
-	if err := s.readLedger(); err == nil {
-		t.Error("no error: k6 left no summary")
+	if err := s.readLedger(); err != nil {
+		t.Error(err)
+	}
+	if s.run.Summary.DroppedIterations != -1 {
+		t.Errorf("%d dropped iterations: k6 left no summary", s.run.Summary.DroppedIterations)
 	}
 	if !s.run.Ledger.Truncated || s.run.Summary.TotalOperations == 0 {
 		t.Errorf("%+v, %d operations: want it marked, with what is there", s.run.Ledger, s.run.Summary.TotalOperations)

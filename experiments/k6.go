@@ -57,7 +57,7 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	}
 	defer log.Close()
 	arguments := slices.Concat([]string{"run", "--no-usage-report", "--no-color", "--address", "",
-		"--log-output", "file=" + g.logPath()}, g.flags, []string{g.scenario})
+		"--log-output", "file=" + g.logPath(), "--summary-export", g.summaryPath()}, g.flags, []string{g.scenario})
 	command := exec.CommandContext(ctx, g.program, arguments...)
 	command.Stderr = log
 	// A Ctrl-C on the terminal is for the lab, which decides how its children end.
@@ -65,7 +65,7 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	command.WaitDelay = interruptGrace
 	command.Env = append(g.environment(), "CDC_LEDGER="+g.ledgerPath(), "CDC_STARTED="+g.startedPath(),
-		"CDC_SUMMARY="+g.summaryPath(), "CDC_STATUS="+g.statusPath())
+		"CDC_STATUS="+g.statusPath())
 	if err = command.Start(); err == nil {
 		g.pid.Store(int64(command.Process.Pid))
 		err = command.Wait()
@@ -160,14 +160,22 @@ func (g *generator) inspect(ctx context.Context) (map[string]arrivals, error) {
 	return script.Scenarios, nil
 }
 
-// k6Summary is what lib/summary.js writes: k6's own end-of-test data.
+// k6Summary is k6's end-of-test data as --summary-export writes it, whatever the script does with it itself.
 type k6Summary struct {
-	Metrics map[string]struct {
-		Values     map[string]float64 `json:"values"`
-		Thresholds map[string]struct {
-			OK bool `json:"ok"`
-		} `json:"thresholds"`
-	} `json:"metrics"`
+	Metrics map[string]k6Metric `json:"metrics"`
+}
+
+// k6Metric has a number for each of "p(95)", "count" and so on, and under "thresholds" whether each was crossed.
+type k6Metric map[string]json.RawMessage
+
+// value is a number that a threshold names; the export calls the one of a rate "value".
+func (m k6Metric) value(of string) (value float64, known bool) {
+	for _, name := range []string{of, map[string]string{"rate": "value", "p(50)": "med"}[of]} {
+		if text, ok := m[name]; ok && json.Unmarshal(text, &value) == nil {
+			return value, true
+		}
+	}
+	return 0, false
 }
 
 func readSummary(path string) (*k6Summary, error) {
@@ -184,7 +192,8 @@ func readSummary(path string) (*k6Summary, error) {
 
 // droppedIterations is how often k6 had no free VU for an iteration that was due.
 func (s *k6Summary) droppedIterations() int64 {
-	return int64(s.Metrics["dropped_iterations"].Values["count"])
+	count, _ := s.Metrics["dropped_iterations"].value("count")
+	return int64(count)
 }
 
 // violations are the thresholds of the script that were crossed, each with the value of what its
@@ -192,13 +201,19 @@ func (s *k6Summary) droppedIterations() int64 {
 func (s *k6Summary) violations() []reports.Violation {
 	var crossed []reports.Violation
 	for name, metric := range s.Metrics {
-		for expression, threshold := range metric.Thresholds {
-			if !threshold.OK {
-				of, _, _ := strings.Cut(strings.NewReplacer(">", "<", "=", "<", "!", "<").Replace(expression), "<")
-				crossed = append(crossed, reports.Violation{
-					Name: "k6 " + name, Limit: expression, Value: metric.Values[strings.TrimSpace(of)],
-				})
+		var thresholds map[string]bool
+		_ = json.Unmarshal(metric["thresholds"], &thresholds) // a metric without has no such member
+		for expression, broken := range thresholds {
+			if !broken {
+				continue
 			}
+			of, _, _ := strings.Cut(strings.NewReplacer(">", "<", "=", "<", "!", "<").Replace(expression), "<")
+			one := reports.Violation{Name: "k6 " + name, Limit: expression}
+			var known bool
+			if one.Value, known = metric.value(strings.TrimSpace(of)); !known {
+				one.Name += ", which is not in the script's summaryTrendStats,"
+			}
+			crossed = append(crossed, one)
 		}
 	}
 	slices.SortFunc(crossed, func(a, b reports.Violation) int {

@@ -34,6 +34,8 @@ type session struct {
 	log    *os.File
 	// length is how long k6 generates load.
 	length time.Duration
+	// crossed: k6 said by its exit code that a threshold of the script was.
+	crossed bool
 	// wasRead: the Run has what the ledger and the looks tell.
 	wasRead bool
 }
@@ -189,7 +191,8 @@ func (s *session) load(ctx context.Context) error {
 	go func() { s.looker.watch(beside); done <- struct{}{} }()
 	go func() { s.watchForDeaths(beside, stop); done <- struct{}{} }()
 	go func() { s.faults(beside); done <- struct{}{} }()
-	_, err = s.k6.run(ctx)
+	code, err := s.k6.run(ctx)
+	s.crossed = code == k6ThresholdsFailed
 	endBeside()
 	for range cap(done) {
 		<-done

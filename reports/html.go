@@ -17,7 +17,7 @@ var reportTemplate string
 var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"ms": ms, "number": number, "bytes": bytesText, "upper": strings.ToUpper, "label": stageLabel,
 	"percent": func(share float64) string { return number(100 * share) },
-	"applied": appliedText, "recovery": recoveryText, "words": inWords, "short": short,
+	"applied": appliedText, "recovery": recoveryText, "words": inWords, "dropped": droppedText, "short": short,
 	"lagged": lagText, "amount": amount, "utc": func(r *Run) string { return r.TestRun.StartTime.UTC().Format("2006-01-02 15:04:05 UTC") },
 }).Parse(reportTemplate))
 

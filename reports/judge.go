@@ -72,7 +72,10 @@ func (r *Run) incomplete() (doubts []Verdict) {
 		doubts = append(doubts, unknown("The ledger has no end after %s: the generator did not finish.",
 			plural(r.Ledger.Writes, "write", "writes")))
 	}
-	if n := r.Summary.DroppedIterations; n > 0 {
+	switch n := r.Summary.DroppedIterations; {
+	case n < 0:
+		doubts = append(doubts, unknown("It is not known whether the generator dropped iterations: k6 left no summary."))
+	case n > 0:
 		doubts = append(doubts, unknown("The generator dropped %s: less load was offered than planned.",
 			plural(n, "iteration", "iterations")))
 	}

@@ -54,6 +54,8 @@ var judgeCases = []struct {
 	{"dropped", func(r *Run) {
 		r.Summary.DroppedIterations, r.Summary.Throughput.Mean = 7, 50
 	}, Unknown, "The generator dropped 7 iterations"},
+	{"drops not known", func(r *Run) { r.Summary.DroppedIterations = -1 }, Unknown,
+		"It is not known whether the generator dropped iterations"},
 	{"no operations", func(r *Run) { r.Summary.TotalOperations = 0 }, Unknown,
 		"Of 0 operations, 0 were measured from end to end."},
 	{"nothing seen", func(r *Run) { r.Stages = nil }, Unknown, "Of 6000 operations, 0 were measured"},

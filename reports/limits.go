@@ -68,7 +68,7 @@ func (r *Run) limits() []limit {
 	}
 	below("error rate", 100*r.Summary.Errors.Rate, 100*maxErrorRate, " %")
 	t := r.Summary.Throughput
-	if t.Offered > 0 && r.Summary.DroppedIterations == 0 && !r.TestRun.Partial {
+	if t.Offered > 0 && r.Summary.DroppedIterations <= 0 && !r.TestRun.Partial {
 		achieved := t.Mean / t.Offered
 		all = append(all, limit{"achieved rate", fmt.Sprintf(">= %g %% of offered", 100*minAchieved),
 			100 * achieved, " %", achieved >= minAchieved})

@@ -139,7 +139,11 @@ func (r *Run) mergeCounts(runs []*Run) {
 		s.Throughput.Offered += o.Throughput.Offered
 		s.Throughput.Mean += o.Throughput.Mean
 		s.Errors.Total += o.Errors.Total
-		s.DroppedIterations += o.DroppedIterations
+		if s.DroppedIterations < 0 || o.DroppedIterations < 0 {
+			s.DroppedIterations = -1
+		} else {
+			s.DroppedIterations += o.DroppedIterations
+		}
 		s.Timeouts += o.Timeouts
 		s.Late += o.Late
 		s.Indeterminate += o.Indeterminate

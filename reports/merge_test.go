@@ -95,6 +95,7 @@ func TestMergeTakesTheWorst(t *testing.T) {
 	}{
 		"lost":    {func(r *Run) { r.Consistency.Counts[Lost] = 1 }, "lost"},
 		"dropped": {func(r *Run) { r.Summary.DroppedIterations = 3 }, "dropped 3 iterations"},
+		"drops":   {func(r *Run) { r.Summary.DroppedIterations = -1 }, "not known whether the generator dropped"},
 		"late":    {func(r *Run) { r.Generator.LateTicksP99Ms = 60 }, "saturated"},
 		"partial": {func(r *Run) { r.TestRun.Partial = true }, "before its time"},
 		"k6":      {func(r *Run) { r.Thresholds.Violations = []Violation{{"k6 checks", "rate>0.9", 0.5}} }, "K6 checks"},

@@ -102,7 +102,7 @@ type Summary struct {
 	// Latency is that of stage e2e: from the intended time until seen in MongoDB.
 	Latency Latency `json:"latency"`
 	Errors  Errors  `json:"errors"`
-	// DroppedIterations is how often k6 had no free VU for an iteration that was due.
+	// DroppedIterations is how often k6 had no free VU for an iteration that was due; -1: not known.
 	DroppedIterations int64 `json:"droppedIterations"`
 	// Timeouts are acked writes that were not visible within the tracker's timeout; Late is how
 	// many of them were seen after it.

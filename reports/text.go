@@ -117,8 +117,8 @@ func textCounts(b *bytes.Buffer, r *Run) {
 		s.Throughput.Mean, number(s.Throughput.Offered), number(s.Throughput.Max),
 		plural(s.TotalOperations, "operation", "operations"),
 		plural(s.Errors.Total, "error", "errors"), number(100*s.Errors.Rate))
-	fmt.Fprintf(b, "dropped iterations %d, timeouts %d (%d seen later), indeterminate %d; "+
-		"generator %s ms late at p99\n", s.DroppedIterations, s.Timeouts, s.Late, s.Indeterminate,
+	fmt.Fprintf(b, "dropped iterations %s, timeouts %d (%d seen later), indeterminate %d; "+
+		"generator %s ms late at p99\n", droppedText(s.DroppedIterations), s.Timeouts, s.Late, s.Indeterminate,
 		ms(r.Generator.LateTicksP99Ms))
 	fmt.Fprintf(b, "generator waited %s ms for a processor at p99, its collector stopped it for %s ms at most\n",
 		ms(r.Generator.SchedulerDelayP99Ms), ms(r.Generator.GCPauseMaxMs))
@@ -133,6 +133,14 @@ func textCounts(b *bytes.Buffer, r *Run) {
 	for _, e := range r.Consistency.Examples {
 		fmt.Fprintf(b, "  %s %s %s: %s\n", e.Status, e.Entity, e.Key, e.Detail)
 	}
+}
+
+// droppedText is a number of dropped iterations, or "?".
+func droppedText(n int64) string {
+	if n < 0 {
+		return "?"
+	}
+	return fmt.Sprint(n)
 }
 
 func textFaults(b *bytes.Buffer, r *Run) {

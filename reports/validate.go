@@ -103,11 +103,14 @@ func (r *Run) validateSummary() error {
 		member{"throughput.offered", s.Throughput.Offered},
 		member{"throughput.mean", s.Throughput.Mean}, member{"throughput.max", s.Throughput.Max},
 		member{"errors.total", float64(s.Errors.Total)},
-		member{"droppedIterations", float64(s.DroppedIterations)},
+		member{"droppedIterations", float64(max(s.DroppedIterations, 0))},
 		member{"timeouts", float64(s.Timeouts)}, member{"late", float64(s.Late)},
 		member{"indeterminate", float64(s.Indeterminate)},
 	); err != nil {
 		return err
+	}
+	if s.DroppedIterations < -1 {
+		return fmt.Errorf("summary.droppedIterations: got %d, want -1 for unknown", s.DroppedIterations)
 	}
 	if s.Late > s.Timeouts {
 		return fmt.Errorf("summary.late: %d of %d timeouts", s.Late, s.Timeouts)
