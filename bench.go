@@ -59,6 +59,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.DurationVar(&config.Duration, "duration", 0, "length of the measured load (default: the chaos plan's, else the scenario's)")
 	set.DurationVar(&config.Warmup, "warmup", 0, "length of the load before it, not measured (default: the scenario's)")
 	set.StringVar(&config.Mix, "mix", "", "insert/update/delete in per cent (default: the scenario's 70/20/10)")
+	set.StringVar(&config.Options, "options", os.Getenv("CDC_OPTIONS"), "more of the generator's options as a `JSON` object, such as {\"tracker\": \"poll\", \"rowBytes\": 2048}; xk6-cdc/index.d.ts lists them (env CDC_OPTIONS)")
 	set.Int64Var(&config.Seed, "seed", config.Seed, "seed of every random choice")
 	set.StringVar(&config.PlanPath, "chaos", "", "chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
 	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")

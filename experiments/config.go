@@ -2,6 +2,7 @@ package experiments
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type Config struct {
 	Duration time.Duration
 	Warmup   time.Duration
 	Mix      string
+	// Options are more of the generator's options, as a JSON object; empty for their defaults.
+	Options string
 	// Seed feeds every random choice.
 	Seed int64
 	// PlanPath is a chaos plan; empty for none.
@@ -80,10 +83,25 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
+	if _, err := c.options(); err != nil {
+		return err
+	}
 	if c.Mix != "" && !soundMix(c.Mix) {
 		return fmt.Errorf("mix %q: want insert/update/delete in per cent, such as 70/20/10", c.Mix)
 	}
 	return nil
+}
+
+// options reads Options; what each member means is the generator's to know.
+func (c *Config) options() (map[string]any, error) {
+	var members map[string]any
+	if c.Options == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(c.Options), &members); err != nil {
+		return nil, fmt.Errorf("options %q: want a JSON object: %w", c.Options, err)
+	}
+	return members, nil
 }
 
 // segment reads Segment: part 1 to whole of whole; 0 of 0 for all of the load.
@@ -206,7 +224,7 @@ func PrepareOut(out, name string, now time.Time) (string, error) {
 
 // environment is what the scenario is told.
 func (c *Config) environment() map[string]string {
-	env := map[string]string{"SEED": fmt.Sprint(c.Seed), "DRAIN": c.DrainTimeout.String()}
+	env := map[string]string{"SEED": fmt.Sprint(c.Seed), "DRAIN": c.DrainTimeout.String(), "CDC_OPTIONS": c.Options}
 	if c.PlanPath != "" {
 		// The script's limits are for normal load; under faults the report applies them outside those.
 		env["K6_NO_THRESHOLDS"] = "true"

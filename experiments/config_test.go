@@ -36,6 +36,7 @@ func TestConfigMistakes(t *testing.T) {
 		`mix "50/20/10"`:    func(c *Config) { c.Mix = "50/20/10" },
 		`mix "0/90/10"`:     func(c *Config) { c.Mix = "0/90/10" },
 		`mix "70/20/10/10"`: func(c *Config) { c.Mix = "70/20/10/10" },
+		`options "[1]"`:     func(c *Config) { c.Options = "[1]" },
 	} {
 		c := DefaultConfig()
 		change(&c)
@@ -79,14 +80,20 @@ func TestSettings(t *testing.T) {
 	}
 	c := DefaultConfig()
 	c.Rate, c.Duration, c.Out, c.Terminal = 123, 7*time.Second, t.TempDir(), os.Stderr
+	c.Options = `{"tracker": "poll", "entities": {"order": 1, "customer": 2}, "workers": null}`
 	s, err := prepare(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
 		"load": "constant-arrival-rate 123/s 7s", "warmup": "constant-arrival-rate 123/s 5s",
+		"option tracker": `"poll"`, "option entities": `{"customer":2,"order":1}`,
 	}
 	if diff := cmp.Diff(want, s.run.Provenance.Config); diff != "" {
 		t.Error(diff)
+	}
+	c.Programs, c.Options = s.config.Programs, `{"tracker": "magic"}`
+	if _, err := prepare(t.Context(), c); err == nil || !strings.Contains(err.Error(), `CDC_OPTIONS: option`) {
+		t.Errorf("error %v, want one that names the option before a stack is up", err)
 	}
 }

@@ -2,6 +2,7 @@ package experiments
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -114,6 +115,12 @@ func (s *session) settings(scenarios map[string]arrivals) map[string]string {
 	}
 	if s.config.Mix != "" {
 		settings["mix"] = s.config.Mix
+	}
+	options, _ := s.config.options() // Validate has read them
+	for name, value := range options {
+		if text, err := json.Marshal(value); err == nil && value != nil { // it came from JSON; members are sorted now
+			settings["option "+name] = string(text)
+		}
 	}
 	if s.config.Segment != "" {
 		settings[reports.ConfigSegment] = s.config.Segment

@@ -42,6 +42,10 @@ declare module 'k6/x/cdc' {
   /** A length of time: "30s", "1m30s", or a number of milliseconds. */
   export type Duration = string | number;
 
+  /**
+   * Each option can also be given by the environment: those that name a variable by that, the others as
+   * a member of the JSON object in CDC_OPTIONS. What the script gives comes first.
+   */
   export interface Options {
     /** Connection string of the source. Default: CDC_POSTGRES_DSN, else postgres@127.0.0.1:5432/postgres. */
     postgres?: string;

@@ -89,24 +89,25 @@ func DefaultOptions() Options {
 // defaults. Its errors name the option or the variable.
 func readOptions(given any, env func(name string) (string, bool)) (Options, error) {
 	options := DefaultOptions()
-	for _, fallback := range []struct {
-		name string
-		into *string
-	}{
-		{"CDC_POSTGRES_DSN", &options.Postgres}, {"CDC_MONGO_URI", &options.Mongo},
-		{"CDC_MONGO_DATABASE", &options.Database}, {"CDC_LEDGER", &options.Ledger},
-		{"CDC_STARTED", &options.Started}, {"CDC_STATUS", &options.Status},
+	for name, into := range map[string]*string{
+		"postgres": &options.Postgres, "mongo": &options.Mongo, "database": &options.Database,
+		"ledger": &options.Ledger, "started": &options.Started, "status": &options.Status,
 	} {
-		if value, ok := env(fallback.name); ok && value != "" {
-			*fallback.into = value
+		if value, ok := env(ownVariable[name]); ok && value != "" {
+			*into = value
 		}
 	}
-	if text, ok := env("CDC_SEED"); ok && text != "" {
+	if text, ok := env(ownVariable["seed"]); ok && text != "" {
 		seed, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			return options, fmt.Errorf("CDC_SEED=%q: want a whole number", text)
 		}
 		options.Seed = seed
+	}
+	if text, ok := env(optionsVariable); ok && text != "" {
+		if err := options.overlayText(text); err != nil {
+			return options, fmt.Errorf("%s: %w", optionsVariable, err)
+		}
 	}
 	if given != nil {
 		if err := options.overlay(given); err != nil {
@@ -114,6 +115,31 @@ func readOptions(given any, env func(name string) (string, bool)) (Options, erro
 		}
 	}
 	return options, options.validate()
+}
+
+// optionsVariable holds options as a JSON object, for scripts that take none of their own.
+const optionsVariable = "CDC_OPTIONS"
+
+// ownVariable are the options that one variable each gives; two places for one thing would contradict.
+var ownVariable = map[string]string{
+	"postgres": "CDC_POSTGRES_DSN", "mongo": "CDC_MONGO_URI", "database": "CDC_MONGO_DATABASE",
+	"ledger": "CDC_LEDGER", "started": "CDC_STARTED", "status": "CDC_STATUS", "seed": "CDC_SEED",
+}
+
+func (o *Options) overlayText(text string) error {
+	var members map[string]any
+	if err := json.Unmarshal([]byte(text), &members); err != nil {
+		return fmt.Errorf("want a JSON object of options: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if variable := ownVariable[name]; variable != "" {
+			return fmt.Errorf("option %q: use %s", name, variable)
+		}
+	}
+	if err := o.overlay(members); err != nil {
+		return err
+	}
+	return o.validate()
 }
 
 func (o *Options) overlay(given any) error {

@@ -42,6 +42,37 @@ func TestOptionsPrecedence(t *testing.T) {
 	}
 }
 
+// CDC_OPTIONS comes between the other variables and the script, and a script's null leaves it alone.
+func TestOptionsFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	got, err := readOptions(map[string]any{"sample": 0.5, "mix": nil}, environment(map[string]string{
+		"CDC_MONGO_URI": "mongodb://env", "CDC_OPTIONS": `{"tracker": "poll", "rowBytes": 512, "sample": 0.1,
+			"mix": {"update": 1}, "timeout": "1s", "workers": null}`,
+	}))
+	want := DefaultOptions()
+	want.Mongo, want.Tracker, want.RowBytes, want.Sample = "mongodb://env", TrackPoll, 512, 0.5
+	want.Mix, want.Timeout = Mix{Update: 1}, types.Duration(time.Second)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	for text, want := range map[string]string{
+		`{"tracker"`:               "CDC_OPTIONS: want a JSON object of options: unexpected end",
+		`[]`:                       "CDC_OPTIONS: want a JSON object of options",
+		`{} {}`:                    "CDC_OPTIONS: want a JSON object of options",
+		`{"row": 1}`:               `CDC_OPTIONS: there is no option "row"`,
+		`{"mix": {"inserts": 1}}`:  `CDC_OPTIONS: option "mix" has no member "inserts"`,
+		`{"workers": "many"}`:      `CDC_OPTIONS: option "workers": got a string, want int`,
+		`{"workers": 0}`:           `CDC_OPTIONS: option "workers": want 1 to 1024, got 0`,
+		`{"mongo": "mongodb://x"}`: `CDC_OPTIONS: option "mongo": use CDC_MONGO_URI`,
+		`{"seed": 2}`:              `CDC_OPTIONS: option "seed": use CDC_SEED`,
+	} {
+		_, err := readOptions(map[string]any{"workers": int64(1)}, environment(map[string]string{"CDC_OPTIONS": text}))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestOptionsErrorsNameTheOption(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

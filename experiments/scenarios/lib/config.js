@@ -6,10 +6,11 @@
 //   WARMUP    of the load before it, of which nothing is measured; "0s" for none
 //   DRAIN     the longest wait for outstanding writes after the load, "60s"
 //
-// CDC_POSTGRES_DSN, CDC_MONGO_URI, CDC_MONGO_DATABASE and CDC_LEDGER are read by cdc.open() itself.
+// CDC_POSTGRES_DSN, CDC_MONGO_URI, CDC_MONGO_DATABASE, CDC_LEDGER and CDC_OPTIONS are read by cdc.open() itself.
 
-export const seed = wholeNumber('SEED', 1);
-export const mix = readMix(__ENV.MIX || '70/20/10');
+// What is not set is left to cdc.open().
+export const seed = wholeNumber('SEED', undefined);
+export const mix = __ENV.MIX ? readMix(__ENV.MIX) : undefined;
 
 // Long enough for start(), which waits for the seed rows, and for drain(), which waits for the rest.
 export const timeouts = { setupTimeout: '2m', teardownTimeout: '2m' };
