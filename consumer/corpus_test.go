@@ -112,8 +112,9 @@ func recording(t testing.TB, path string) []*kgo.Record {
 
 func replayed(t testing.TB, records []*kgo.Record, o ReplayOptions) ([]byte, ReplayCounts) {
 	t.Helper()
+	specs := o.Config.Specs
 	o.Config = DefaultConfig()
-	o.Config.Output = nil
+	o.Config.Output, o.Config.Specs = nil, specs
 	var out bytes.Buffer
 	counts, err := Replay(context.Background(), records, o, &out)
 	if err != nil {

@@ -8,11 +8,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // ReplayOptions say how records are replayed. The zero value replays them as they are recorded, into
@@ -96,30 +94,33 @@ type feed struct {
 	next      int
 	partition *partition
 	blocked   bool // its job waits for another partition
+	tried     bool // in vain, since anything last moved
 	rewinds   int
 }
 
-func (f *feed) ended() bool { return !f.blocked && f.next == len(f.records) }
+// open: records are left.
+func (f *feed) open() bool { return f.blocked || f.next < len(f.records) }
 
 func (r *replay) now() time.Time { return r.clock }
 
 func (r *replay) run(ctx context.Context, records []*kgo.Record) error {
 	r.distribute(records)
-	idle := 0
 	for {
 		f := r.pick()
 		if f == nil {
-			return r.finish(ctx)
+			if !r.hurry() {
+				return nil
+			}
+			continue
 		}
 		moved, err := r.step(ctx, f)
 		if err != nil {
 			return fmt.Errorf("replay %s/%d: %w", f.topic, f.number, err)
 		}
-		if moved {
-			idle = 0
-		} else if idle++; idle > 2*len(r.feeds) {
-			r.clock, idle = r.clock.Add(time.Minute), 0
+		for _, other := range r.feeds {
+			other.tried = other.tried && !moved
 		}
+		f.tried = !moved
 	}
 }
 
@@ -152,24 +153,32 @@ func (r *replay) assign(f *feed) {
 	f.partition.planner.byRecord = true
 }
 
-// pick is the feed that goes on: nil when all have ended.
+// pick is the feed that goes on, one that was not tried since anything moved: of those with records
+// left any, then those with parked rows in turn. It is nil when nothing moves any more.
 func (r *replay) pick() *feed {
 	var open []*feed
+	var parked *feed
 	for _, f := range r.feeds {
-		if !f.ended() {
+		switch {
+		case f.tried:
+		case f.open():
 			open = append(open, f)
+		case parked == nil && f.partition.settler.parking.count > 0:
+			parked = f
 		}
 	}
 	if len(open) == 0 {
-		return nil
+		return parked
 	}
-	if r.options.Shuffle != 0 || r.options.Duplicate > 0 {
+	if r.mixed() {
 		return open[r.random.IntN(len(open))]
 	}
 	return slices.MinFunc(open, func(a, b *feed) int {
 		return cmp.Or(compareBool(a.blocked, b.blocked), cmp.Compare(a.place(), b.place()))
 	})
 }
+
+func (r *replay) mixed() bool { return r.options.Shuffle != 0 || r.options.Duplicate > 0 }
 
 func compareBool(a, b bool) int {
 	switch {
@@ -188,43 +197,91 @@ func (f *feed) place() int {
 	return f.at[f.next]
 }
 
-// step takes one batch of the feed, or goes on with the one that waits. It returns whether that
-// came to its end.
+// hurry is for when nothing moves: what is waited for is not in the recording. It ends the wait of the
+// earliest event that waits for a delete, as others may be behind it; where there is none, that of all
+// parked rows. False: there is nothing that waits.
+func (r *replay) hurry() bool {
+	var first *draft
+	parked := false
+	for _, f := range r.feeds {
+		f.tried = false
+		parked = parked || f.partition.settler.parking.count > 0
+		if !f.blocked {
+			continue
+		}
+		if d := f.partition.job.round.drafts[0]; first == nil || d.position < first.position {
+			first = d
+		}
+	}
+	switch {
+	case first != nil:
+		first.waiting = first.waiting.Add(-keyChangeGrace)
+	case parked:
+		r.clock = r.clock.Add(24 * time.Hour)
+	}
+	return parked || first != nil
+}
+
+// step takes one batch of the feed, or goes on with the one that waits, and then sees to what is
+// parked. It returns whether anything came to its end.
 func (r *replay) step(ctx context.Context, f *feed) (bool, error) {
 	p := f.partition
-	if !f.blocked {
-		batch := r.batch(f)
-		p.planner.plan(&p.job, batch)
-		f.next += len(batch)
-	}
-	err := p.settler.try(ctx, &p.job)
-	f.blocked = errors.Is(err, errWaiting)
-	if f.blocked || err != nil {
-		if f.blocked {
-			err = nil
+	moved := f.open()
+	if moved {
+		if !f.blocked {
+			batch := r.batch(f)
+			p.planner.plan(&p.job, batch)
+			f.next += len(batch)
 		}
-		return false, err
-	}
-	if err := r.unpark(ctx, f); err != nil {
-		return false, err
-	}
-	if r.random.Float64() < r.options.Duplicate && f.rewinds < len(f.records) {
-		f.rewinds++
-		first := f.next - 1 - r.random.IntN(min(f.next, 100))
-		if lowest, parked := p.settler.parking.lowest(); parked {
-			first = min(first, slices.IndexFunc(f.records, func(k *kgo.Record) bool {
-				return k.Offset == lowest
-			}))
+		if err := r.settle(ctx, f); err != nil || f.blocked {
+			return false, err
 		}
-		f.next = first
-		r.assign(f)
 	}
-	return true, nil
+	if waiting := p.settler.parking.count; waiting > 0 {
+		p.job = job{}
+		if err := p.settler.due(ctx, &p.job); err != nil {
+			return false, err
+		}
+		if err := r.settle(ctx, f); err != nil {
+			return false, err
+		}
+		moved = moved || p.settler.parking.count < waiting
+	}
+	if moved && !f.blocked {
+		r.rewind(f)
+	}
+	return moved, nil
+}
+
+// settle does what it can of the job; blocked says that it waits for another partition.
+func (r *replay) settle(ctx context.Context, f *feed) error {
+	err := f.partition.settler.try(ctx, &f.partition.job)
+	if f.blocked = errors.Is(err, errWaiting); f.blocked {
+		return nil
+	}
+	return err
+}
+
+// rewind begins the partition anew some records before, or at the oldest that is parked: as often as
+// chance has it, but not more often than it has records.
+func (r *replay) rewind(f *feed) {
+	if f.rewinds == len(f.records) || r.random.Float64() >= r.options.Duplicate {
+		return
+	}
+	f.rewinds++
+	first := f.next - 1 - r.random.IntN(min(f.next, 100))
+	if lowest, parked := f.partition.settler.parking.lowest(); parked {
+		first = min(first, slices.IndexFunc(f.records, func(k *kgo.Record) bool {
+			return k.Offset == lowest
+		}))
+	}
+	f.next = first
+	r.assign(f)
 }
 
 func (r *replay) batch(f *feed) []arrival {
 	n := 1
-	if r.options.Shuffle != 0 || r.options.Duplicate > 0 {
+	if r.mixed() {
 		n = min(1+r.random.IntN(50), len(f.records)-f.next)
 	} else {
 		for f.next+n < len(f.records) && f.at[f.next+n] == f.at[f.next+n-1]+1 &&
@@ -238,136 +295,4 @@ func (r *replay) batch(f *feed) []arrival {
 		batch[i] = arrival{record, record.Timestamp}
 	}
 	return batch
-}
-
-func (r *replay) unpark(ctx context.Context, f *feed) error {
-	p := f.partition
-	if p.settler.parking.count == 0 {
-		return nil
-	}
-	p.job = job{}
-	if err := p.settler.due(ctx, &p.job); err != nil {
-		return err
-	}
-	return p.settler.try(ctx, &p.job)
-}
-
-// finish sees to what is parked: first to what has come meanwhile, then to what never came.
-func (r *replay) finish(ctx context.Context) error {
-	for _, wait := range []time.Duration{sightingTTL + time.Second, 24 * time.Hour} {
-		r.clock = r.clock.Add(wait)
-		for _, f := range r.feeds {
-			if err := r.unpark(ctx, f); err != nil {
-				return fmt.Errorf("replay %s/%d: %w", f.topic, f.number, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (r *replay) print(ctx context.Context, out io.Writer) error {
-	collections, err := r.consumer.store.collections(ctx)
-	if err != nil {
-		return fmt.Errorf("list the collections: %w", err)
-	}
-	for _, collection := range collections {
-		if collection == keptCollection {
-			continue
-		}
-		documents := map[string]bson.D{}
-		err := r.consumer.store.all(ctx, collection, func(raw bson.Raw) error {
-			document, show, err := readable(raw, r.options.Tombstones)
-			if show {
-				documents[metadataOf(raw).id] = document
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, id := range sortedKeys(documents) {
-			line, err := bson.MarshalExtJSON(bson.D{{Key: "collection", Value: collection},
-				{Key: "document", Value: documents[id]}}, true, false)
-			if err != nil {
-				return fmt.Errorf("print %s/%s: %w", collection, id, err)
-			}
-			if _, err := fmt.Fprintf(out, "%s\n", line); err != nil {
-				return fmt.Errorf("print the documents: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// readable is the document as readers see it, its members by name: false where they do not.
-func readable(raw bson.Raw, everything bool) (bson.D, bool, error) {
-	m := metadataOf(raw)
-	if !everything && (m.deleted || m.shell) {
-		return nil, false, nil
-	}
-	var document bson.D
-	if err := bson.Unmarshal(raw, &document); err != nil {
-		return nil, false, fmt.Errorf("read %s: %w", m.id, err)
-	}
-	fields := map[string]bool{}
-	if embedded, is := raw.Lookup(embeddedMember).DocumentOK(); is {
-		elements, _ := embedded.Elements()
-		for _, e := range elements {
-			fields[e.Key()] = true
-		}
-	}
-	var shown bson.D
-	for _, e := range document {
-		rows, is := e.Value.(bson.D)
-		switch {
-		case e.Key == embeddedMember:
-			continue // only an index, in the order of arrival
-		case is && fields[e.Key]:
-			e.Value = livingRows(rows, everything)
-		case is && e.Key == metadataMember:
-			sortMembers(rows)
-		}
-		shown = append(shown, e)
-	}
-	sortMembers(shown)
-	return shown, true, nil
-}
-
-func livingRows(rows bson.D, everything bool) bson.D {
-	living := bson.D{}
-	for _, e := range rows {
-		row, is := e.Value.(bson.D)
-		if is {
-			ended := false
-			for _, own := range row {
-				if about, is := own.Value.(bson.D); is && own.Key == metadataMember {
-					ended = slices.Contains(about, bson.E{Key: "deleted", Value: true})
-					sortMembers(about)
-				}
-			}
-			if ended && !everything {
-				continue
-			}
-			sortMembers(row)
-		}
-		living = append(living, e)
-	}
-	sortMembers(living)
-	return living
-}
-
-// sortMembers puts _id first.
-func sortMembers(d bson.D) {
-	slices.SortFunc(d, func(a, b bson.E) int {
-		return cmp.Or(compareBool(a.Key != "_id", b.Key != "_id"), strings.Compare(a.Key, b.Key))
-	})
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
