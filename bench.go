@@ -68,7 +68,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&config.LagQuery, "prometheus-lag", config.LagQuery, "`query` for the consumer's lag there")
 	quiet := set.Bool("quiet", false, "no progress, only the report")
 	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output")
-	set.StringVar(&config.Segment, "segment", "", "which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
+	set.StringVar(&config.Segment, "segment", "", "external: which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
 	scenarios := set.String("scenarios", "", "bench suite: these scenarios in sequence, with commas")
 	suitePath := set.String("suite", "", "bench suite: the scenarios of this `file`, such as experiments/suites/short.yaml")
 	positional, err := parse(set, args, 0, 1)

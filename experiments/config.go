@@ -78,6 +78,9 @@ func (c *Config) Validate() error {
 	if _, _, err := c.segment(); err != nil {
 		return err
 	}
+	if c.Segment != "" && c.Stack.Kind != stack.External {
+		return fmt.Errorf("segment %s on the %s stack: each part would measure a pipeline of its own; want one for all, with --stack external", c.Segment, c.Stack.Kind)
+	}
 	if c.Prometheus != "" {
 		if _, err := newPrometheusProbe(c.Prometheus, c.LagQuery, nil); err != nil {
 			return err

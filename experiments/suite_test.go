@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cdclab/cdclab/stack"
 )
 
 func TestSuitesOfTheLab(t *testing.T) {
@@ -61,6 +63,13 @@ func TestSuiteEntryOverridesTheCommandLine(t *testing.T) {
 
 func TestSegments(t *testing.T) {
 	c := DefaultConfig()
+	for _, kind := range []string{stack.Embedded, stack.Native} {
+		c.Segment, c.Stack.Kind = "1/2", kind
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "with --stack external") {
+			t.Errorf("a segment on the %s stack: %v", kind, err)
+		}
+	}
+	c.Stack.Kind = stack.External
 	for segment, want := range map[string]string{
 		"":    "",
 		"1/2": "--execution-segment 0:1/2 --execution-segment-sequence 0,1/2,1",

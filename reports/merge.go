@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ConfigSegment is the member of Provenance.Config that says which part of a divided load a Run is,
@@ -16,7 +17,7 @@ const ConfigSegment = "segment"
 // several machines, at the same time and into one pipeline: counts add up, histograms too, so
 // percentiles are those of all samples, and each Run's table check was of its own rows. Every
 // latency was measured by one clock; the seconds of the Series are laid over each other by the
-// machines' clocks. What was seen beside the load is the first Run's.
+// machines' clocks. What was seen beside the load is the first Run's, with its seconds laid like those.
 func Merge(runs ...*Run) (*Run, error) {
 	if len(runs) < 2 {
 		return nil, fmt.Errorf("merge: %d runs, want two or more", len(runs))
@@ -58,6 +59,11 @@ func mergeable(runs []*Run) error {
 			{"scenario's text", first.Provenance.ScenarioSHA256, r.Provenance.ScenarioSHA256},
 			{"number of segments", after(first.Provenance.Config[ConfigSegment]), after(segment)},
 			{"tracker", first.Tracker.Kind, r.Tracker.Kind},
+			{"stack", first.Provenance.Stack, r.Provenance.Stack},
+			{"MongoDB server", first.Provenance.MongoKind, r.Provenance.MongoKind},
+			{"consumer program", first.Provenance.ConsumerSHA256, r.Provenance.ConsumerSHA256},
+			{"seed", fmt.Sprint(first.Provenance.Seed), fmt.Sprint(r.Provenance.Seed)},
+			{"configuration", configText(first), configText(r)},
 		} {
 			if d.a != d.b {
 				return fmt.Errorf("run %d, %s, has another %s: %q instead of %q", i+1, r.TestRun.ID, d.what, d.b, d.a)
@@ -68,6 +74,17 @@ func mergeable(runs []*Run) error {
 		return fmt.Errorf("%d segments of %s", len(runs), whole)
 	}
 	return nil
+}
+
+// configText is a Run's configuration but for the segment.
+func configText(r *Run) string {
+	var all []string
+	for _, name := range sortedKeys(r.Provenance.Config) {
+		if name != ConfigSegment {
+			all = append(all, name+" "+r.Provenance.Config[name])
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // after is "2" of "1/2".
@@ -94,9 +111,6 @@ func (r *Run) mergeTestRun(runs []*Run) {
 		if o.EndTime.After(t.EndTime) {
 			t.EndTime = o.EndTime
 		}
-		if o.DurationSeconds > t.DurationSeconds {
-			t.Duration, t.DurationSeconds = o.Duration, o.DurationSeconds
-		}
 		t.Partial = t.Partial || o.Partial
 		r.Notes, r.Warnings = withMissing(r.Notes, one.Notes), withMissing(r.Warnings, one.Warnings)
 		for _, v := range one.Thresholds.Violations {
@@ -105,19 +119,21 @@ func (r *Run) mergeTestRun(runs []*Run) {
 			}
 		}
 	}
-	if first, last := clockSpread(runs); last > first+1 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the segments began up to %s s apart", number(last-first)))
+	var apart float64
+	for _, one := range runs {
+		later := one.TestRun.StartTime.Sub(t.StartTime).Seconds()
+		apart, t.DurationSeconds = max(apart, later), max(t.DurationSeconds, later+one.TestRun.DurationSeconds)
 	}
-}
-
-// clockSpread is when the first and the last Run began, in seconds.
-func clockSpread(runs []*Run) (first, last float64) {
-	first, last = math.Inf(1), math.Inf(-1)
-	for _, r := range runs {
-		at := float64(r.TestRun.StartTime.UnixMicro()) / 1e6
-		first, last = math.Min(first, at), math.Max(last, at)
+	t.Duration = time.Duration(math.Round(t.DurationSeconds) * 1e9).String()
+	if apart > 1 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the segments began up to %s s apart", number(apart)))
 	}
-	return first, last
+	// The looks are the first Run's.
+	later := runs[0].TestRun.StartTime.Sub(t.StartTime).Seconds()
+	r.Looks.Seconds = slices.Clone(r.Looks.Seconds)
+	for i := range r.Looks.Seconds {
+		r.Looks.Seconds[i] += later
+	}
 }
 
 // withMissing is all, and what of more is not in it yet.

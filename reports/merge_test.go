@@ -112,6 +112,27 @@ func TestMergeTakesTheWorst(t *testing.T) {
 	}
 }
 
+// TestMergeOfUnequalStarts: the merged Run begins with the first segment, and everything else lies where it was.
+func TestMergeOfUnequalStarts(t *testing.T) {
+	t.Parallel()
+	_, first, second := halves(t)
+	first.Looks = describedLooks()
+	second.TestRun.StartTime = first.TestRun.StartTime.Add(-10 * time.Second)
+	merged, err := Merge(first, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := merged.Looks.Seconds[1]; at != 17 || first.Looks.Seconds[1] != 7 {
+		t.Errorf("a look of second 7 is at %v, and was moved in the segment itself to %v", at, first.Looks.Seconds[1])
+	}
+	if r := merged.TestRun; r.DurationSeconds != 50 || r.Duration != "50s" || !r.StartTime.Equal(second.TestRun.StartTime) {
+		t.Errorf("%+v", r)
+	}
+	if !strings.Contains(strings.Join(merged.Warnings, ""), "began up to 10 s apart") || merged.Series[5].Offered != second.Series[5].Offered {
+		t.Errorf("%q, %+v", merged.Warnings, merged.Series[5])
+	}
+}
+
 func TestMergeRefuses(t *testing.T) {
 	t.Parallel()
 	for want, spoil := range map[string]func(a, b *Run) []*Run{
@@ -120,6 +141,11 @@ func TestMergeRefuses(t *testing.T) {
 		"is segment 1/2 like":       func(a, _ *Run) []*Run { return []*Run{a, a} },
 		"another scenario's text":   func(a, b *Run) []*Run { b.Provenance.ScenarioSHA256 = "x"; return []*Run{a, b} },
 		"another tracker":           func(a, b *Run) []*Run { b.Tracker.Kind = "poll"; return []*Run{a, b} },
+		"another seed":              func(a, b *Run) []*Run { b.Provenance.Seed++; return []*Run{a, b} },
+		"another stack":             func(a, b *Run) []*Run { b.Provenance.Stack = "native"; return []*Run{a, b} },
+		"another MongoDB server":    func(a, b *Run) []*Run { b.Provenance.MongoKind = "mongod"; return []*Run{a, b} },
+		"another consumer program":  func(a, b *Run) []*Run { b.Provenance.ConsumerSHA256 = "x"; return []*Run{a, b} },
+		"another configuration":     func(a, b *Run) []*Run { b.Provenance.Config["rate"] = "200"; return []*Run{a, b} },
 		"2 segments of 3":           func(a, b *Run) []*Run { return renumbered(a, b) },
 		"another number of segment": func(a, b *Run) []*Run { b.Provenance.Config[ConfigSegment] = "2/3"; return []*Run{a, b} },
 	} {
