@@ -143,6 +143,8 @@ func reasonOf(err error) string {
 	var concern mongo.WriteConcernError
 	var kafka *kafkaError
 	switch {
+	case errors.Is(err, errWaiting):
+		return "key_change"
 	case errors.As(err, &kafka):
 		return "kafka"
 	case errors.As(err, &concern):

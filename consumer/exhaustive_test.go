@@ -97,9 +97,7 @@ func (h *rowHistory) check(t *testing.T, path []byte) {
 			second++
 		default:
 			second = int(step - '0')
-			c := &Consumer{config: DefaultConfig(), registry: a.planner.registry, metrics: a.planner.metrics,
-				log: a.settler.log, room: a.settler.parking.room, parents: a.settler.parents, tracer: noTracer()}
-			b = c.pipeline(a.memory, a.topic, a.number)
+			b = pipelineBeside(a, a.number)
 		}
 		at, shown := h.shown(t, a.memory)
 		if at < seen {

@@ -60,9 +60,9 @@ func (p *pipeline) settle(t *testing.T, records ...*kgo.Record) {
 		if fateOf(err) == stop || attempt > 3 {
 			t.Fatal(err)
 		}
-		p.clock = p.clock.Add(2 * keyChangeGrace)
+		p.clock = p.clock.Add(2 * keyChangeBound)
 	}
-	p.tick(t, 2*keyChangeGrace)
+	p.tick(t, 2*keyChangeBound)
 	if p.partition.settler.parking.count > 0 {
 		t.Fatalf("%d still parked", p.partition.settler.parking.count)
 	}

@@ -207,6 +207,28 @@ func (m *memoryStore) keep(_ context.Context, document bson.Raw) error {
 	return nil
 }
 
+func (m *memoryStore) fill(_ context.Context, at place, position, member string, elements []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row := m.documents[at.collection][at.id]
+	if at.embedded() {
+		rows, _ := row[at.field].(bson.M)
+		row, _ = rows[at.item].(bson.M)
+	}
+	about, _ := row[metadataMember].(bson.M)
+	if _, has := row[member]; has || positionOf(row) <= position || about["deleted"] == true {
+		return nil
+	}
+	var members bson.D
+	if err := bson.Unmarshal(asDocument(elements), &members); err != nil {
+		return err
+	}
+	for _, e := range members {
+		row[e.Key] = e.Value
+	}
+	return nil
+}
+
 func (m *memoryStore) all(_ context.Context, collection string, visit func(bson.Raw) error) error {
 	m.mu.Lock()
 	var documents []bson.Raw

@@ -29,7 +29,8 @@ const (
 	// MetricProcessingSeconds is a histogram of the time from taking up a batch to its last
 	// acknowledgement, waiting for servers included.
 	MetricProcessingSeconds = "cdc_consumer_processing_seconds"
-	// MetricRetries counts transient errors{reason=network|timeout|write_concern|server|kafka}.
+	// MetricRetries counts transient errors{reason=network|timeout|write_concern|server|kafka}, and
+	// looks in vain for the delete that a change of a row's key came without{reason=key_change}.
 	MetricRetries = "cdc_consumer_retries_total"
 	// MetricDeadLetters counts acknowledged dead letters{rule,entity}: the rule that was broken.
 	MetricDeadLetters = "cdc_consumer_dead_letters_total"

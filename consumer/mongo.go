@@ -261,6 +261,20 @@ func (m *mongoStore) keep(ctx context.Context, document bson.Raw) error {
 	return classifyMongo(err)
 }
 
+func (m *mongoStore) fill(ctx context.Context, at place, position, member string, elements []byte) error {
+	path := ""
+	if at.embedded() {
+		path = at.field + "." + at.item + "."
+	}
+	filter := bson.D{{Key: "_id", Value: at.id},
+		{Key: path + "cdcMetadata.position", Value: bson.D{{Key: "$gt", Value: position}}},
+		{Key: path + "cdcMetadata.deleted", Value: bson.D{{Key: "$ne", Value: true}}},
+		{Key: path + member, Value: bson.D{{Key: "$exists", Value: false}}}}
+	_, err := m.database.Collection(at.collection).UpdateOne(inCollection(ctx, at.collection), filter,
+		bson.D{{Key: "$set", Value: asDocument(appendPrefixed(nil, path, elements))}})
+	return classifyMongo(err)
+}
+
 func (m *mongoStore) collections(ctx context.Context) ([]string, error) {
 	names, err := m.database.ListCollectionNames(ctx, bson.D{{Key: "type", Value: "collection"}})
 	if err != nil {

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/entity"
@@ -53,12 +51,17 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 		return nil
 	}
 	if only := r.drafts[0]; only.alone() {
-		if err := s.prepare(ctx, only, held); err != nil {
-			if fateOf(err) != reject {
-				return err
-			}
+		err := s.prepare(ctx, only, held)
+		switch {
+		case err == nil:
+		case errors.Is(err, errStale):
+			s.metrics.settled(only, OutcomeStale)
+			r.drafts = nil
+		case fateOf(err) == reject:
 			j.rejected = append(j.rejected, only.letter(err))
 			r.drafts = nil
+		default:
+			return err
 		}
 	}
 	var changes []change
@@ -150,7 +153,7 @@ func (d *draft) homeless() bool {
 	case debezium.Update:
 		return d.before == "" || len(d.missing) > 0
 	case debezium.Delete:
-		return d.parent == "" || d.newID != ""
+		return d.parent == ""
 	}
 	return false
 }
@@ -220,112 +223,4 @@ func (d *draft) changes(h *held) []change {
 		made = append(made, gone)
 	}
 	return made
-}
-
-// errWaiting: the delete of the row's old key has not come yet, which has the values that this event
-// was sent without.
-var errWaiting = errors.New("waiting for the delete of the row's old key")
-
-// keyChangeGrace is how long.
-const keyChangeGrace = 30 * time.Second
-
-// prepare does what a draft that is alone needs besides its write.
-func (s *settler) prepare(ctx context.Context, d *draft, h *held) error {
-	switch {
-	case d.op == debezium.Truncate:
-		return s.truncate(ctx, d)
-	case d.newID != "":
-		return s.keepOld(ctx, d, h)
-	case d.oldID != "":
-		return s.takeOld(ctx, d)
-	}
-	if row := h.rows[d.key]; d.op == debezium.Update && row != nil {
-		return d.complete(row)
-	}
-	return d.complete(nil)
-}
-
-// keepOld puts the row's last state aside under its old key, for the create under the new one: by
-// then the old key may have another row.
-func (s *settler) keepOld(ctx context.Context, d *draft, h *held) error {
-	spec := d.table.Spec()
-	row := h.rows[d.key]
-	if spec.Embed == nil {
-		found, err := s.store.find(ctx, spec.Collection, []string{d.key})
-		if err != nil {
-			return fmt.Errorf("look for the row whose key changes: %w", err)
-		}
-		row = found[d.key]
-	}
-	row = d.upon(row, s.parking.chains[d.row()])
-	kept := bsoncore.NewDocumentBuilder().
-		AppendString("_id", d.keptID(d.key)).
-		AppendDateTime("keptAt", s.now().UnixMilli()).
-		AppendDocument("row", bsoncore.Document(row)).Build()
-	if err := s.store.keep(ctx, bson.Raw(kept)); err != nil {
-		return fmt.Errorf("keep the row whose key changes: %w", err)
-	}
-	return nil
-}
-
-// upon is the row with what is parked of it, which is older than the draft.
-func (d *draft) upon(row bson.Raw, chain []*draft) bson.Raw {
-	last := change{draft: &draft{position: metadataOf(row).position}}
-	if len(row) > 0 {
-		last.elements = row[4 : len(row)-1]
-	}
-	for _, parked := range chain {
-		c := change{draft: parked, elements: parked.members, absent: parked.absent}
-		if parked.position > last.position && parked.position < d.position {
-			last = c.over(&last)
-		}
-	}
-	return asDocument(last.elements)
-}
-
-// keptID: both events of a change of key have the same position.
-func (d *draft) keptID(id string) string {
-	return d.table.Spec().Collection + "/" + d.entity + "/" + id + "@" + d.position
-}
-
-func (s *settler) takeOld(ctx context.Context, d *draft) error {
-	id := d.keptID(d.oldID)
-	found, err := s.store.find(ctx, keptCollection, []string{id})
-	if err != nil {
-		return fmt.Errorf("look for the values under the old key: %w", err)
-	}
-	if kept, is := found[id].Lookup("row").DocumentOK(); is {
-		return d.complete(kept)
-	}
-	if d.waiting.IsZero() {
-		d.waiting = s.now()
-	}
-	if s.now().Sub(d.waiting) < keyChangeGrace {
-		return errWaiting
-	}
-	return d.complete(nil)
-}
-
-// complete takes the members that the event was sent without from an earlier state of the row.
-func (d *draft) complete(row bson.Raw) error {
-	var lacking []string
-	for _, member := range d.missing {
-		names := []string{member, member + entity.ExactSuffix}
-		for i, name := range names {
-			value, err := row.LookupErr(name)
-			switch {
-			case err == nil:
-				d.members = bsoncore.AppendValueElement(d.members[:len(d.members):len(d.members)],
-					name, bsoncore.Value{Type: bsoncore.Type(value.Type), Data: value.Value})
-			case i == 0:
-				lacking = append(lacking, member)
-			}
-		}
-	}
-	if len(lacking) > 0 {
-		return rejectf(ruleIncomplete, "%s of a new row left out as unchanged, and not stored under its old key",
-			lacking)
-	}
-	d.missing = nil
-	return nil
 }

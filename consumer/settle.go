@@ -25,6 +25,9 @@ type store interface {
 	holders(ctx context.Context, collection, field string, items []string) ([]bson.Raw, error)
 	// keep puts a document into keptCollection, unless its _id is there.
 	keep(ctx context.Context, document bson.Raw) error
+	// fill sets the elements, which begin with member, if the row at the place lacks it, has not ended and
+	// is newer than position.
+	fill(ctx context.Context, at place, position, member string, elements []byte) error
 	// all visits every document of a collection.
 	all(ctx context.Context, collection string, visit func(bson.Raw) error) error
 	// collections returns, sorted, those that hold documents.

@@ -287,10 +287,39 @@ func testLooks(t *testing.T, s store) {
 	if found, err = s.find(ctx, keptCollection, []string{"k"}); err != nil || found["k"].Lookup("value").StringValue() != "first" {
 		t.Errorf("kept %v, %v; want the first", found, err)
 	}
+	testFill(t, s)
 	names, err := s.collections(ctx)
 	if diff := cmp.Diff([]string{keptCollection, "orders"}, names); diff != "" || err != nil {
 		t.Errorf("collections, %v (-want +got):\n%s", err, diff)
 	}
+}
+
+// testFill: only where the row is newer, lives and lacks the member.
+func testFill(t *testing.T, s store) {
+	step(t, s, []string{OutcomeApplied, OutcomeApplied}, row("fill", 5, update, set("status", "own")),
+		itemRow("fill", "f", 5, update))
+	members, _ := bson.Marshal(bson.D{{Key: "note", Value: "filled"}, {Key: "noteExact", Value: "too"}})
+	fill := func(p place, n int) {
+		if err := s.fill(context.Background(), p, at(n), "note", members[4:len(members)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	orders := place{collection: "orders", id: "fill"}
+	item := place{"orders", "fill", "items", "f"}
+	fill(orders, 5)
+	fill(place{collection: "orders", id: "nothing there"}, 1)
+	wantDocument(t, s, "fill", bson.M{"_id": "fill", "status": "own", "items": bson.M{"f": bson.M{}}})
+	fill(orders, 4)
+	fill(item, 4)
+	filled := bson.M{"note": "filled", "noteExact": "too"}
+	wantDocument(t, s, "fill", bson.M{"_id": "fill", "status": "own", "note": "filled", "noteExact": "too",
+		"items": bson.M{"f": filled}})
+	step(t, s, []string{OutcomeApplied, OutcomeApplied}, row("fill", 6, update, set("note", "newer")),
+		itemRow("fill", "ended", 6, remove))
+	fill(orders, 4)
+	fill(place{"orders", "fill", "items", "ended"}, 4)
+	wantDocument(t, s, "fill", bson.M{"_id": "fill", "status": "own", "note": "newer", "noteExact": "too",
+		"items": bson.M{"f": filled, "ended": bson.M{"ended": true}}})
 }
 
 func testValues(t *testing.T, s store) {
