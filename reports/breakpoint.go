@@ -49,7 +49,7 @@ func NewProbe(rate float64, r *Run) Probe {
 	if r.Lag.Pattern == LagGrowing {
 		reasons = append(reasons, "the consumer's lag grows by "+number(r.Lag.PerSecond)+" records a second")
 	}
-	for _, doubt := range slices.Concat(r.incomplete(), r.illMeasured()) {
+	for _, doubt := range slices.Concat(r.incomplete(), r.spoilt()) {
 		reasons = append(reasons, doubt.Reasons...)
 	}
 	p.Held, p.Reason = len(reasons) == 0, strings.Join(reasons, "; ")

@@ -43,41 +43,32 @@ func (r *Run) Conclude() {
 
 // Judge decides about a Run. Fail needs one row that is lost, stale, phantom, resurrected, corrupt or
 // under the wrong parent, or one crossed threshold. Unknown is a Run that cannot be trusted: it
-// was cut short, not checked, or not measured well; what ended it may have crossed its thresholds
-// too. Fail beats unknown, and unknown beats pass.
+// was cut short, not checked, or not measured well; where that may have crossed a threshold, the
+// threshold decides nothing either. Fail beats unknown, and unknown beats pass.
 func Judge(r *Run) Verdict {
 	verdict := Verdict{Status: Pass, Reasons: []string{}}
 	verdict = verdict.Merge(r.Consistency.verdict())
+	spoilt := slices.Concat(r.spoilt(), r.hostDoubts())
 	crossed := fail
-	if r.TestRun.Partial {
+	if len(spoilt) > 0 {
 		crossed = unknown
 	}
 	for _, v := range CheckThresholds(r).Violations {
 		verdict = verdict.Merge(crossed("%s is %s, the limit is %s.",
 			capital(v.Name), number(v.Value), v.Limit))
 	}
-	for _, doubt := range slices.Concat(r.incomplete(), r.illMeasured(), r.faultDoubts(), r.hostDoubts()) {
+	for _, doubt := range slices.Concat(r.incomplete(), spoilt, r.faultDoubts()) {
 		verdict = verdict.Merge(doubt)
 	}
 	return verdict
 }
 
-// incomplete are the doubts that something of the Run is missing.
+// incomplete are the doubts that something of the Run is missing. What is missing cannot have made the
+// pipeline look worse.
 func (r *Run) incomplete() (doubts []Verdict) {
-	if r.TestRun.Partial {
-		doubts = append(doubts, unknown("The run was ended before its time, after %s s.",
-			number(r.TestRun.DurationSeconds)))
-	}
 	if r.Ledger.Truncated {
 		doubts = append(doubts, unknown("The ledger has no end after %s: the generator did not finish.",
 			plural(r.Ledger.Writes, "write", "writes")))
-	}
-	switch n := r.Summary.DroppedIterations; {
-	case n < 0:
-		doubts = append(doubts, unknown("It is not known whether the generator dropped iterations: k6 left no summary."))
-	case n > 0:
-		doubts = append(doubts, unknown("The generator dropped %s: less load was offered than planned.",
-			plural(n, "iteration", "iterations")))
 	}
 	if !r.measured() {
 		doubts = append(doubts, unknown("Of %s, 0 were measured from end to end.",
@@ -87,11 +78,6 @@ func (r *Run) incomplete() (doubts []Verdict) {
 		doubts = append(doubts, unknown("The tracker never saw %s: the percentiles leave out the "+
 			"slowest.", plural(unseen, "acknowledged write", "acknowledged writes")))
 	}
-	return doubts
-}
-
-// illMeasured are the doubts about the generator, the tracker and the clocks.
-func (r *Run) illMeasured() (doubts []Verdict) {
 	t := &r.Tracker
 	least := t.AskedShare
 	if least < 1 {
@@ -101,7 +87,28 @@ func (r *Run) illMeasured() (doubts []Verdict) {
 		doubts = append(doubts, unknown("The tracker watched %s %% of the writes, it was set to %s %%.",
 			number(100*t.TrackedShare), number(100*t.AskedShare)))
 	}
-	if slowest := t.SlowestLookMs; slowest > maxLookMs {
+	if n := r.Clock.ClampedSpans; n > 0 {
+		doubts = append(doubts, unknown("%s longer than the ten minutes that are recorded.",
+			capital(plural(n, "measured span was", "measured spans were"))))
+	}
+	return doubts
+}
+
+// spoilt are the doubts about an early end, the generator, the tracker and the clocks: each may have made
+// the pipeline look worse than it is.
+func (r *Run) spoilt() (doubts []Verdict) {
+	if r.TestRun.Partial {
+		doubts = append(doubts, unknown("The run was ended before its time, after %s s.",
+			number(r.TestRun.DurationSeconds)))
+	}
+	switch n := r.Summary.DroppedIterations; {
+	case n < 0:
+		doubts = append(doubts, unknown("It is not known whether the generator dropped iterations: k6 left no summary."))
+	case n > 0:
+		doubts = append(doubts, unknown("The generator dropped %s: less load was offered than planned.",
+			plural(n, "iteration", "iterations")))
+	}
+	if slowest := r.Tracker.SlowestLookMs; slowest > maxLookMs {
 		doubts = append(doubts, unknown("The tracker was starved: it did not look for %s ms, at most %s ms is sound.",
 			number(slowest), number(maxLookMs)))
 	}
@@ -113,10 +120,6 @@ func (r *Run) illMeasured() (doubts []Verdict) {
 	if n := r.Clock.NegativeSpans; n > 0 {
 		doubts = append(doubts, unknown("The clocks cannot be trusted: %s ended before the beginning.",
 			plural(n, "measured span", "measured spans")))
-	}
-	if n := r.Clock.ClampedSpans; n > 0 {
-		doubts = append(doubts, unknown("%s longer than the ten minutes that are recorded.",
-			capital(plural(n, "measured span was", "measured spans were"))))
 	}
 	return doubts
 }

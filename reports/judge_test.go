@@ -163,15 +163,35 @@ func TestDefiniteFailureStays(t *testing.T) {
 	}
 }
 
-// TestPartialThresholds: a part that dies loses the writes on their way to it, which says nothing of the pipeline.
-func TestPartialThresholds(t *testing.T) {
+// TestSpoiltThresholds: what spoils a measurement may cross a threshold, which then says nothing of the
+// pipeline. What is only missing cannot have crossed it.
+func TestSpoiltThresholds(t *testing.T) {
 	t.Parallel()
-	run := goodRun(t)
-	run.TestRun.Partial = true
-	run.Thresholds.Violations = []Violation{{"k6 cdc_e2e_success_rate", "rate>0.999", 0.996}}
-	got := Judge(run)
-	if got.Status != Unknown || len(got.Reasons) != 2 || !strings.Contains(got.Reasons[0], "success") {
-		t.Errorf("got %+v, want unknown, with the threshold and the early end as reasons", got)
+	for name, c := range map[string]struct {
+		doubt  func(*Run)
+		status Status
+	}{
+		"a part died":       {func(r *Run) { r.TestRun.Partial = true }, Unknown},
+		"dropped":           {func(r *Run) { r.Summary.DroppedIterations = 1 }, Unknown},
+		"starved tracker":   {func(r *Run) { r.Tracker.SlowestLookMs = 1200 }, Unknown},
+		"saturated":         {func(r *Run) { r.Generator.LateTicksP99Ms = 60 }, Unknown},
+		"negative span":     {func(r *Run) { r.Clock.NegativeSpans = 1 }, Unknown},
+		"busy machine":      {func(r *Run) { r.Host.CPUBusyPercent = 99 }, Unknown},
+		"steal":             {func(r *Run) { r.Host.CPUStealPercent = 20 }, Unknown},
+		"unseen":            {func(r *Run) { r.Summary.Timeouts = 3 }, Fail},
+		"endless span":      {func(r *Run) { r.Clock.ClampedSpans = 2 }, Fail},
+		"fault not applied": {func(r *Run) { r.Faults = []FaultWindow{{Name: "kill"}} }, Fail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := goodRun(t)
+			run.Thresholds.Violations = []Violation{{"k6 cdc_e2e_success_rate", "rate>0.999", 0.996}}
+			c.doubt(run)
+			got := Judge(run)
+			if got.Status != c.status || len(got.Reasons) != 2 || !strings.Contains(got.Reasons[0], "success") {
+				t.Errorf("got %+v, want %s, with the threshold and the doubt as reasons", got, c.status)
+			}
+		})
 	}
 }
 
