@@ -29,12 +29,11 @@ func TestSinkPeerRefuses(t *testing.T) {
 
 // TestSinkPeerWithoutJava: the lab says what is missing and leaves nothing.
 func TestSinkPeerWithoutJava(t *testing.T) {
-	before := stackFolders(t)
 	t.Setenv("JAVA_HOME", t.TempDir())
 	s := &screen{}
 	code := run(t.Context(), []string{"bench", sinkPeer, "--out", t.TempDir()}, terminal{s, s})
 	if code != exitCouldNotRun || !strings.Contains(s.String(), "the native stack needs Java 17 or newer") {
 		t.Errorf("exit %d, want %d and that Java is missing:\n%s", code, exitCouldNotRun, s)
 	}
-	nothingLeft(t, before)
+	nothingLeft(t)
 }
