@@ -215,7 +215,7 @@ func (r *replay) hurry() bool {
 	}
 	switch {
 	case first != nil:
-		first.waiting = first.waiting.Add(-keyChangeGrace)
+		first.waiting = first.waiting.Add(-keyChangeBound)
 	case parked:
 		r.clock = r.clock.Add(24 * time.Hour)
 	}
