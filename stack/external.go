@@ -58,6 +58,15 @@ func (e *Endpoint) check(mongoURI string) error {
 		// The text of the error would hold the DSN, and that perhaps a password.
 		return errors.New("the address of the external PostgreSQL cannot be read: want postgres://USER@HOST:PORT/DB")
 	}
+	for _, other := range parsed.Fallbacks { // also the same host, without TLS
+		if other.Host != parsed.Host || other.Port != parsed.Port {
+			return fmt.Errorf("the address of the external PostgreSQL has more than one host, %s and %s: the lab writes to one that was named",
+				net.JoinHostPort(parsed.Host, fmt.Sprint(parsed.Port)), net.JoinHostPort(other.Host, fmt.Sprint(other.Port)))
+		}
+	}
+	if parsed.Database == "" {
+		return errors.New("the address of the external PostgreSQL names no database: want postgres://USER@HOST:PORT/DB")
+	}
 	short := parsed.Host + "/" + parsed.Database
 	long := net.JoinHostPort(parsed.Host, fmt.Sprint(parsed.Port)) + "/" + parsed.Database
 	switch e.WriteTo {
