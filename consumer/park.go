@@ -1,12 +1,15 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/cdclab/cdclab/consumer/entity"
@@ -58,11 +61,15 @@ func (p *parking) full() bool {
 
 func (d *draft) row() string { return d.table.Spec().Collection + "/" + d.entity + "/" + d.key }
 
-// add parks a draft. It is copied: the job's memory is used again.
+// add parks a draft. It is copied, and so is its record: the job's memory is used again, and a key or
+// value is a part of all that was fetched with it.
 func (p *parking) add(d *draft, now time.Time) {
 	parked := *d
-	parked.members = slices.Clone(d.members)
-	parked.size = len(d.record.Key) + len(d.record.Value) + len(d.members) + 512
+	parked.record, parked.members = cloneRecord(d.record), slices.Clone(d.members)
+	parked.size = len(d.record.Key) + len(d.record.Value) + len(d.members) + 1024
+	for _, h := range d.record.Headers {
+		parked.size += len(h.Key) + len(h.Value) + 64
+	}
 	if parked.waiting.IsZero() {
 		parked.waiting = now
 	}
@@ -71,6 +78,17 @@ func (p *parking) add(d *draft, now time.Time) {
 	p.bytes += parked.size
 	p.room.add(parked.size)
 	p.changed = true
+}
+
+func cloneRecord(r *kgo.Record) *kgo.Record {
+	clone := *r
+	clone.Key, clone.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
+	clone.Headers = slices.Clone(r.Headers)
+	for i := range clone.Headers {
+		h := &clone.Headers[i]
+		h.Key, h.Value = strings.Clone(h.Key), bytes.Clone(h.Value)
+	}
+	return &clone
 }
 
 // take ends the parking of a row's events, and returns them.

@@ -3,10 +3,14 @@ package consumer
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
+	"weak"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/entity"
@@ -116,6 +120,44 @@ func TestParkingIsBounded(t *testing.T) {
 	p.settler.parking.room.max = p.settler.parking.bytes
 	if other.settler.parking.full() {
 		t.Error("a partition that has parked nothing must go on while others fill the room")
+	}
+}
+
+// TestParkedHoldsNoBatch: one parked record does not keep all that was fetched with it.
+func TestParkedHoldsNoBatch(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	const batches, large = 64, 1 << 20
+	fetched := make([]weak.Pointer[[large]byte], batches)
+	for i := range batches {
+		whole := new([large]byte)
+		fetched[i] = weak.Make(whole)
+		within := whole[:0]
+		alias := func(b []byte) []byte {
+			within = append(within, b...)
+			return within[len(within)-len(b):]
+		}
+		r := orderRow(insert, i+1, 7, 2, "pending")
+		r.Key, r.Value = alias(r.Key), alias(r.Value)
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: "header", Value: alias([]byte("its value"))})
+		p.feed(t, r)
+	}
+	p.feed(t, customer(insert, 8, 1, "b@x")) // the last batch is still at hand
+	runtime.GC()
+	kept := 0
+	for _, whole := range fetched {
+		if whole.Value() != nil {
+			kept++
+		}
+	}
+	if kept > 1 || p.settler.parking.count != batches {
+		t.Errorf("%d parked events keep %d of as many batches", p.settler.parking.count, kept)
+	}
+	runtime.KeepAlive(p)
+	p.feed(t, customer(insert, 7, 1, "a@x"))
+	p.tick(t, time.Second)
+	if p.document(t, "orders", uuid(1)) == nil {
+		t.Error("what was parked is not stored")
 	}
 }
 
