@@ -46,7 +46,7 @@ type Config struct {
 	NestingMax     int           // levels of objects and arrays in a record
 
 	ParkedMax      int           // records of one partition that wait for another row
-	ParkedMaxBytes int           // of all partitions together
+	ParkedMaxBytes int           // of all partitions together; each may have a 16th whatever others have
 	ParkedRetry    time.Duration // between looks for what they wait for
 
 	KafkaTLS          bool
@@ -152,7 +152,7 @@ func (c *Config) flags() *flag.FlagSet {
 	f.IntVar(&c.ParkedMax, "parked-max", c.ParkedMax,
 		"records of a partition that wait for another row; more hold it up")
 	f.IntVar(&c.ParkedMaxBytes, "parked-max-bytes", c.ParkedMaxBytes,
-		"of such records in all partitions")
+		"of such records in all partitions; a 16th of it each partition may have whatever others have")
 	f.DurationVar(&c.ParkedRetry, "parked-retry", c.ParkedRetry,
 		"between looks for the rows they wait for")
 	f.IntVar(&c.MongoPoolMax, "mongo-pool-max", c.MongoPoolMax, "connections to MongoDB")

@@ -29,7 +29,8 @@ type parking struct {
 	wake    chan struct{} // holds one: a row that is waited for may have come
 }
 
-// parkingRoom bounds the parked bytes of the process.
+// parkingRoom bounds the parked bytes of the process: to max, and where that is used up to a share of
+// it and a batch for each partition.
 type parkingRoom struct {
 	mu    sync.Mutex
 	bytes int
@@ -53,10 +54,13 @@ func newParking(room *parkingRoom, most int) *parking {
 		wake: make(chan struct{}, 1)}
 }
 
-// full says that the partition must take no more until some have gone. An empty one takes a batch
-// even where others have used up the room, so that each partition goes on.
+// shares: a partition that has less than one of so many parts of the room goes on even where others
+// have used it up, so that a flood of orphans holds up its own partitions only.
+const shares = 16
+
+// full says that the partition must take no more until some have gone.
 func (p *parking) full() bool {
-	return p.count >= p.max || p.count > 0 && p.room.full()
+	return p.count >= p.max || p.bytes > p.room.max/shares && p.room.full()
 }
 
 func (d *draft) row() string { return d.table.Spec().Collection + "/" + d.entity + "/" + d.key }

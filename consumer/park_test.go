@@ -123,6 +123,34 @@ func TestParkingIsBounded(t *testing.T) {
 	}
 }
 
+// TestOrphansElsewhere: where the orphans of one entity fill the room, an entity with some of its own
+// goes on, until it has had its share.
+func TestOrphansElsewhere(t *testing.T) {
+	t.Parallel()
+	flood := newPipeline(func(c *Config) { c.ParkedMaxBytes = 64 << 10 })
+	for i := 0; !flood.settler.parking.full(); i++ {
+		flood.feed(t, orderRow(insert, i+1, 7, 2, "pending"))
+	}
+	p := pipelineBeside(flood, 1)
+	row := func(id, customer int) *kgo.Record {
+		return record("address", insert, 2, columns("id", uuid(id)), nil, columns("id", uuid(id),
+			"customer_id", uuid(customer), "type", "home", "is_default", true,
+			"updated_at", "2026-11-22T07:55:47Z", "lab_version", int64(2)))
+	}
+	p.feed(t, row(1, 7))
+	if p.settler.parking.count != 1 || p.settler.parking.full() {
+		t.Errorf("%d parked, and the partition takes no more", p.settler.parking.count)
+	}
+	taken := 1
+	for !p.settler.parking.full() && taken < 100 {
+		taken++
+		p.feed(t, row(taken, 7))
+	}
+	if share := 64 << 10 / shares; taken == 100 || p.settler.parking.bytes < share {
+		t.Errorf("%d bytes of %d events are parked, want hardly more than %d", p.settler.parking.bytes, taken, share)
+	}
+}
+
 // TestParkedHoldsNoBatch: one parked record does not keep all that was fetched with it.
 func TestParkedHoldsNoBatch(t *testing.T) {
 	t.Parallel()
