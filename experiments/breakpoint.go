@@ -15,16 +15,8 @@ import (
 // Breakpoint is the scenario that searches: an open ramp first, then rates that are held.
 const Breakpoint = "breakpoint"
 
-const (
-	// holdFor is how long a rate must keep the limits, where --duration says nothing else.
-	holdFor = 20 * time.Second
-	// searchEnds when the lowest rate that broke is so much above the highest that held, and
-	// mostProbes bounds the search.
-	searchEnds = 1.04
-	mostProbes = 12
-	// firstStep is the ratio of two rates while only one side of the breakpoint is known.
-	firstStep = 1.35
-)
+// holdFor is how long a rate must keep the limits, where --duration says nothing else.
+const holdFor = 20 * time.Second
 
 // search is a breakpoint that is being looked for. Each probe is a k6 of its own on the same stack, in a
 // folder of its own.
@@ -32,8 +24,9 @@ type search struct {
 	session *session
 	hold    time.Duration
 	found   reports.Breakpoint
-	// held and broke are the runs on either side so far.
-	held, broke *session
+	// rates are those that were held, in their order, and runs what became of each.
+	rates bracket
+	runs  []*session
 }
 
 // search looks for the highest rate that holds. The Run is that of the highest rate that held.
@@ -43,35 +36,17 @@ func (s *session) search(ctx context.Context) error {
 		b.hold = holdFor
 	}
 	b.found.HoldSeconds = b.hold.Seconds()
-	rate, err := b.ramp(ctx)
+	start, err := b.ramp(ctx)
 	if err != nil {
 		return err
 	}
-	for len(b.found.Probes) < mostProbes && !b.over() {
-		if err := b.probe(ctx, rate); err != nil {
+	for len(b.found.Probes) < mostProbes && !b.rates.over() {
+		if err := b.probe(ctx, b.rates.next(start)); err != nil {
 			return err
 		}
-		rate = b.next(rate)
 	}
 	b.conclude()
 	return nil
-}
-
-// over: both sides are known, and close.
-func (b *search) over() bool {
-	return b.found.Rate > 0 && b.found.Broke > 0 && b.found.Broke/b.found.Rate <= searchEnds
-}
-
-// next is the rate to try: up or down while one side is not known, then the middle of both.
-func (b *search) next(rate float64) float64 {
-	low, high := b.found.Rate, b.found.Broke
-	switch {
-	case high == 0:
-		return math.Round(rate * firstStep)
-	case low == 0:
-		return math.Max(1, math.Round(rate/firstStep))
-	}
-	return math.Round(math.Sqrt(low * high))
 }
 
 // ramp raises the rate until k6's threshold ends it, and returns the rate at which writes began to wait
@@ -119,19 +94,10 @@ func (b *search) probe(ctx context.Context, rate float64) error {
 	}
 	p := reports.NewProbe(rate, child.run)
 	b.found.Probes = append(b.found.Probes, p)
+	b.rates, b.runs = append(b.rates, tried{rate, p.Held}), append(b.runs, child)
 	result := "held"
-	switch {
-	case p.Held && rate > b.found.Rate:
-		b.found.Rate, b.held = rate, child
-	case !p.Held:
+	if !p.Held {
 		result = p.Reason
-		if b.found.Broke == 0 || rate < b.found.Broke {
-			b.found.Broke, b.broke = rate, child
-		}
-	}
-	// A rate that held above one that broke: the machine has noise, and the lower one did break.
-	if b.found.Broke > 0 && b.found.Rate > b.found.Broke {
-		b.found.Broke, b.broke = 0, nil
 	}
 	b.session.config.Say(fmt.Sprintf("%.0f/s: p95 %.1f ms, %s", rate, p.P95, result))
 	return nil
@@ -174,12 +140,14 @@ func (s *session) step(ctx context.Context) error {
 
 // conclude makes the Run that of the highest rate that held, or of the last one where none did.
 func (b *search) conclude() {
-	s, best := b.session, b.held
-	if best == nil {
-		best = b.broke
+	b.found.Rate, b.found.Broke = b.rates.sides()
+	s, held, broke := b.session, b.last(tried{b.found.Rate, true}), b.last(tried{b.found.Broke, false})
+	best := b.runs[len(b.runs)-1]
+	if held != nil {
+		best = held
 	}
-	if b.held != nil && b.broke != nil {
-		b.found.Part, b.found.Why = reports.Limiting(b.held.run, b.broke.run)
+	if held != nil && broke != nil {
+		b.found.Part, b.found.Why = reports.Limiting(held.run, broke.run)
 	}
 	notes, warnings := s.run.Notes, s.run.Warnings
 	*s.run = *best.run
@@ -189,4 +157,14 @@ func (b *search) conclude() {
 	if path, err := filepath.Rel(s.out, s.k6.ledgerPath()); err == nil {
 		s.run.Ledger.Path = path
 	}
+}
+
+// last is the last run of a rate with that result, nil for none.
+func (b *search) last(one tried) (found *session) {
+	for i, other := range b.rates {
+		if other == one {
+			found = b.runs[i]
+		}
+	}
+	return found
 }

@@ -12,7 +12,7 @@ type Breakpoint struct {
 	// Run that did not search, or where no rate held.
 	Rate        float64 `json:"rate"`
 	HoldSeconds float64 `json:"holdSeconds"`
-	// Broke is the lowest rate that was tried and did not hold.
+	// Broke is the lowest rate above it that was tried and did not hold; 0 for none.
 	Broke float64 `json:"broke"`
 	// Part is the part that broke first, Why what it is judged by.
 	Part string `json:"part"`
@@ -56,10 +56,11 @@ func NewProbe(rate float64, r *Run) Probe {
 	return p
 }
 
-// partsOfStages is who does the work of a stage, in the order in which a write goes through them.
-var partsOfStages = []struct{ stage, part string }{
-	{ScheduleDelay, "postgres"}, {Commit, "postgres"}, {SourceToConnector, "connector"},
-	{ConnectorToKafka, "kafka"}, {KafkaToConsumer, "consumer"}, {ConsumerToApplied, "mongo"},
+// partsOfStages is who does the work of a stage; what is left of the pipeline is the tracker's, or everything
+// where the consumer does not say its stages.
+var partsOfStages = map[string]string{
+	ScheduleDelay: "postgres", Commit: "postgres", SourceToConnector: "connector", ConnectorToKafka: "kafka",
+	KafkaToConsumer: "consumer", ConsumerToApplied: "mongo", visibility: "tracker", Pipeline: "pipeline",
 }
 
 // saturated is from how much of its processors' time on the machine has nothing left to give.
@@ -74,12 +75,15 @@ func Limiting(held, broke *Run) (part, why string) {
 		part, why = "generator", fmt.Sprintf("it dropped %s and was %s ms late at p99",
 			plural(broke.Summary.DroppedIterations, "iteration", "iterations"), number(broke.Generator.LateTicksP99Ms))
 	} else {
-		for _, s := range partsOfStages {
-			before, _ := held.StageOf(s.stage, "", "")
-			after, ok := broke.StageOf(s.stage, "", "")
-			if grown := after.P95 - before.P95; ok && grown > most {
-				most, part = grown, s.part
-				why = fmt.Sprintf("%s took %s ms at p95 instead of %s ms", stageLabel(s.stage), ms(after.P95), ms(before.P95))
+		p95 := func(l Latency) float64 { return l.P95 }
+		before := map[string]float64{}
+		for _, s := range waterfallParts(held, p95) {
+			before[s.Stage] = s.Ms
+		}
+		for _, s := range waterfallParts(broke, p95) {
+			if grown := s.Ms - before[s.Stage]; grown > most {
+				most, part = grown, partsOfStages[s.Stage]
+				why = fmt.Sprintf("%s took %s ms at p95 instead of %s ms", s.Label, ms(s.Ms), ms(before[s.Stage]))
 			}
 		}
 	}
@@ -106,6 +110,17 @@ func (r *Run) busiest() (component string, percent float64) {
 	return component, percent
 }
 
+// open says why a search has no result, "" where it has, or where there was none.
+func (b *Breakpoint) open() string {
+	switch {
+	case len(b.Probes) == 0 || b.Rate > 0 && b.Broke > 0:
+		return ""
+	case b.Rate == 0:
+		return fmt.Sprintf("no rate held, down to %s/s", number(b.Broke))
+	}
+	return fmt.Sprintf("no rate broke, up to %s/s", number(b.Rate))
+}
+
 // lines are the search as a table.
 func (b *Breakpoint) lines() []string {
 	if len(b.Probes) == 0 {
@@ -123,8 +138,8 @@ func (b *Breakpoint) lines() []string {
 		lines = append(lines, fmt.Sprintf("%7s/s  %7s/s committed  p50 %s  p95 %s  p99 %s ms  %s", number(p.Rate),
 			number(p.Achieved), ms(p.P50), ms(p.P95), ms(p.P99), result))
 	}
-	if b.Rate == 0 {
-		return append(lines, "no rate held")
+	if open := b.open(); open != "" {
+		return append(lines, open)
 	}
 	return append(lines, fmt.Sprintf("breakpoint %s/s held for %s s, %s/s did not; first to break: %s (%s)", number(b.Rate),
 		number(b.HoldSeconds), number(b.Broke), b.Part, b.Why))

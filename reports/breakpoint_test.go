@@ -1,16 +1,19 @@
 package reports
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
-// brokenRun is a good one with another p95 of a stage, of 900/s.
+// stagedRun is a good one with another p95 of a stage, which the whole pipeline then takes as well.
 func stagedRun(t *testing.T, stage string, p95 float64) *Run {
 	t.Helper()
 	r := goodRun(t)
 	for i := range r.Stages {
-		if s := &r.Stages[i]; s.Stage == stage && s.Entity == "" {
+		s := &r.Stages[i]
+		inPipeline := s.Stage == Pipeline && slices.Contains(parts, stage) && stage != Commit
+		if s.Entity == "" && (s.Stage == stage || inPipeline) {
 			s.P95 = p95
 		}
 	}
@@ -28,6 +31,9 @@ func TestLimitingNamesTheStageThatGrewMost(t *testing.T) {
 		if got != part || !strings.Contains(why, "900 ms at p95") || !strings.Contains(why, "consumer's") {
 			t.Errorf("%s: %s, %s; want %s", stage, got, why, part)
 		}
+	}
+	if got, why := Limiting(held, stagedRun(t, Pipeline, 900)); got != "tracker" || !strings.Contains(why, "rest of the pipeline took 89") {
+		t.Errorf("slow between applied and seen: %s, %s; want the tracker", got, why)
 	}
 	broke := stagedRun(t, Commit, 900)
 	broke.Summary.DroppedIterations, broke.Host.CPUBusyPercent = 7, 99
@@ -70,5 +76,24 @@ func TestBusyAtTheBreakpoint(t *testing.T) {
 	}
 	if lines := strings.Join(r.Breakpoint.lines(), "\n"); !strings.Contains(lines, "breakpoint 800/s held for 20 s, 830/s did not; first to break: mongo (x)") {
 		t.Error(lines)
+	}
+}
+
+// TestNoBreakpoint: a search that found one side only cannot tell, and says so.
+func TestNoBreakpoint(t *testing.T) {
+	t.Parallel()
+	for want, b := range map[string]Breakpoint{
+		"not found in 3 probes: no rate held, down to 400/s.": {Broke: 400, Probes: make([]Probe, 3)},
+		"not found in 2 probes: no rate broke, up to 800/s.":  {Rate: 800, Probes: make([]Probe, 2)},
+	} {
+		r := goodRun(t)
+		r.Breakpoint = b
+		r.Conclude()
+		if r.Verdict.Status != Unknown || !strings.Contains(strings.Join(r.Verdict.Reasons, ""), want) {
+			t.Errorf("%+v, want %q", r.Verdict, want)
+		}
+		if lines := strings.Join(b.lines(), ""); strings.Contains(lines, "()") || !strings.Contains(lines, "no rate") {
+			t.Error(lines)
+		}
 	}
 }

@@ -66,6 +66,13 @@ func Judge(r *Run) Verdict {
 // incomplete are the doubts that something of the Run is missing. What is missing cannot have made the
 // pipeline look worse.
 func (r *Run) incomplete() (doubts []Verdict) {
+	if open := r.Breakpoint.open(); open != "" {
+		doubts = append(doubts, unknown("The breakpoint was not found in %s: %s.",
+			plural(int64(len(r.Breakpoint.Probes)), "probe", "probes"), open))
+	}
+	if r.Summary.DroppedIterations < 0 {
+		doubts = append(doubts, unknown("It is not known whether the generator dropped iterations: k6 left no summary."))
+	}
 	if r.Ledger.Truncated {
 		doubts = append(doubts, unknown("The ledger has no end after %s: the generator did not finish.",
 			plural(r.Ledger.Writes, "write", "writes")))
@@ -101,10 +108,7 @@ func (r *Run) spoilt() (doubts []Verdict) {
 		doubts = append(doubts, unknown("The run was ended before its time, after %s s.",
 			number(r.TestRun.DurationSeconds)))
 	}
-	switch n := r.Summary.DroppedIterations; {
-	case n < 0:
-		doubts = append(doubts, unknown("It is not known whether the generator dropped iterations: k6 left no summary."))
-	case n > 0:
+	if n := r.Summary.DroppedIterations; n > 0 {
 		doubts = append(doubts, unknown("The generator dropped %s: less load was offered than planned.",
 			plural(n, "iteration", "iterations")))
 	}

@@ -178,6 +178,7 @@ func TestSpoiltThresholds(t *testing.T) {
 		"negative span":     {func(r *Run) { r.Clock.NegativeSpans = 1 }, Unknown},
 		"busy machine":      {func(r *Run) { r.Host.CPUBusyPercent = 99 }, Unknown},
 		"steal":             {func(r *Run) { r.Host.CPUStealPercent = 20 }, Unknown},
+		"drops not known":   {func(r *Run) { r.Summary.DroppedIterations = -1 }, Fail},
 		"unseen":            {func(r *Run) { r.Summary.Timeouts = 3 }, Fail},
 		"endless span":      {func(r *Run) { r.Clock.ClampedSpans = 2 }, Fail},
 		"fault not applied": {func(r *Run) { r.Faults = []FaultWindow{{Name: "kill"}} }, Fail},

@@ -1,0 +1,86 @@
+package experiments
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// searched runs a search on a pipeline that the test makes up.
+func searched(start float64, holds func(rate float64) bool) bracket {
+	var b bracket
+	for len(b) < mostProbes-1 && !b.over() {
+		rate := b.next(start)
+		b = append(b, tried{rate, holds(rate)})
+	}
+	return b
+}
+
+// TestSearchFindsTheBreakpoint: from wherever the ramp says it begins, also far off and at very low rates.
+func TestSearchFindsTheBreakpoint(t *testing.T) {
+	t.Parallel()
+	for _, breaks := range []float64{3, 11, 97, 640, 5000} {
+		for _, off := range []float64{0.4, 0.8, 1, 1.3, 2.5} {
+			start := max(1, float64(int(off*breaks)))
+			b := searched(start, func(rate float64) bool { return rate <= breaks })
+			held, broke := b.sides()
+			if held > breaks || broke <= breaks || broke > max(searchEnds*held, held+1) || !b.over() {
+				t.Errorf("from %g: %g held, %g did not, it is %g; tried %v", start, held, broke, breaks, b)
+			}
+		}
+	}
+}
+
+// TestSearchWithNoise: within 4 % of the breakpoint a probe comes out either way, and one in twelve of those below
+// breaks by accident. The rate that is found is within 10 % in nearly all searches, and never a rate that cannot hold.
+func TestSearchWithNoise(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 8))
+	const breaks, searches = 800.0, 2000
+	good := 0
+	for range searches {
+		b := searched(breaks*(0.6+0.6*random.Float64()), func(rate float64) bool {
+			if rate > 0.96*breaks && rate < 1.04*breaks {
+				return random.IntN(2) == 0
+			}
+			return rate < breaks && random.IntN(12) > 0
+		})
+		held, broke := b.sides()
+		if held > 1.04*breaks || broke > 0 && broke <= held {
+			t.Fatalf("%g held, %g did not: %v", held, broke, b)
+		}
+		if held > 0.9*breaks {
+			good++
+		}
+	}
+	if good < searches*95/100 {
+		t.Errorf("%d of %d searches came within 10 %%", good, searches)
+	}
+	t.Logf("%d of %d searches came within 10 %%", good, searches)
+}
+
+// TestSearchTakesBack: an accident far below the breakpoint does not end the search there.
+func TestSearchTakesBack(t *testing.T) {
+	t.Parallel()
+	first := true
+	b := searched(500, func(rate float64) bool {
+		accident := first
+		first = false
+		return !accident && rate <= 640
+	})
+	if held, broke := b.sides(); held < 615 || held > 640 || broke <= 640 || b[0].held {
+		t.Errorf("%g held, %g did not: %v", held, broke, b)
+	}
+}
+
+// TestSearchWithoutEnd: what never breaks, or never holds, leaves that side open.
+func TestSearchWithoutEnd(t *testing.T) {
+	t.Parallel()
+	up := searched(100, func(float64) bool { return true })
+	if held, broke := up.sides(); held < 1000 || broke != 0 || len(up) != mostProbes-1 {
+		t.Errorf("%g held, %g did not: %v", held, broke, up)
+	}
+	down := searched(10, func(float64) bool { return false })
+	if held, broke := down.sides(); held != 0 || broke != 1 || !down.over() {
+		t.Errorf("%g held, %g did not: %v", held, broke, down)
+	}
+}
