@@ -15,6 +15,7 @@ import (
 
 	"github.com/shirou/gopsutil/v4/process"
 
+	"github.com/cdclab/cdclab/experiments"
 	"github.com/cdclab/cdclab/reports"
 )
 
@@ -153,4 +154,27 @@ func killChild(name string) error {
 		}
 	}
 	return fmt.Errorf("no child %s among %d", name, len(children))
+}
+
+// TestFloors: each tracker has its limit, and a rate that the server does not take is said in words.
+func TestFloors(t *testing.T) {
+	for _, test := range []struct {
+		tracker string
+		p50     float64
+		want    int
+	}{
+		{"changestream", 0.9, exitPass}, {"changestream", 1.1, exitFail}, {"poll", 1.9, exitPass}, {"poll", 2.1, exitFail},
+	} {
+		floors := experiments.Floors{Floor: reports.Floor{P50: test.p50, Writes: 300, Tracker: test.tracker}, Notes: []string{"a note"}}
+		floors.AtRates = []experiments.FloorAt{
+			{Rate: 500, Floor: reports.Floor{P50: 3, P95: 4, P99: 5, Writes: 2500}}, {Rate: 2000, Problem: "the server took only 7"},
+		}
+		var out strings.Builder
+		code := printFloors(&out, floors)
+		if code != test.want || !strings.Contains(out.String(), "a note\n") ||
+			!strings.Contains(out.String(), "error at 500/s  p50 3.000 ms  p95 4.000 ms  p99 5.000 ms  |  2500 direct writes") ||
+			!strings.Contains(out.String(), "error at 2000/s  the server took only 7\n") {
+			t.Errorf("%+v: exit %d, want %d:\n%s", test, code, test.want, &out)
+		}
+	}
 }

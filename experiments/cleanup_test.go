@@ -66,9 +66,10 @@ func selftestIn(t *testing.T, e stack.Endpoints) *mongo.Collection {
 }
 
 func selftestOnExternal(t *testing.T, c Config) {
-	floor, _, err := Floor(t.Context(), c)
-	if err != nil || floor.Writes != int64(c.FloorWrites) {
-		t.Errorf("%d writes, %v, want %d and no error", floor.Writes, err, c.FloorWrites)
+	c.FloorRates = []int{20}
+	floor, err := Floor(t.Context(), c)
+	if err != nil || len(floor.AtRates) != 1 || floor.AtRates[0].Writes != 100 || floor.Writes != int64(c.FloorWrites) {
+		t.Errorf("%+v, %v, want %d writes and 100 at a rate", floor, err, c.FloorWrites)
 	}
 }
 

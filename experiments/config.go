@@ -39,6 +39,8 @@ type Config struct {
 	Out string
 	// FloorWrites is how many direct writes to MongoDB measure the floor before the load.
 	FloorWrites int
+	// FloorRates are at how many a second they come in the selftest besides.
+	FloorRates []int
 	// DrainTimeout bounds the wait for everything to arrive after the load: once for the tracker's
 	// outstanding writes, and once for the log.
 	DrainTimeout time.Duration
@@ -59,7 +61,7 @@ type Config struct {
 // DefaultConfig is the baseline scenario on the embedded stack.
 func DefaultConfig() Config {
 	return Config{
-		Scenario: "baseline", Seed: 1, FloorWrites: 300, DrainTimeout: 60 * time.Second,
+		Scenario: "baseline", Seed: 1, FloorWrites: 300, FloorRates: []int{500, 1000, 2000}, DrainTimeout: 60 * time.Second,
 		Stack: stack.Options{Kind: "embedded"}, LagQuery: defaultLagQuery,
 		Say: func(string) {},
 	}

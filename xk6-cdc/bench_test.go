@@ -100,7 +100,7 @@ func BenchmarkSelftest(b *testing.B) {
 		b.Run(tracker, func(b *testing.B) {
 			lab, _ := labOn(b, startServer(b), func(o *Options) { o.Tracker = tracker })
 			b.ResetTimer()
-			if err := lab.Selftest(b.Context(), b.N, &lib.Options{}); err != nil {
+			if err := lab.Selftest(b.Context(), SelftestPlan{Writes: b.N}, &lib.Options{}); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()

@@ -239,10 +239,13 @@ declare module 'k6/x/cdc' {
 
     /**
      * Measures the floor: writes documents to MongoDB directly, into the collection lab_selftest, one
-     * after another, and waits until each was seen. They go into the ledger as scenario "selftest".
-     * Needs neither start() nor PostgreSQL; without start() it also closes the ledger.
+     * after another, and waits until each was seen; with a rate, that many a second, whether the ones
+     * before were seen or not, from the time at which each was due. They go into the ledger as scenario
+     * "selftest". Needs neither start() nor PostgreSQL; without start() it also closes the ledger.
+     *
+     * @param options default 500 writes without a rate
      */
-    selftest(options?: { writes: number }): Stats;
+    selftest(options?: { writes?: number; rate?: number }): Stats;
 
     /**
      * Asks MongoDB, once, whether it shows a row, and waits for the answer. It is there for

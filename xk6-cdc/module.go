@@ -122,22 +122,28 @@ func (h *handle) Drain(limit sobek.Value) (map[string]any, error) {
 	return h.Stats(), nil
 }
 
-// Selftest is lab.selftest({writes}); it returns lab.stats().
+// Selftest is lab.selftest({writes, rate}); it returns lab.stats().
 func (h *handle) Selftest(options sobek.Value) (map[string]any, error) {
-	writes := int64(defaultSelftestWrites)
+	plan := SelftestPlan{Writes: defaultSelftestWrites}
 	if !common.IsNullish(options) {
-		members, _ := options.Export().(map[string]any)
-		given, ok := members["writes"].(int64)
-		if len(members) != 1 || !ok || given < 1 {
-			return nil, fmt.Errorf("lab.selftest(): want {writes: 1} or more, got %v", options.Export())
+		members, ok := options.Export().(map[string]any)
+		for name, value := range members {
+			into := map[string]*int{"writes": &plan.Writes, "rate": &plan.Rate}[name]
+			given, isWhole := value.(int64)
+			if ok = ok && into != nil && isWhole && given >= 1 && given <= maxSelftest; ok {
+				*into = int(given)
+			}
 		}
-		writes = given
+		if !ok {
+			return nil, fmt.Errorf("lab.selftest(): want {writes: 1} or more, and perhaps {rate: 1} or more, got %v",
+				options.Export())
+		}
 	}
 	state := h.vu.State()
 	if state == nil {
 		return nil, errors.New("lab.selftest() cannot be called while the script is loaded")
 	}
-	if err := h.lab.Selftest(h.vu.Context(), int(writes), &state.Options); err != nil {
+	if err := h.lab.Selftest(h.vu.Context(), plan, &state.Options); err != nil {
 		return nil, fmt.Errorf("lab.%w", err)
 	}
 	return h.Stats(), nil

@@ -107,6 +107,8 @@ func TestScriptErrors(t *testing.T) {
 		`lab.drain("soon")`:                `lab.drain(): want a length such as "60s", got "soon"`,
 		`lab.selftest({writes: 0})`:        `lab.selftest(): want {writes: 1} or more`,
 		`lab.selftest({wirtes: 10})`:       `lab.selftest(): want {writes: 1} or more`,
+		`lab.selftest({rate: 0.5})`:        `and perhaps {rate: 1} or more`,
+		`lab.selftest(10)`:                 `lab.selftest(): want {writes: 1} or more`,
 	} {
 		if got := s.run(code); !strings.Contains(got, want) {
 			t.Errorf("%s throws %q, want %q", code, got, want)

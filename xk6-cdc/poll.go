@@ -13,7 +13,7 @@ import (
 const (
 	// pollInterval is the pause between two rounds, and with it the best resolution of a poll; the
 	// budget may make it longer.
-	pollInterval = 2 * time.Millisecond
+	pollInterval = time.Millisecond
 	// pollRows bounds what one round asks for, pollBatch what one find does.
 	pollRows  = 2000
 	pollBatch = 200

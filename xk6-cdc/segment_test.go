@@ -77,7 +77,7 @@ func TestStripes(t *testing.T) {
 func TestHeaderSaysTheSegment(t *testing.T) {
 	t.Parallel()
 	lab, _ := labOn(t, startServer(t), nil)
-	if err := lab.Selftest(t.Context(), 2, segmentOf(t, "1/2:1", "")); err != nil {
+	if err := lab.Selftest(t.Context(), SelftestPlan{Writes: 2}, segmentOf(t, "1/2:1", "")); err != nil {
 		t.Fatal(err)
 	}
 	header, writes, _ := readLedger(t, lab)

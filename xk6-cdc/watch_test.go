@@ -1,8 +1,10 @@
 package cdc
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,13 +55,13 @@ func TestSelftest(t *testing.T) {
 		warns         bool
 	}{
 		{"change stream", TrackAuto, nil, ledger.Header{Tracker: TrackChangeStream}, false},
-		{"poll", TrackPoll, nil, ledger.Header{Tracker: TrackPoll, ResolutionNs: 2e6}, false},
-		{"no change streams", TrackAuto, []string{"--standalone"}, ledger.Header{Tracker: TrackPoll, ResolutionNs: 2e6}, true},
+		{"poll", TrackPoll, nil, ledger.Header{Tracker: TrackPoll, ResolutionNs: 1e6}, false},
+		{"no change streams", TrackAuto, []string{"--standalone"}, ledger.Header{Tracker: TrackPoll, ResolutionNs: 1e6}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			lab, logged := labOn(t, startServer(t, test.flags...), func(o *Options) { o.Tracker = test.tracker })
-			if err := lab.Selftest(t.Context(), 20, &lib.Options{}); err != nil {
+			if err := lab.Selftest(t.Context(), SelftestPlan{Writes: 20}, &lib.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			header, writes, end := readLedger(t, lab)
@@ -85,6 +87,38 @@ func TestSelftest(t *testing.T) {
 	}
 }
 
+// At a rate the writes come when they are due, however long the tracker takes to see them, and each
+// latency begins then.
+func TestSelftestAtARate(t *testing.T) {
+	t.Parallel()
+	lab, _ := labOn(t, startServer(t), func(o *Options) { o.Tracker = TrackPoll })
+	const writes, rate = 100, 200
+	if err := lab.Selftest(t.Context(), SelftestPlan{writes, rate}, &lib.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	_, all, end := readLedger(t, lab)
+	slices.SortFunc(all, func(a, b ledger.Write) int { return cmp.Compare(a.IntendedNs, b.IntendedNs) })
+	overlap := false
+	versions := map[string]int64{}
+	for i, w := range all {
+		if w.Fate != ledger.Acked || w.VisibleNs == 0 || w.SentNs < w.IntendedNs || w.ID <= versions[w.Key] {
+			t.Errorf("write %+v", w)
+		}
+		versions[w.Key] = w.ID
+		if i == 0 {
+			continue
+		}
+		if gap := w.IntendedNs - all[i-1].IntendedNs; gap != int64(time.Second)/rate {
+			t.Errorf("write %d is due %d ns after the one before", i, gap)
+		}
+		overlap = overlap || w.SentNs < all[i-1].VisibleNs
+	}
+	// The budget lets a poll look 4 times a second at first: no write waits for that.
+	if len(all) != writes || end.Outstanding != 0 || !overlap {
+		t.Errorf("%d writes, overlap %v, end %+v", len(all), overlap, end)
+	}
+}
+
 func TestWatchErrors(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--standalone")
@@ -94,7 +128,7 @@ func TestWatchErrors(t *testing.T) {
 		`option "mongo"`:   func(o *Options) { o.Mongo = "mongo://x" },
 	} {
 		lab, _ := labOn(t, s, change)
-		if err := lab.Selftest(t.Context(), 1, &lib.Options{}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := lab.Selftest(t.Context(), SelftestPlan{Writes: 1}, &lib.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

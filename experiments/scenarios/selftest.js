@@ -1,5 +1,6 @@
 // Self-test: the floor of every latency. It writes WRITES (500) documents to MongoDB directly, one
-// after another, and measures until the tracker saw each. No PostgreSQL and no pipeline are needed.
+// after another or RATE a second, and measures until the tracker saw each. No PostgreSQL and no
+// pipeline are needed.
 //
 //   k6 run -e CDC_MONGO_URI=mongodb://127.0.0.1:27017 -e CDC_LEDGER=floor.jsonl selftest.js
 import cdc from 'k6/x/cdc';
@@ -15,5 +16,7 @@ export const options = {
 const lab = cdc.open();
 
 export default function () {
-  lab.selftest({ writes: Number(__ENV.WRITES || 500) });
+  const plan = { writes: Number(__ENV.WRITES || 500) };
+  if (__ENV.RATE) plan.rate = Number(__ENV.RATE);
+  lab.selftest(plan);
 }
