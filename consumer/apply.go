@@ -84,6 +84,7 @@ type draft struct {
 	key, parent, before string
 	members             []byte // BSON elements
 	absent, missing     []string
+	drifted             []entity.Drifted
 	references          []entity.Ref
 	states              []entity.State
 	// oldID and newID are the other id of a row whose primary key changed.
@@ -110,6 +111,8 @@ func (d *draft) alone() bool {
 	switch {
 	case d.op == debezium.Truncate || d.newID != "":
 		return true
+	case len(d.drifted) > 0:
+		return true
 	case len(d.missing) == 0 || d.deleted():
 		return false
 	}
@@ -126,7 +129,6 @@ type planner struct {
 	epoch    string // four hexadecimal digits
 	noRules  bool
 	now      func() time.Time
-	byRecord bool // replays: processedAt is the record's time, so that documents are the same
 
 	headers []debezium.Header
 	top     string // the highest streamed position so far
@@ -154,9 +156,6 @@ func (p *planner) plan(j *job, batch []arrival) {
 	for _, a := range batch {
 		j.slab = append(j.slab, draft{record: a.record, polled: a.polled, processedAt: now})
 		d := &j.slab[len(j.slab)-1]
-		if p.byRecord {
-			d.processedAt = a.record.Timestamp
-		}
 		use, err := p.draft(d, j)
 		switch {
 		case err != nil:
@@ -180,16 +179,20 @@ func (d *draft) letter(err error) deadLetter {
 	return l
 }
 
-// draft fills in d; false where the record asks for nothing: a tombstone, which follows a delete, a
-// heartbeat, transaction metadata, a logical message. Every error is a rejection.
+// draft fills in d; false where the record asks for nothing. Every error is a rejection.
 func (p *planner) draft(d *draft, j *job) (bool, error) {
-	r := d.record
-	d.entity = unknownEntity
-	p.headers = p.headers[:0]
-	for _, h := range r.Headers {
-		p.headers = append(p.headers, debezium.Header{Key: h.Key, Value: h.Value})
+	event, err := p.read(d)
+	if event == nil || err != nil || d.op == debezium.Truncate {
+		return event != nil, err
 	}
-	event, err := p.decoder.Decode(r.Key, r.Value, p.headers)
+	return true, p.convert(d, event, j)
+}
+
+// read fills in all of d but what is made of the row. It is nil where the record asks for nothing: a
+// tombstone, which follows a delete, a heartbeat, transaction metadata, a logical message.
+func (p *planner) read(d *draft) (*debezium.Event, error) {
+	d.entity = unknownEntity
+	event, err := p.decode(d.record)
 	if event.Source.Table != "" {
 		d.table = p.registry.Table(event.Source.Schema, event.Source.Table)
 		d.entity = d.table.Spec().Entity
@@ -199,21 +202,26 @@ func (p *planner) draft(d *draft, j *job) (bool, error) {
 		var format *debezium.FormatError
 		if errors.As(err, &format) && format.Other != "" {
 			p.metrics.ignored(format.Other)
-			return false, nil
+			return nil, nil
 		}
-		return false, rejectf(ruleUndecodable, "%v", err)
+		return nil, rejectf(ruleUndecodable, "%v", err)
 	}
 	if event.Tombstone {
-		return false, nil
+		return nil, nil
 	}
 	if event.Op == debezium.Message {
 		p.metrics.ignored("message")
-		return false, nil
+		return nil, nil
 	}
-	if err := p.place(d, event); err != nil || d.op == debezium.Truncate {
-		return true, err
+	return event, p.place(d, event)
+}
+
+func (p *planner) decode(r *kgo.Record) (*debezium.Event, error) {
+	p.headers = p.headers[:0]
+	for _, h := range r.Headers {
+		p.headers = append(p.headers, debezium.Header{Key: h.Key, Value: h.Value})
 	}
-	return true, p.convert(d, event, j)
+	return p.decoder.Decode(r.Key, r.Value, p.headers)
 }
 
 // place says where in the log the event is.
@@ -261,7 +269,7 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	from := len(j.arena)
 	j.arena = append(j.arena, e.Elements...)
 	d.members = j.arena[from:len(j.arena):len(j.arena)]
-	d.absent, d.missing = slices.Clone(e.Absent), slices.Clone(e.Missing)
+	d.absent, d.missing, d.drifted = slices.Clone(e.Absent), slices.Clone(e.Missing), e.Drifted
 	if !p.noRules {
 		d.references, d.states = slices.Clone(e.References), slices.Clone(e.States)
 	}

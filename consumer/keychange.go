@@ -39,6 +39,8 @@ func (s *settler) prepare(ctx context.Context, d *draft, h *held) error {
 		return s.keepOld(ctx, d)
 	case d.oldID != "":
 		return s.takeOld(ctx, d)
+	case len(d.drifted) > 0:
+		return s.drift(ctx, d)
 	}
 	return d.complete(h.rows[d.key])
 }

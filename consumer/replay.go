@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
 )
 
 // ReplayOptions say how records are replayed. The zero value replays them as they are recorded, into
@@ -89,8 +91,7 @@ type replay struct {
 type feed struct {
 	topic     string
 	number    int32
-	records   []*kgo.Record
-	at        []int // their places in the recording
+	readings  []*reading
 	next      int
 	partition *partition
 	blocked   bool // its job waits for another partition
@@ -98,13 +99,22 @@ type feed struct {
 	rewinds   int
 }
 
+// reading is what a record says, however often it is delivered.
+type reading struct {
+	draft
+	at  int   // the record's place in the recording
+	use bool  // false: it asks for nothing
+	err error // it is to be rejected
+}
+
 // open: records are left.
-func (f *feed) open() bool { return f.blocked || f.next < len(f.records) }
+func (f *feed) open() bool { return f.blocked || f.next < len(f.readings) }
 
 func (r *replay) now() time.Time { return r.clock }
 
 func (r *replay) run(ctx context.Context, records []*kgo.Record) error {
 	r.distribute(records)
+	r.read()
 	for {
 		f := r.pick()
 		if f == nil {
@@ -139,7 +149,41 @@ func (r *replay) distribute(records []*kgo.Record) {
 			r.feeds = append(r.feeds, f)
 			r.assign(f)
 		}
-		f.records, f.at = append(f.records, record), append(f.at, i)
+		f.readings = append(f.readings, &reading{at: i,
+			draft: draft{record: record, polled: record.Timestamp, processedAt: record.Timestamp}})
+	}
+}
+
+// read reads and judges each record once, in the order of commits: how values are stored depends on
+// what their columns were before, and must not depend on which partition comes first.
+func (r *replay) read() {
+	type row struct {
+		*reading
+		by *planner
+	}
+	var rows []row
+	for _, f := range r.feeds {
+		p := f.partition.planner
+		for _, one := range f.readings {
+			var event *debezium.Event
+			event, one.err = p.read(&one.draft)
+			if one.use = event != nil; one.use && one.err == nil && one.op != debezium.Truncate {
+				rows = append(rows, row{one, p})
+			}
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.position, b.position), cmp.Compare(a.at, b.at))
+	})
+	var memory job
+	for _, one := range rows {
+		var event *debezium.Event
+		if event, one.err = one.by.decode(one.record); one.err == nil {
+			one.err = one.by.convert(&one.draft, event, &memory)
+		}
+	}
+	for _, f := range r.feeds {
+		f.partition.planner.log.flush()
 	}
 }
 
@@ -150,7 +194,6 @@ func (r *replay) assign(f *feed) {
 	}
 	none := func(context.Context, []deadLetter) error { return nil }
 	f.partition = r.consumer.newPartition(f.topic, f.number, r.consumer.store, none, r.now)
-	f.partition.planner.byRecord = true
 }
 
 // pick is the feed that goes on, one that was not tried since anything moved: of those with records
@@ -191,10 +234,7 @@ func compareBool(a, b bool) int {
 }
 
 func (f *feed) place() int {
-	if f.next == len(f.records) {
-		return f.at[len(f.at)-1]
-	}
-	return f.at[f.next]
+	return f.readings[min(f.next, len(f.readings)-1)].at
 }
 
 // hurry is for when nothing moves: what is waited for is not in the recording. It ends the wait of the
@@ -229,9 +269,7 @@ func (r *replay) step(ctx context.Context, f *feed) (bool, error) {
 	moved := f.open()
 	if moved {
 		if !f.blocked {
-			batch := r.batch(f)
-			p.planner.plan(&p.job, batch)
-			f.next += len(batch)
+			f.deliver(r.batch(f))
 		}
 		if err := r.settle(ctx, f); err != nil || f.blocked {
 			return false, err
@@ -265,34 +303,45 @@ func (r *replay) settle(ctx context.Context, f *feed) error {
 // rewind begins the partition anew some records before, or at the oldest that is parked: as often as
 // chance has it, but not more often than it has records.
 func (r *replay) rewind(f *feed) {
-	if f.rewinds == len(f.records) || r.random.Float64() >= r.options.Duplicate {
+	if f.rewinds == len(f.readings) || r.random.Float64() >= r.options.Duplicate {
 		return
 	}
 	f.rewinds++
 	first := f.next - 1 - r.random.IntN(min(f.next, 100))
 	if lowest, parked := f.partition.settler.parking.lowest(); parked {
-		first = min(first, slices.IndexFunc(f.records, func(k *kgo.Record) bool {
-			return k.Offset == lowest
+		first = min(first, slices.IndexFunc(f.readings, func(one *reading) bool {
+			return one.record.Offset == lowest
 		}))
 	}
 	f.next = first
 	r.assign(f)
 }
 
-func (r *replay) batch(f *feed) []arrival {
-	n := 1
+// batch is how many records the next batch has.
+func (r *replay) batch(f *feed) int {
+	left := f.readings[f.next:]
 	if r.mixed() {
-		n = min(1+r.random.IntN(50), len(f.records)-f.next)
-	} else {
-		for f.next+n < len(f.records) && f.at[f.next+n] == f.at[f.next+n-1]+1 &&
-			n < r.consumer.config.BatchMax {
-			n++
+		return min(1+r.random.IntN(50), len(left))
+	}
+	n := 1
+	for n < min(len(left), r.consumer.config.BatchMax) && left[n].at == left[n-1].at+1 {
+		n++
+	}
+	return n
+}
+
+// deliver makes the next records the partition's job.
+func (f *feed) deliver(n int) {
+	j := &f.partition.job
+	*j = job{}
+	for _, one := range f.readings[f.next : f.next+n] {
+		switch d := one.draft; {
+		case one.err != nil:
+			j.rejected = append(j.rejected, d.letter(one.err))
+		case one.use:
+			j.drafts = append(j.drafts, &d)
 		}
 	}
-	batch := make([]arrival, n)
-	for i := range batch {
-		record := f.records[f.next+i]
-		batch[i] = arrival{record, record.Timestamp}
-	}
-	return batch
+	f.next += n
+	f.partition.planner.log.flush() // of what broke rules about earlier states
 }

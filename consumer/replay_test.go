@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -103,5 +104,69 @@ func TestReplayWaitsForParents(t *testing.T) {
 	plain, _ := sameHoweverDelivered(t, log.records(), 30, ReplayOptions{Config: Config{Specs: specs}})
 	if n := strings.Count(string(plain), `"orphan"`); n != 2 {
 		t.Errorf("%d orphans, want 2:\n%s", n, plain)
+	}
+}
+
+// TestReplayMixesTypes: two partitions, the second with rows of another type of the column. How they are
+// stored follows from the order of commits, whatever arrives first.
+func TestReplayMixesTypes(t *testing.T) {
+	t.Parallel()
+	const zoned, date = "string io.debezium.time.ZonedTimestamp", "int32 io.debezium.time.Date"
+	for name, c := range map[string]struct {
+		from, old, to, new string
+		want               []string // of a row before, one after, one after that is updated, and one of before that is
+	}{
+		"text to int":     {"string", `"x"`, "int32", `5`, []string{`"x"`, `"5"`, `"5"`, `"5"`}},
+		"int to bool":     {"int32", `5`, "boolean", `true`, []string{`{"$numberLong":"5"}`, `true`, `true`, `{"$numberLong":"5"}`}},
+		"double to int":   {"double", `5.5`, "int32", `6`, []string{`{"$numberDouble":"5.5"}`, `{"$numberDouble":"6.0"}`, `{"$numberDouble":"6.0"}`, `{"$numberDouble":"6.0"}`}},
+		"int to text":     {"int32", `5`, "string", `"x"`, []string{`{"$numberLong":"5"}`, `"x"`, `"x"`, `"x"`}},
+		"text to bool":    {"string", `"x"`, "boolean", `true`, []string{`"x"`, `"true"`, `"true"`, `"true"`}},
+		"date and no int": {date, `20779`, "int32", `7`, []string{`{"$date":{"$numberLong":"1795305600000"}}`, `{"$numberLong":"7"}`, `{"$numberLong":"7"}`, `{"$date":{"$numberLong":"1795305600000"}}`}},
+		"time to date":    {zoned, `"2026-11-22T07:55:47.954888Z"`, date, `20779`, []string{`{"$date":{"$numberLong":"1795334147954"}}`, `{"$date":{"$numberLong":"1795305600000"}}`, `{"$date":{"$numberLong":"1795305600000"}}`, `{"$date":{"$numberLong":"1795305600000"}}`}},
+	} {
+		before, after := fieldsOf("id int32", "v "+c.from), fieldsOf("id int32", "v "+c.to)
+		row := func(id int, v string) string { return fmt.Sprintf(`{"id":%d,"v":%s}`, id, v) }
+		log := tape{
+			{table: "t", lsn: 101, key: docKey(1), op: "c", after: row(1, c.old), fields: before},
+			{table: "t", lsn: 102, key: docKey(4), op: "c", after: row(4, c.old), fields: before},
+			{table: "t", partition: 1, lsn: 201, key: docKey(2), op: "c", after: row(2, c.new), fields: after},
+			{table: "t", partition: 1, lsn: 202, key: docKey(3), op: "c", after: row(3, "null"), fields: after},
+			{table: "t", partition: 1, lsn: 203, key: docKey(3), op: "u", after: row(3, c.new), fields: after},
+			{table: "t", partition: 1, lsn: 204, key: docKey(3), op: "u", after: row(3, c.new), fields: after},
+			{table: "t", lsn: 205, key: docKey(4), op: "u", after: row(4, c.new), fields: after},
+		}
+		plain, counts := sameHoweverDelivered(t, log.records(), 12, ReplayOptions{})
+		got := members(t, plain, "v")
+		if diff := cmp.Diff(c.want, []string{got["1"], got["2"], got["3"], got["4"]}); diff != "" || len(counts.Drift) != 1 {
+			t.Errorf("%s: drift %v (-want +got):\n%s", name, counts.Drift, diff)
+		}
+	}
+}
+
+// TestDriftedUpdates: a row that was made since its column has another type is updated, in one batch with
+// its creation too; an older one keeps what it has.
+func TestDriftedUpdates(t *testing.T) {
+	t.Parallel()
+	numbers, flags, lists := fieldsOf("id int32", "v int32"), fieldsOf("id int32", "v boolean"), fieldsOf("id int32", "v int32", "w string")
+	log := tape{
+		{table: "t", lsn: 101, key: docKey(1), op: "c", after: `{"id":1,"v":5}`, fields: numbers},
+		{table: "t", lsn: 102, key: docKey(2), op: "c", after: `{"id":2,"v":true}`, fields: flags},
+		{table: "t", lsn: 103, key: docKey(2), op: "u", after: `{"id":2,"v":false}`, fields: flags},
+		{table: "t", lsn: 104, key: docKey(1), op: "u", after: `{"id":1,"v":false}`, fields: flags},
+		{table: "t", lsn: 105, key: docKey(3), op: "r", snapshot: "incremental", after: `{"id":3,"v":true}`, fields: flags},
+		{table: "t", lsn: 106, key: docKey(4), op: "c", after: `{"id":4,"v":6,"w":"x"}`, fields: lists},
+	}
+	want := map[string]string{"1": `{"$numberLong":"5"}`, "2": "false", "3": "true", "4": `{"$numberLong":"6"}`}
+	plain, _ := sameHoweverDelivered(t, log.records(), 6, ReplayOptions{})
+	if diff := cmp.Diff(want, members(t, plain, "v")); diff != "" {
+		t.Errorf("replayed (-want +got):\n%s", diff)
+	}
+	p := newPipeline()
+	p.feed(t, log.records()...)
+	if got := p.document(t, "t", "2")["v"]; got != false {
+		t.Errorf("in one batch: %v", got)
+	}
+	if got := p.document(t, "t", "1")["v"]; got != int64(5) {
+		t.Errorf("in one batch: %v", got)
 	}
 }

@@ -1,7 +1,6 @@
 package entity
 
 import (
-	"slices"
 	"time"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
@@ -55,6 +54,8 @@ type Encoded struct {
 	Absent []string
 	// Missing are members left out because Debezium had no value for them.
 	Missing []string
+	// Drifted are values of an update that do not fit the type which their column had before.
+	Drifted []Drifted
 	// References are the foreign keys that are not null. An embedded row's to its document is not
 	// among them.
 	References []Ref
@@ -90,7 +91,7 @@ func (e *Encoder) Encode(t *Table, event *debezium.Event, facts Facts) (*Encoded
 	}
 	o := &e.out
 	o.Elements, o.Absent, o.Missing, o.References = o.Elements[:0], o.Absent[:0], o.Missing[:0], o.References[:0]
-	o.States, o.Violations, o.Changes = o.States[:0], o.Violations[:0], nil
+	o.States, o.Violations, o.Changes, o.Drifted = o.States[:0], o.Violations[:0], nil, nil
 	e.texts, e.refs, e.states = e.texts[:0], e.refs[:0], e.states[:0]
 	e.noRules, e.commit = facts.NoRules, event.Source.TsUs
 	if err := e.identify(event); err != nil {
@@ -209,7 +210,7 @@ func (e *Encoder) cell(c *column, v debezium.Value, event *debezium.Event) {
 	}
 	if !stored {
 		o.Elements = o.Elements[:start]
-		e.misfit(c, v)
+		e.misfit(c, v, event.Op)
 		return
 	}
 	if f := c.field; f != nil && s.is < isArray {
@@ -261,49 +262,6 @@ func (e *Encoder) store(c *column, s *scalar) bool {
 		o.Elements = appendString(o.Elements, c.exact, e.textOf(s))
 	}
 	return ok
-}
-
-// misfit decides on a value that cannot be stored as its column's kind.
-func (e *Encoder) misfit(c *column, v debezium.Value) {
-	severity := e.table.severity[RuleKind]
-	switch {
-	case e.noRules || !c.loose && severity == Warn:
-		if !c.key {
-			e.asItIs(c, v)
-		}
-		if e.noRules {
-			return
-		}
-	case c.loose:
-		e.lost(c)
-		e.report(RuleDrift, c, e.shown(c, v), "has another type now, in which the value does not fit the stored ones: left as it was")
-		return
-	}
-	e.report(RuleKind, c, e.shown(c, v), "cannot be read as "+string(c.kind))
-}
-
-// asItIs stores a value by its own type.
-func (e *Encoder) asItIs(c *column, v debezium.Value) {
-	plain := column{member: c.member, exact: c.exact, t: c.t, kind: Any, form: formOf(c.t), items: itemsOf(Any, c.t)}
-	var s scalar
-	if e.readCell(&plain, v, &s) {
-		e.store(&plain, &s)
-	}
-}
-
-// lost reports, once, a change of type that turns out to be one that the values do not fit.
-func (e *Encoder) lost(c *column) {
-	if c.lost == "" {
-		return
-	}
-	change := SchemaChange{Entity: e.table.spec.Entity, Column: c.name, Kind: Incompatible,
-		From: c.lost, To: typeText(c.t), Severity: Error}
-	e.table.mu.Lock()
-	defer e.table.mu.Unlock()
-	if !e.table.reported[change] {
-		e.table.reported[change] = true
-		e.out.Changes = append(slices.Clip(e.out.Changes), change)
-	}
 }
 
 func (e *Encoder) refer(ref Ref, c *column, v debezium.Value) {
