@@ -93,10 +93,10 @@ type draft struct {
 
 	sourceAt, connectorAt, polled, processedAt time.Time
 
-	// judged: its references are known to be there, or it has waited long enough; orphan names the
-	// columns of those that are not.
+	// judged: its references are known to be there, or it has waited long enough; orphan is about those
+	// that are not.
 	judged  bool
-	orphan  []string
+	orphan  []entity.Violation
 	waiting time.Time // since when it has been parked, or waiting for the other key's delete
 	size    int       // bytes it holds while it is parked
 }

@@ -117,8 +117,8 @@ func metadataFor(w *write) bson.M {
 	}
 	if len(w.orphan) > 0 {
 		columns := bson.A{}
-		for _, c := range w.orphan {
-			columns = append(columns, c)
+		for _, v := range w.orphan {
+			columns = append(columns, v.Field)
 		}
 		about["orphan"] = columns
 	}

@@ -150,34 +150,23 @@ func (p *parking) references() []entity.Ref {
 	return all
 }
 
-// due takes the rows that need not wait any longer: those whose references have come, and those
-// whose grace is over. Their drafts are judged. Those to be rejected come with the reason.
-func (p *parking) due(now time.Time, missing func(*draft) []entity.Ref) (ready []*draft,
-	rejected []*draft) {
-	var rows []string
-	for row := range p.chains {
-		rows = append(rows, row)
-	}
-	slices.Sort(rows)
-	for _, row := range rows {
-		chain := p.chains[row]
+// due takes the rows that need not wait any longer: those whose references have come by their newest
+// state, and those whose grace is over, with what they lack. Their drafts are judged.
+func (p *parking) due(now time.Time, missing func(*draft) []entity.Ref) (ready []*draft) {
+	for row, chain := range p.chains {
 		lacks := missing(newest(chain))
 		if len(lacks) > 0 && !graceOver(lacks, chain[0].waiting, now) {
 			continue
 		}
 		for _, d := range p.take(row) {
-			d.judged = true
-			lacks := missing(d)
-			d.orphan = columnsOf(lacks)
-			if slices.ContainsFunc(lacks, func(r entity.Ref) bool { return r.Missing == entity.DeadLetter }) {
-				rejected = append(rejected, d)
-				continue
+			if d.judged = true; len(lacks) > 0 {
+				d.orphan = orphaned(missing(d))
 			}
 			ready = append(ready, d)
 		}
 	}
 	slices.SortFunc(ready, byOffset)
-	return ready, rejected
+	return ready
 }
 
 func byOffset(a, b *draft) int { return int(a.record.Offset - b.record.Offset) }
@@ -192,10 +181,16 @@ func graceOver(lacks []entity.Ref, since, now time.Time) bool {
 	return true
 }
 
-func columnsOf(refs []entity.Ref) []string {
-	var all []string
-	for _, r := range refs {
-		all = append(all, r.Column)
+// orphaned are the violations of a draft that lacks references after its grace.
+func orphaned(lacks []entity.Ref) []entity.Violation {
+	var all []entity.Violation
+	for _, r := range lacks {
+		v := entity.Violation{Rule: ruleReference, Field: r.Column, Severity: entity.Warn,
+			Reason: "refers to a row that did not come within the grace period"}
+		if r.Missing == entity.DeadLetter {
+			v.Severity = entity.Reject
+		}
+		all = append(all, v)
 	}
 	return all
 }
@@ -324,11 +319,12 @@ func (s *settler) due(ctx context.Context, j *job) error {
 	if err := s.parents.look(ctx, s.parking.references()); err != nil {
 		return fmt.Errorf("look for referenced rows: %w", err)
 	}
-	ready, over := s.parking.due(s.now(), s.parents.missing)
-	j.drafts = ready
-	for _, d := range over {
-		j.rejected = append(j.rejected, d.letter(rejectf(ruleReference,
-			"%s: the row it refers to did not come within the grace period", d.orphan)))
+	for _, d := range s.parking.due(s.now(), s.parents.missing) {
+		if !slices.ContainsFunc(d.orphan, func(v entity.Violation) bool { return v.Severity == entity.Reject }) {
+			j.drafts = append(j.drafts, d)
+		} else if err := s.rules.judge(d, d.orphan); err != nil {
+			j.rejected = append(j.rejected, d.letter(err))
+		}
 	}
 	return nil
 }

@@ -89,7 +89,31 @@ func TestGraceEnds(t *testing.T) {
 			if p.marked != 1 {
 				t.Errorf("offset %d marked, want 1", p.marked)
 			}
+			severity := map[bool]entity.Severity{true: entity.Warn, false: entity.Reject}[stored]
+			broken := p.settler.metrics.failed.WithLabelValues(ruleReference, "order", string(severity))
+			if n := valueOf(t, broken); n != 1 || p.violations(t, ruleReference) != 1 {
+				t.Errorf("the reference is counted %v times, want once as %s", n, severity)
+			}
+			p.feed(t, orderRow(insert, 1, 7, 2, "pending")) // again
+			p.tick(t, time.Minute)
+			if n := valueOf(t, broken); stored && n != 1 {
+				t.Errorf("after a replay the reference is counted %v times", n)
+			}
 		})
+	}
+}
+
+// TestOrphanThatMoved: the row's newest state has its customer; that an older one lacks its own yet
+// is no alarm.
+func TestOrphanThatMoved(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.planner.registry = registryWith(t, "missing: dead_letter")
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"), orderRow(update, 1, 8, 3, "pending"))
+	p.feed(t, customer(insert, 8, 1, "b@x"))
+	p.tick(t, time.Second)
+	if got := p.document(t, "orders", uuid(1)); got["customerId"] != uuid(8) || len(p.letters) > 0 {
+		t.Errorf("the order is %v, dead letters %+v", got, p.letters)
 	}
 }
 

@@ -30,18 +30,10 @@ func (l *ruleLog) judge(d *draft, violations []entity.Violation) error {
 		l.metrics.passed.Inc()
 		return nil
 	}
+	l.broken(d, violations)
 	var rule string
 	var reasons []string
 	for _, v := range violations {
-		l.metrics.violated(v.Rule, d.entity, v.Severity)
-		broken := brokenRule{d.record.Topic, d.entity, v.Rule, v.Field, d.record.Partition}
-		if l.seen == nil {
-			l.seen = map[brokenRule]int{}
-		}
-		l.seen[broken]++
-		l.log.Debug("rule broken", "entity_type", d.entity, "rule", v.Rule, "field", v.Field,
-			"value", v.Value, "kafka_topic", d.record.Topic, "kafka_partition", d.record.Partition,
-			"kafka_offset", d.record.Offset)
 		if v.Severity != entity.Reject {
 			continue
 		}
@@ -53,6 +45,21 @@ func (l *ruleLog) judge(d *draft, violations []entity.Violation) error {
 		return nil
 	}
 	return &rejection{rule, strings.Join(reasons, "\n")}
+}
+
+// broken counts and logs.
+func (l *ruleLog) broken(d *draft, violations []entity.Violation) {
+	for _, v := range violations {
+		l.metrics.violated(v.Rule, d.entity, v.Severity)
+		broken := brokenRule{d.record.Topic, d.entity, v.Rule, v.Field, d.record.Partition}
+		if l.seen == nil {
+			l.seen = map[brokenRule]int{}
+		}
+		l.seen[broken]++
+		l.log.Debug("rule broken", "entity_type", d.entity, "rule", v.Rule, "field", v.Field,
+			"value", v.Value, "kafka_topic", d.record.Topic, "kafka_partition", d.record.Partition,
+			"kafka_offset", d.record.Offset)
+	}
 }
 
 func (l *ruleLog) schemaChange(d *draft, c *entity.SchemaChange) {

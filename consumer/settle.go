@@ -53,6 +53,7 @@ type settler struct {
 	truncates *truncates
 	parking   *parking
 	memo      memo
+	rules     *ruleLog
 	send      func(context.Context, []deadLetter) error
 	backoff   func(attempt int) time.Duration
 	metrics   *metrics
@@ -103,6 +104,7 @@ func (s *settler) try(ctx context.Context, j *job) error {
 	for {
 		if j.round == nil {
 			if j.round = j.next(); j.round == nil {
+				s.rules.flush()
 				return s.bury(ctx, j)
 			}
 		}
@@ -212,10 +214,14 @@ func (s *settler) end(j *job, w *write, done outcome, now time.Time) {
 	w.each(func(c *change) {
 		switch {
 		case c.aside: // counted where its row is now
+			return
 		case c.draft == w.draft:
 			s.metrics.settledAt(c.draft, result, now)
 		default:
 			s.metrics.settledAt(c.draft, OutcomeFolded, now)
+		}
+		if !done.stale { // a replay raises no alarm
+			s.rules.broken(c.draft, c.orphan)
 		}
 	})
 }

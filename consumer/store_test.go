@@ -181,7 +181,7 @@ func testMetadata(t *testing.T, s store) {
 	}
 	wantMetadata(t, s, "a", want)
 	orphan := row("a", 3, update)
-	orphan.orphan = []string{"customer_id"}
+	orphan.orphan = orphaned([]entity.Ref{{Column: "customer_id"}})
 	step(t, s, applied, orphan)
 	want["operation"], want["position"], want["kafkaOffset"] = "UPDATE", at(3), int64(3)
 	want["orphan"] = bson.A{"customer_id"}

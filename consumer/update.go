@@ -103,8 +103,8 @@ func appendMetadata(dst []byte, name string, w *write) []byte {
 	if len(w.orphan) > 0 {
 		columns, rest := bsoncore.AppendArrayElementStart(dst, "orphan")
 		dst = rest
-		for i, column := range w.orphan {
-			dst = bsoncore.AppendStringElement(dst, strconv.Itoa(i), column)
+		for i, v := range w.orphan {
+			dst = bsoncore.AppendStringElement(dst, strconv.Itoa(i), v.Field)
 		}
 		dst = closed(dst, columns)
 	}
