@@ -13,13 +13,16 @@ import (
 // need it: what is stored is read once.
 type memo struct {
 	states map[string]rowState
+	ahead  map[string][]entity.State // values that the round at hand brings
 	log    *ruleLog
 }
 
-// rowState is a position and the values at it; none for a row that ended.
+// rowState is a position and the values at it; none for a row that ended. asked: it is not older than
+// what was stored when this partition first met the row.
 type rowState struct {
 	position string
 	values   []stateValue
+	asked    bool
 }
 
 // stateValue is the value of a member whose transitions are ruled. A row has one or two: a map for
@@ -39,20 +42,47 @@ func (r rowState) value(member string) (value string, there bool) {
 // read again when they are needed.
 const statesMax = 4_000
 
-// wants: the draft has a member whose transitions are ruled, and its value before is not known.
+// wants: whether the draft breaks a rule about transitions is for the store to say. Its value before
+// is not known, or the transition would be an alarm: one that was raised before, if the event is a
+// replay. To be called for all drafts of a round, in their order.
 func (m *memo) wants(d *draft) bool {
-	if d.op != debezium.Update || len(d.states) == 0 || d.table.Spec().Embed != nil {
+	if len(d.states) == 0 || d.table.Spec().Embed != nil {
 		return false
 	}
-	if _, known := m.states[d.key]; known {
+	state, known := m.states[d.key]
+	if state.asked {
 		return false
 	}
+	doubt := false
 	for _, s := range d.states {
-		if !s.BeforeKnown {
-			return true
+		if d.op != debezium.Update {
+			break
+		}
+		from, there := s.Before, s.BeforeKnown
+		if !there {
+			from, there = valueOfState(m.ahead[d.key], s.Member)
+		}
+		if !there {
+			from, there = state.value(s.Member)
+		}
+		doubt = doubt || !known && !s.BeforeKnown || there && d.table.Transition(s.Member, from, s.Value) != nil
+	}
+	if known {
+		if m.ahead == nil {
+			m.ahead = map[string][]entity.State{}
+		}
+		m.ahead[d.key] = d.states
+	}
+	return doubt
+}
+
+func valueOfState(states []entity.State, member string) (value string, there bool) {
+	for _, s := range states {
+		if s.Member == member {
+			return s.Value, true
 		}
 	}
-	return false
+	return "", false
 }
 
 func (m *memo) look(ctx context.Context, s store, spec *entity.Spec, ids []string) error {
@@ -66,13 +96,17 @@ func (m *memo) look(ctx context.Context, s store, spec *entity.Spec, ids []strin
 	if err != nil {
 		return err
 	}
-	for id, document := range found {
+	for _, id := range ids {
+		document := found[id]
 		about := metadataOf(document)
-		state := rowState{position: about.position}
+		state := rowState{position: about.position, asked: true}
 		for _, member := range members[1:] {
 			if text, is := document.Lookup(member).StringValueOK(); is && !about.deleted {
 				state.values = append(state.values, stateValue{member, text})
 			}
+		}
+		if known, is := m.states[id]; is && known.position >= state.position {
+			state.position, state.values = known.position, known.values
 		}
 		m.set(id, state)
 	}
@@ -97,7 +131,7 @@ func (m *memo) judge(d *draft) error {
 		return nil
 	}
 	var violations []entity.Violation
-	state := rowState{position: d.position}
+	state := rowState{position: d.position, asked: before.asked}
 	for _, s := range d.states {
 		from, there := before.value(s.Member)
 		if s.BeforeKnown {

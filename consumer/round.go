@@ -114,6 +114,7 @@ func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
 	}
 	var refs []entity.Ref
 	var states, items []string
+	clear(s.memo.ahead)
 	for _, d := range drafts {
 		if !d.judged && !d.deleted() {
 			refs = append(refs, d.references...)

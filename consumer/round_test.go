@@ -123,9 +123,13 @@ func orderRow(op debezium.Op, id, customer, commit int, status string) *kgo.Reco
 	if op == debezium.Delete {
 		return record("order", op, commit, key, key, nil)
 	}
-	return record("order", op, commit, key, nil, columns("id", uuid(id), "customer_id", uuid(customer),
-		"status", status, "total_amount", "1.50", "created_at", "2026-11-22T07:55:47.954888Z",
-		"updated_at", "2026-11-22T07:55:47.954888Z", "lab_version", int64(commit)))
+	return record("order", op, commit, key, nil, orderColumns(id, customer, commit, status))
+}
+
+func orderColumns(id, customer, commit int, status string) []debezium.Column {
+	return columns("id", uuid(id), "customer_id", uuid(customer), "status", status, "total_amount", "1.50",
+		"created_at", "2026-11-22T07:55:47.954888Z", "updated_at", "2026-11-22T07:55:47.954888Z",
+		"lab_version", int64(commit))
 }
 
 // TestTransitions: judged against the state before, wherever that is, and not for a replay.
@@ -171,6 +175,44 @@ func TestTransitions(t *testing.T) {
 			t.Errorf("a replay raised %d alarms", again-before)
 		}
 	})
+}
+
+// TestTransitionsReplayed: a member that remembers nothing raises none of the alarms again, however
+// the events are cut into batches and whether or not they tell the value before.
+func TestTransitionsReplayed(t *testing.T) {
+	t.Parallel()
+	statuses := []string{"pending", "paid", "delivered", "pending"}
+	for _, full := range []bool{false, true} {
+		var log []*kgo.Record
+		for i, status := range statuses {
+			op, before := insert, []debezium.Column(nil)
+			if i > 0 {
+				op = update
+			}
+			if full && i > 0 {
+				before = orderColumns(1, 7, i, statuses[i-1])
+			}
+			log = append(log, record("order", op, i+1, columns("id", uuid(1)), before, orderColumns(1, 7, i+1, status)))
+		}
+		for batch := 1; batch <= len(log); batch++ {
+			p := newPipeline()
+			feed := func(p *pipeline) {
+				for rest := log; len(rest) > 0; rest = rest[min(batch, len(rest)):] {
+					p.feed(t, rest[:min(batch, len(rest))]...)
+				}
+			}
+			p.feed(t, customer(insert, 7, 1, "a@x"))
+			feed(p)
+			if n := p.violations(t, "transition"); n != 2 {
+				t.Errorf("full %t, batches of %d: %d alarms, want 2", full, batch, n)
+			}
+			again := pipelineBeside(p, 0)
+			feed(again)
+			if n := again.violations(t, "transition"); n != 2 {
+				t.Errorf("full %t, batches of %d: %d alarms after a replay", full, batch, n)
+			}
+		}
+	}
 }
 
 func TestPositionsWentBack(t *testing.T) {
