@@ -263,6 +263,9 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	e, err := p.encoder.Encode(d.table, event,
 		entity.Facts{Recorded: d.record.Timestamp, NoRules: p.noRules})
 	if err != nil {
+		if len(event.Key) == 0 {
+			p.log.keyless(d, err)
+		}
 		return rejectf(ruleKey, "%v", err)
 	}
 	d.key, d.parent, d.before = e.ID, e.Parent, e.Before

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -38,6 +39,7 @@ type Consumer struct {
 	truncates truncates
 	room      *parkingRoom
 	tracer    *tracer
+	keyless   sync.Map // tables whose rows have no key, as far as that was logged
 }
 
 // New checks the configuration and loads the specs. It waits for no server; an error names the

@@ -53,6 +53,22 @@ func (d *deadLetter) rule() string {
 	return ruleDocument
 }
 
+// reason is all that is wrong, one a line.
+func (d *deadLetter) reason() string { return strings.TrimPrefix(d.err.Error(), d.rule()+": ") }
+
+// said is the reason as far as it holds no value of a row, for the log: MongoDB quotes documents, and
+// what is no event may have anything where an event has its operation; then only the place is told.
+func (d *deadLetter) said() string {
+	switch d.rule() {
+	case ruleDocument, ruleUnique:
+		return ""
+	case ruleUndecodable:
+		place, _, _ := strings.Cut(d.reason(), ":")
+		return place
+	}
+	return d.reason()
+}
+
 // deadLetters is the dead-letter topic. It has a client of its own, which outlives the group's.
 //
 // The topic is the one home of dead letters, not a collection in MongoDB: it is acknowledged by the
@@ -136,7 +152,7 @@ func (d *deadLetters) letter(l *deadLetter, now time.Time) *kgo.Record {
 	}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	add(HeaderRule, l.rule())
-	add(HeaderReason, cut(strings.TrimPrefix(l.err.Error(), l.rule()+": "), reasonMaxBytes))
+	add(HeaderReason, cut(l.reason(), reasonMaxBytes))
 	add(HeaderTopic, r.Topic)
 	add(HeaderPartition, number(int64(r.Partition)))
 	add(HeaderOffset, number(r.Offset))

@@ -3,10 +3,12 @@ package consumer
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -70,19 +72,87 @@ func TestLogHidesValues(t *testing.T) {
 func TestLogsOfAPoisonedTopic(t *testing.T) {
 	t.Parallel()
 	for level, shown := range map[string]bool{"info": false, "debug": true} {
-		var output strings.Builder
 		p := newPipeline()
-		config := DefaultConfig()
-		config.LogLevel, config.Output = level, &output
-		log, err := config.logger()
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.settler.log, p.planner.log.log = log, log
+		output := p.logTo(t, level)
 		p.feed(t, customer(insert, 1, 1, "no-address"))
 		if text := output.String(); strings.Contains(text, "no-address") != shown ||
 			!strings.Contains(text, `"rule":"format"`) {
 			t.Errorf("at %s: %s", level, text)
+		}
+	}
+}
+
+// logTo is where the pipeline logs from now on.
+func (p *pipeline) logTo(t *testing.T, level string) *strings.Builder {
+	t.Helper()
+	output := &strings.Builder{}
+	config := DefaultConfig()
+	config.LogLevel, config.Output = level, output
+	log, err := config.logger()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.settler.log, p.planner.log.log = log, log
+	return output
+}
+
+// lines are those of the log with the message.
+func lines(t *testing.T, output *strings.Builder, message string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for text := range strings.Lines(output.String()) {
+		line := map[string]any{}
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		if line["msg"] == message {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// TestLogsKeylessTables: once for each table, loudly, whatever partition they come from.
+func TestLogsKeylessTables(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	output := p.logTo(t, "info")
+	row := func(table string) *kgo.Record {
+		r := record(table, insert, 1, nil, nil, columns("name", "secret", "n", int64(1)))
+		r.Key = nil
+		return r
+	}
+	for range 3 {
+		p.feed(t, row("one"), row("two"), row("one"))
+	}
+	var tables []any
+	for _, line := range lines(t, output, "a table without a key: its rows are dead letters") {
+		if tables = append(tables, line["table"]); line["level"] != "ERROR" || line["reason"] == nil {
+			t.Errorf("logged as %v", line)
+		}
+	}
+	if d := cmp.Diff([]any{"public.one", "public.two"}, tables); d != "" {
+		t.Errorf("tables (-want +got):\n%s", d)
+	}
+	letters := lines(t, output, "dead letters")
+	if len(letters) != 3 || !strings.Contains(fmt.Sprint(letters[0]["reason"]), "without a key") {
+		t.Errorf("dead letters are logged as %v", letters)
+	}
+	if strings.Contains(output.String(), "secret") {
+		t.Errorf("a value is in the log:\n%s", output)
+	}
+}
+
+// TestLogsReasons: of a dead letter, where they hold no value of a row.
+func TestLogsReasons(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]error{
+		"":                         rejectf(ruleUnique, "dup key: { email: \"secret\" }"),
+		"op":                       rejectf(ruleUndecodable, "op: \"secret\" is unknown"),
+		"column email has no host": &rejection{"format", "column email has no host"},
+	} {
+		if got := (&deadLetter{err: err}).said(); got != want {
+			t.Errorf("%v is logged as %q, want %q", err, got, want)
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (r *router) newPartition(client *kgo.Client, topic string, number int32) *p
 // newPartition is a partition's pipeline; mark, pause and resume are the caller's.
 func (c *Consumer) newPartition(topic string, number int32, s store,
 	send func(context.Context, []deadLetter) error, now func() time.Time) *partition {
-	rules := &ruleLog{metrics: c.metrics, log: c.log}
+	rules := &ruleLog{metrics: c.metrics, log: c.log, tables: &c.keyless}
 	return &partition{
 		topic: topic, number: number,
 		planner: &planner{registry: c.registry,

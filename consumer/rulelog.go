@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cdclab/cdclab/consumer/entity"
 )
@@ -17,6 +18,7 @@ type ruleLog struct {
 	metrics *metrics
 	log     *slog.Logger
 	seen    map[brokenRule]int
+	tables  *sync.Map // of the process: those whose rows have no key
 }
 
 type brokenRule struct {
@@ -71,6 +73,16 @@ func (l *ruleLog) schemaChange(d *draft, c *entity.SchemaChange) {
 	l.log.Log(context.Background(), level, "schema changed", "entity_type", d.entity, "column", c.Column,
 		"kind", c.Kind, "from", c.From, "to", c.To, "kafka_topic", d.record.Topic,
 		"kafka_partition", d.record.Partition, "kafka_offset", d.record.Offset)
+}
+
+// keyless tells of a table whose rows cannot be stored, once.
+func (l *ruleLog) keyless(d *draft, err error) {
+	table := d.table.Spec().Table
+	if _, told := l.tables.LoadOrStore(table, true); !told {
+		l.log.Error("a table without a key: its rows are dead letters", "table", table,
+			"entity_type", d.entity, "reason", err.Error(), "kafka_topic", d.record.Topic,
+			"kafka_partition", d.record.Partition, "kafka_offset", d.record.Offset)
+	}
 }
 
 // flush ends a batch.

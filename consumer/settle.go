@@ -245,7 +245,7 @@ func (s *settler) bury(ctx context.Context, j *job) error {
 	}
 	first := &j.rejected[0]
 	s.log.WarnContext(ctx, "dead letters", "count", len(j.rejected), "rule", first.rule(),
-		"entity_type", first.entity, "operation", first.operation, "kafka_topic", first.record.Topic,
+		"reason", first.said(), "entity_type", first.entity, "operation", first.operation, "kafka_topic", first.record.Topic,
 		"kafka_partition", first.record.Partition, "kafka_offset", first.record.Offset)
 	j.rejected = nil
 	return nil
