@@ -73,6 +73,9 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 			j.rejected = append(j.rejected, d.letter(err))
 			continue
 		}
+		if !d.judged { // else it was counted when it was parked
+			s.metrics.passed.Inc()
+		}
 		for _, ready := range s.unpark(d) {
 			changes = append(changes, ready.changes(held)...)
 		}

@@ -215,6 +215,21 @@ func TestTransitionsReplayed(t *testing.T) {
 	}
 }
 
+// TestPassedOnce: an event that breaks no rule that rejects is counted once, also one that only breaks
+// others, and one that is parked.
+func TestPassedOnce(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 8, 1, "b@x"), customer(insert, 9, 1, "no-address"), orderRow(insert, 1, 8, 2, "pending"),
+		orderRow(update, 1, 8, 3, "delivered"), orderRow(remove, 1, 8, 4, ""), orderRow(insert, 2, 7, 2, "no status"))
+	p.tick(t, time.Second)
+	p.feed(t, customer(insert, 7, 5, "a@x"))
+	p.tick(t, time.Second)
+	if n := valueOf(t, p.settler.metrics.passed); n != 6 || p.violations(t, "transition") != 1 || len(p.letters) != 1 {
+		t.Errorf("%v events passed, want 6; %d alarms, dead letters %+v", n, p.violations(t, "transition"), p.letters)
+	}
+}
+
 func TestPositionsWentBack(t *testing.T) {
 	t.Parallel()
 	p := newPipeline()
