@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/entity"
 )
 
 // TestMongoRefusals: the third meaning of a duplicate key, and documents the server will not have.
@@ -110,5 +114,46 @@ func TestPrepare(t *testing.T) {
 	}
 	if order.Customer.Email != "c@x.org" {
 		t.Errorf("the order is shown with %+v", order)
+	}
+}
+
+// TestPrepareFollowsSpecs: a table whose rows get embedded later is in the view of the collection that
+// was there before.
+func TestPrepareFollowsSpecs(t *testing.T) {
+	t.Parallel()
+	m := testMongo(t, anyServer(t))
+	ctx := context.Background()
+	const head = "\nkey: id\nfields: [{column: id, kind: int}, {column: parent, kind: int}]\n"
+	specs := fstest.MapFS{"doc.yaml": &fstest.MapFile{Data: []byte("entity: doc\ntable: public.doc\ncollection: docs" + head)}}
+	var err error
+	if m.registry, err = entity.Load(specs); err != nil {
+		t.Fatal(err)
+	}
+	write := func(table string, at place, op debezium.Op) {
+		w := row(at.id, 1, op)
+		w.table, w.entity, w.place = m.registry.Table("public", table), table, at
+		step(t, m, applied, w)
+	}
+	write("doc", place{collection: "docs", id: "1"}, insert)
+	specs["part.yaml"] = &fstest.MapFile{Data: []byte("entity: part\ntable: public.part\ncollection: docs\n" +
+		"embed: {into: doc, field: parts, parent: parent}" + head)}
+	if changed, err := m.registry.Reload(specs); !changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	for range 2 {
+		write("part", place{"docs", "1", "parts", "ended"}, remove)
+		write("part", place{"docs", "1", "parts", "lives"}, insert)
+		var document struct{ Parts map[string]bson.M }
+		if err := m.database.Collection("docs"+LiveSuffix).FindOne(ctx, bson.D{}).Decode(&document); err != nil {
+			t.Fatal(err)
+		}
+		if len(document.Parts) != 1 || document.Parts["lives"] == nil {
+			t.Errorf("the view shows the parts %v", document.Parts)
+		}
+		if _, err := m.database.Collection("docs").DeleteMany(ctx, bson.D{}); err != nil {
+			t.Fatal(err)
+		}
+		write("doc", place{collection: "docs", id: "1"}, insert)
+		clear(m.prepared)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // LiveSuffix ends the name of a collection's view: without tombstones, without shells, and without
 // the tombstones of embedded rows. Readers use it.
-const LiveSuffix = "_live"
+const LiveSuffix = entity.LiveSuffix
 
 // Server error codes. Source: src/mongo/base/error_codes.yml.
 const (
@@ -26,8 +26,8 @@ const (
 )
 
 // prepare makes, once, what a collection needs: the index that ends tombstones, that which finds
-// embedded rows, those of references, and the view. An index or a view that is there with other
-// options is somebody's decision and stays.
+// embedded rows, those of references, and the views. An index that is there with other options is
+// somebody's decision and stays; a view follows the specs.
 func (m *mongoStore) prepare(ctx context.Context, collection string, table *entity.Table) error {
 	if collection == keptCollection {
 		return m.prepareKept(ctx)
@@ -114,19 +114,44 @@ func memberOf(spec *entity.Spec, column string) string {
 	return column
 }
 
+// createView makes the view, or has one that is there follow the specs.
 func (m *mongoStore) createView(ctx context.Context, name, on string, stages mongo.Pipeline) error {
 	err := m.database.CreateView(ctx, name, on, stages)
-	if err != nil && !hasCode(err, namespaceExists) {
+	if hasCode(err, namespaceExists) {
+		err = m.changeView(ctx, name, on, stages)
+	}
+	if err != nil {
 		return classifyMongo(fmt.Errorf("create the view %s: %w", name, err))
 	}
 	return nil
+}
+
+func (m *mongoStore) changeView(ctx context.Context, name, on string, stages mongo.Pipeline) error {
+	there, err := m.database.ListCollectionSpecifications(ctx, bson.D{{Key: "name", Value: name}})
+	if err != nil || len(there) != 1 || there[0].Type != "view" {
+		return err // what is no view is somebody's
+	}
+	want, err := bson.Marshal(bson.D{{Key: "pipeline", Value: stages}})
+	if err != nil || there[0].Options.Lookup("pipeline").Equal(bson.Raw(want).Lookup("pipeline")) {
+		return err
+	}
+	err = m.database.RunCommand(ctx, bson.D{{Key: "collMod", Value: name}, {Key: "viewOn", Value: on},
+		{Key: "pipeline", Value: stages}}).Err()
+	if !hasCode(err, halted...) {
+		return err
+	}
+	// The role readWrite is enough to make a view, but not to change one.
+	if err := m.database.Collection(name).Drop(ctx); err != nil {
+		return err
+	}
+	return m.database.CreateView(ctx, name, on, stages)
 }
 
 // RelatedSuffix ends the name of a second view, of collections whose rows refer to others: each has
 // the row that it refers to beside it, under the entity's name. It is for reads that list orders or
 // addresses with their customer. The rows are joined when they are read, by _id: a copy in each order
 // would have to be written again with every change of the customer, and could be older than it.
-const RelatedSuffix = "_related"
+const RelatedSuffix = entity.RelatedSuffix
 
 func related(spec *entity.Spec, registry *entity.Registry) mongo.Pipeline {
 	var stages mongo.Pipeline

@@ -16,22 +16,38 @@ const (
 	genericLate = time.Hour
 )
 
+// LiveSuffix and RelatedSuffix end the names of a collection's views.
+const (
+	LiveSuffix    = "_live"
+	RelatedSuffix = "_related"
+)
+
+// ownPrefix begins the names of the consumer's own collections.
+const ownPrefix = "cdc_"
+
+func isView(collection string) bool {
+	return strings.HasSuffix(collection, LiveSuffix) || strings.HasSuffix(collection, RelatedSuffix)
+}
+
 // generic is the Spec of a table that has none. Its collection has the table's name, with the schema
-// before it unless that is public; names that MongoDB, the consumer (cdc_, and _live for its views)
-// or a Spec uses are avoided, so that no two tables share one.
+// before it unless that is public; names that MongoDB, the consumer or a Spec uses are avoided, so that no
+// two tables share one.
 func (s *state) generic(schema, table string) *Spec {
 	part := func(name string) string {
 		name, _ = escapeName(strings.ReplaceAll(name, "$", "\uff04"))
 		return name
 	}
 	collection := part(table)
-	if schema != "public" || s.collections[collection] || strings.HasPrefix(collection, "cdc_") {
+	if schema != "public" || s.collections[collection] || strings.HasPrefix(collection, ownPrefix) {
 		collection = part(schema) + "." + collection
 	}
 	if strings.HasPrefix(collection, "system.") {
 		collection = "_" + collection
 	}
-	for strings.HasSuffix(collection, "_live") || s.collections[collection] {
+	if isView(strings.TrimRight(collection, "_")) {
+		collection += "_"
+	}
+	for s.collections[collection] {
 		collection += "_"
 	}
 	name := collection

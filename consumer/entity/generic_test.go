@@ -23,7 +23,9 @@ func TestGenericSpec(t *testing.T) {
 		{"public", "orders", "public.orders"}, // a Spec's collection
 		{"public", "a.b", "a．b"}, {"a", "b", "a.b"}, {"a.b", "c", "a．b.c"}, {"a", "b.c", "a.b．c"},
 		{"public", "$x", "＄x"}, {"public", "a$b", "a＄b"}, {"public", "cdc_kept", "public.cdc_kept"},
-		{"public", "customers_live", "customers_live_"}, {"system", "views", "_system.views"},
+		{"public", "customers_live", "customers_live_"},
+		{"public", "customers_live_", "customers_live__"},
+		{"public", "orders_related", "orders_related_"}, {"system", "views", "_system.views"},
 	} {
 		table := r.Table(c.schema, c.table)
 		spec := table.Spec()
@@ -33,6 +35,13 @@ func TestGenericSpec(t *testing.T) {
 		}
 		if r.Table(c.schema, c.table) != table {
 			t.Errorf("%s.%s has two Tables", c.schema, c.table)
+		}
+	}
+	for _, collection := range []string{"xs_live", "xs_related", "cdc_kept", "system.views"} {
+		_, err := Load(fstest.MapFS{"a.yaml": &fstest.MapFile{Data: []byte("entity: x\ntable: public.x\ncollection: " + collection +
+			"\nkey: id\nfields: [{column: id, kind: int}]\n")}})
+		if err == nil || !strings.Contains(err.Error(), "a.yaml:3: collection") {
+			t.Errorf("the collection %s: %v", collection, err)
 		}
 	}
 	if spec := r.Table("public", "order").Spec(); spec.Collection != "orders" || len(spec.Fields) == 0 {
@@ -47,7 +56,7 @@ func TestGenericSpec(t *testing.T) {
 // TestCollectionsAreDistinct: no two tables share a collection.
 func TestCollectionsAreDistinct(t *testing.T) {
 	t.Parallel()
-	name := rapid.StringMatching(`(public|system|cdc_|order|orders|a|b|[.$_]|live|_live){1,3}`)
+	name := rapid.StringMatching(`(public|system|cdc_|order|orders|a|b|[.$_]|live|_live|_related){1,3}`)
 	rapid.Check(t, func(t *rapid.T) {
 		r := Default()
 		a := [2]string{name.Draw(t, "schema"), name.Draw(t, "table")}

@@ -62,6 +62,10 @@ func (d *document) validate() []error {
 	if s.Table != "" && !tableName.MatchString(s.Table) {
 		report("$.table", "table %q is not schema.name", s.Table)
 	}
+	if strings.HasPrefix(s.Collection, ownPrefix) || strings.HasPrefix(s.Collection, "system.") || isView(s.Collection) {
+		report("$.collection", "collection %q has the name of one of the consumer's or MongoDB's own: %s..., system....,"+
+			" ...%s or ...%s", s.Collection, ownPrefix, LiveSuffix, RelatedSuffix)
+	}
 	errs = append(errs, d.validateFields()...)
 	switch key := s.field(s.Key); {
 	case s.Key == "":
