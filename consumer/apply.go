@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,18 @@ const (
 	ruleUnique      = "unique"      // a unique index other than _id
 )
 
+// both is one rejection for two reasons, under the first one's rule. Each may be nil.
+func both(first, second error) error {
+	if first == nil || second == nil {
+		return cmp.Or(first, second)
+	}
+	var one, other *rejection
+	if !errors.As(first, &one) || !errors.As(second, &other) {
+		return first
+	}
+	return &rejection{one.rule, one.reason + "\n" + other.reason}
+}
+
 func rejectf(rule, format string, args ...any) error {
 	return &rejection{rule, fmt.Sprintf(format, args...)}
 }
@@ -87,6 +100,7 @@ type draft struct {
 	drifted             []entity.Drifted
 	references          []entity.Ref
 	states              []entity.State
+	rejected            error // by the rules that the event alone decides, where others are to be asked too
 	// oldID and newID are the other id of a row whose primary key changed.
 	oldID, newID string
 	txID         uint32
@@ -287,13 +301,15 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	if err != nil {
 		return rejectf(ruleKey, "the other key: %v", err)
 	}
-	if embed := d.table.Spec().Embed; embed != nil {
-		if err := d.embeddable(embed); err != nil {
-			return err
-		}
-	}
 	err = p.log.judge(d, e.Violations)
 	p.metrics.validated(time.Since(started))
+	if embed := d.table.Spec().Embed; embed != nil {
+		return both(d.embeddable(embed), err)
+	}
+	if d.op == debezium.Update && len(d.states) > 0 {
+		d.rejected = err // those about transitions need the store
+		return nil
+	}
 	return err
 }
 

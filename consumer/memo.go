@@ -149,7 +149,7 @@ func (m *memo) judge(d *draft) error {
 			return err
 		}
 	}
-	if known || len(d.states) > 0 {
+	if d.rejected == nil && (known || len(d.states) > 0) {
 		m.set(d.key, state)
 	}
 	return nil

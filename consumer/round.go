@@ -69,7 +69,7 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 		if d.op == debezium.Truncate {
 			continue // prepare has done it
 		}
-		if err := s.memo.judge(d); err != nil {
+		if err := both(d.rejected, s.memo.judge(d)); err != nil {
 			j.rejected = append(j.rejected, d.letter(err))
 			continue
 		}
@@ -119,7 +119,7 @@ func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
 	var states, items []string
 	clear(s.memo.ahead)
 	for _, d := range drafts {
-		if !d.judged && !d.deleted() {
+		if !d.judged && !d.deleted() && d.rejected == nil {
 			refs = append(refs, d.references...)
 		}
 		if s.memo.wants(d) {

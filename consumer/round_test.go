@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,6 +228,40 @@ func TestPassedOnce(t *testing.T) {
 	p.tick(t, time.Second)
 	if n := valueOf(t, p.settler.metrics.passed); n != 6 || p.violations(t, "transition") != 1 || len(p.letters) != 1 {
 		t.Errorf("%v events passed, want 6; %d alarms, dead letters %+v", n, p.violations(t, "transition"), p.letters)
+	}
+}
+
+// TestEveryRule: one that rejects does not keep the others from being asked.
+func TestEveryRule(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{true, false} {
+		p := newPipeline()
+		p.feed(t, customer(insert, 7, 1, "a@x"))
+		p.feed(t, orderRow(insert, 1, 7, 1, "paid"))
+		if !known {
+			p.settler.memo.states = nil
+		}
+		row := orderColumns(1, 7, 2, "pending")
+		row[3].Value = "-1"
+		rules := p.feed(t, record("order", update, 2, columns("id", uuid(1)), nil, row))
+		if len(rules) != 1 || rules[0] != "range" || p.violations(t, "range") != 1 || p.violations(t, "transition") != 1 {
+			t.Errorf("known %t: dead letters by %v, range broken %d times, transition %d", known, rules,
+				p.violations(t, "range"), p.violations(t, "transition"))
+		}
+		p.feed(t, orderRow(update, 1, 7, 3, "shipped"))
+		if n := p.violations(t, "transition"); n != 1 || p.document(t, "orders", uuid(1))["status"] != "shipped" {
+			t.Errorf("known %t: what was rejected counts as the state before: %d alarms", known, n)
+		}
+	}
+	p := newPipeline()
+	bad := itemColumns(1, 10, 1)
+	bad[4].Value = int64(-1)
+	bad[1].Value = nil
+	rules := p.feed(t, item(insert, 1, 1, nil, bad))
+	if len(rules) != 1 || rules[0] != ruleParent || p.violations(t, "required") != 1 || p.violations(t, "range") != 1 {
+		t.Errorf("an item without its order: dead letters by %v", rules)
+	} else if reason := p.letters[0].reason(); !strings.Contains(reason, "quantity") {
+		t.Errorf("the letter's reason is %q", reason)
 	}
 }
 
