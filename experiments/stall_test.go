@@ -129,12 +129,13 @@ func committedP99(t *testing.T, path string) float64 {
 	return float64(all[len(all)*99/100]) / 1e6
 }
 
-// strainedScript is a scenario whose every iteration does something before it writes.
+// strainedScript is a scenario whose every iteration does something before it writes. For k6 alone a
+// dropped iteration is a failure.
 const strainedScript = `
 import cdc from 'k6/x/cdc';
 export const options = { scenarios: { load: {
   executor: 'constant-arrival-rate', rate: 100, timeUnit: '1s', duration: '6s', preAllocatedVUs: %d, maxVUs: %[1]d,
-} } };
+} }, thresholds: { dropped_iterations: ['count==0'] } };
 const lab = cdc.open(%s);
 export function setup() { lab.start(); }
 export default function () { %s; lab.write(); }

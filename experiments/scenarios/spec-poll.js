@@ -1,7 +1,8 @@
-// The specification's own way to measure (2.7.4), for comparison: one virtual user writes a customer
-// with k6/x/sql and asks MongoDB every 100 ms, at most 30 s long, until the document is there.
+// The specification's own way to measure (2.7.4), for comparison: each of VUS virtual users (1; the
+// specification has 50 to 100) writes a customer with k6/x/sql and asks MongoDB every 100 ms, at most
+// 30 s long, until the document is there.
 //
-//   k6 run -e DURATION=30s spec-poll.js
+//   k6 run -e VUS=50 -e DURATION=30s spec-poll.js
 //
 // It is a closed model: the next write waits for the last one, so a pipeline that stalls is written
 // to less, and its stall is one bad sample among few. A latency is a multiple of the 100 ms, more or
@@ -12,7 +13,7 @@ import sql from 'k6/x/sql';
 import driver from 'k6/x/sql/driver/pgx';
 import { check, sleep } from 'k6';
 import { Rate, Trend } from 'k6/metrics';
-import { summaryTrendStats } from './lib/config.js';
+import { summaryTrendStats, wholeNumber } from './lib/config.js';
 
 export { handleSummary } from './lib/summary.js';
 
@@ -20,8 +21,8 @@ const maxWait = 30000; // ms
 const pollInterval = 100; // ms
 
 export const options = {
-  scenarios: { load: { executor: 'constant-vus', vus: 1, duration: __ENV.DURATION || '20s', gracefulStop: '30s' } },
-  thresholds: JSON.parse(open('../thresholds/smoke.json')),
+  scenarios: { load: { executor: 'constant-vus', vus: wholeNumber('VUS', 1), duration: __ENV.DURATION || '20s', gracefulStop: '30s' } },
+  thresholds: { ...JSON.parse(open('../thresholds/smoke.json')), checks: ['rate>0.99'] },
   summaryTrendStats,
 };
 

@@ -13,8 +13,8 @@ export const seed = wholeNumber('SEED', undefined);
 export const mix = __ENV.MIX ? readMix(__ENV.MIX) : undefined;
 
 // Long enough for start(), which waits for the seed rows, and for drain(), which waits for the rest.
-export const timeouts = { setupTimeout: '2m', teardownTimeout: '2m' };
 export const drainLimit = __ENV.DRAIN || '60s';
+export const timeouts = { setupTimeout: '2m', teardownTimeout: `${60 + seconds('DRAIN', drainLimit)}s` };
 
 export const summaryTrendStats = ['count', 'avg', 'min', 'med', 'p(50)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'max'];
 
@@ -36,6 +36,7 @@ export function constantLoad(defaults) {
 export function changingLoad(defaults, shape) {
   const rate = wholeNumber('RATE', defaults.rate);
   const length = seconds('DURATION', __ENV.DURATION || defaults.duration);
+  if (length === 0) throw new Error('DURATION: want a length above 0');
   const stages = shape.map(([share, times]) => ({
     duration: `${Math.round(1000 * share * length)}ms`, target: Math.round(times * rate),
   }));
@@ -66,18 +67,19 @@ function virtualUsers(rate) {
   return { preAllocatedVUs: Math.min(wanted, 1000), maxVUs: 2 * wanted };
 }
 
-function wholeNumber(name, fallback) {
+export function wholeNumber(name, fallback) {
   const text = __ENV[name];
   if (text === undefined || text === '') return fallback;
   if (!/^-?[0-9]+$/.test(text)) throw new Error(`${name}=${text}: want a whole number`);
   return Number(text);
 }
 
-// seconds reads a length such as "90s", "5m" or "1h30m".
+// seconds reads a length such as "90s", "5m", "1h30m" or "500ms".
 function seconds(name, text) {
-  const parts = text.match(/^(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9.]+)s)?$/);
-  const length = parts && Number(parts[1] || 0) * 3600 + Number(parts[2] || 0) * 60 + Number(parts[3] || 0);
-  if (!length) throw new Error(`${name}=${text}: want a length such as "90s", "5m" or "1h30m"`);
+  const parts = text.match(/^(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?(?:([0-9.]+)ms)?$/);
+  const [h, m, s, ms] = parts ? parts.slice(1).map((part) => Number(part || 0)) : [];
+  const length = 3600 * h + 60 * m + s + ms / 1000;
+  if (!text || !(length >= 0)) throw new Error(`${name}=${text}: want a length such as "90s", "5m" or "1h30m"`);
   return length;
 }
 

@@ -1,0 +1,124 @@
+package cdc
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// inspected is what k6 makes of a script's options.
+type inspected struct {
+	TeardownTimeout string
+	Scenarios       map[string]struct {
+		Executor, Duration, StartTime string
+		Rate, StartRate, VUs          int
+		Stages                        []struct {
+			Duration string
+			Target   int
+		}
+	}
+	Thresholds map[string]any
+}
+
+func inspect(t *testing.T, script string, env ...string) (options inspected, failure string) {
+	t.Helper()
+	command := exec.Command(os.Args[0], "inspect", "--include-system-env-vars",
+		filepath.Join("..", "experiments", "scenarios", script))
+	command.Env = append(append(os.Environ(), asK6+"=1", "K6_AUTO_EXTENSION_RESOLUTION=false", "RATE=", "DURATION=", "WARMUP=",
+		"DRAIN=", "MIX=", "SEED=", "CDC_OPTIONS="), env...)
+	var errorText strings.Builder
+	command.Stderr = &errorText
+	text, err := command.Output()
+	if err != nil {
+		return options, errorText.String()
+	}
+	if err := json.Unmarshal(text, &options); err != nil {
+		t.Fatal(err)
+	}
+	return options, ""
+}
+
+// Each scenario is what its environment asks for, before anything of it runs.
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	length := func(text string) time.Duration {
+		all, _ := time.ParseDuration(text)
+		return all
+	}
+	for _, test := range []struct {
+		script string
+		env    []string
+		// load is the executor, rate the first, last the last rate, length that of the scenario.
+		load       string
+		rate, last int
+		length     time.Duration
+		scenarios  []string
+		teardown   string
+	}{
+		{"smoke.js", nil, "constant-arrival-rate", 50, 50, 20 * time.Second, []string{"load", "warmup"}, "2m0s"},
+		{"smoke.js", []string{"RATE=7", "DURATION=1m30s", "WARMUP=0s", "DRAIN=10m0s"}, "constant-arrival-rate", 7, 7, 90 * time.Second, []string{"load"}, "11m0s"},
+		{"baseline.js", nil, "constant-arrival-rate", 100, 100, 5 * time.Minute, []string{"load", "warmup"}, "2m0s"},
+		{"baseline.js", []string{`CDC_OPTIONS={"workers": 8, "tracker": "poll"}`, "MIX=100/0/0", "SEED=-3", "DRAIN=500ms"}, "constant-arrival-rate", 100, 100, 5 * time.Minute, []string{"load", "warmup"}, "1m0.5s"},
+		{"soak.js", nil, "constant-arrival-rate", 100, 100, 2 * time.Hour, []string{"load", "warmup"}, "2m0s"},
+		{"soak.js", []string{"DURATION=15m", "WARMUP=1m", "DRAIN=2h30m1s"}, "constant-arrival-rate", 100, 100, 15 * time.Minute, []string{"load", "warmup"}, "2h31m1s"},
+		{"stress.js", nil, "ramping-arrival-rate", 100, 1000, 5 * time.Minute, []string{"load", "warmup"}, "2m0s"},
+		{"stress.js", []string{"RATE=3", "DURATION=10s"}, "ramping-arrival-rate", 3, 30, 10 * time.Second, []string{"load", "warmup"}, "2m0s"},
+		{"spike.js", nil, "ramping-arrival-rate", 100, 100, 4 * time.Minute, []string{"load", "warmup"}, "2m0s"},
+		{"breakpoint.js", nil, "ramping-arrival-rate", 100, 5000, 2 * time.Minute, []string{"load", "warmup"}, "2m0s"},
+		{"breakpoint.js", []string{"HOLD=1", "RATE=700"}, "constant-arrival-rate", 700, 700, 20 * time.Second, []string{"load", "warmup"}, "2m0s"},
+		{"spec-poll.js", nil, "constant-vus", 0, 0, 20 * time.Second, []string{"load"}, ""},
+		{"spec-poll.js", []string{"VUS=50", "DURATION=5s"}, "constant-vus", 0, 0, 5 * time.Second, []string{"load"}, ""},
+		{"selftest.js", []string{"RATE=500", "WRITES=1000"}, "", 0, 0, 0, []string{"selftest"}, ""},
+	} {
+		t.Run(test.script+" "+strings.Join(test.env, " "), func(t *testing.T) {
+			t.Parallel()
+			options, failure := inspect(t, test.script, test.env...)
+			load := options.Scenarios["load"]
+			first, last, all := load.Rate, load.Rate, length(load.Duration)
+			if load.Stages != nil {
+				first, last = load.StartRate, load.Stages[len(load.Stages)-1].Target
+			}
+			for _, stage := range load.Stages {
+				all += length(stage.Duration)
+			}
+			names := slices.Sorted(maps.Keys(options.Scenarios))
+			if load.Executor != test.load || first != test.rate || last != test.last || all != test.length || !slices.Equal(names, test.scenarios) {
+				t.Errorf("%v: %s %d to %d for %v: want %v: %s %d to %d for %v\n%s", names, load.Executor, first, last, all,
+					test.scenarios, test.load, test.rate, test.last, test.length, failure)
+			}
+			if test.teardown != "" && length(options.TeardownTimeout) != length(test.teardown) {
+				t.Errorf("teardown timeout %s, want %s", options.TeardownTimeout, test.teardown)
+			}
+			if judged := options.Thresholds["dropped_iterations"] != nil; judged != (test.load != "" && test.script != "breakpoint.js") {
+				t.Errorf("thresholds %v", options.Thresholds)
+			}
+		})
+	}
+}
+
+func TestInspectMistakes(t *testing.T) {
+	t.Parallel()
+	for env, want := range map[string]string{
+		"RATE=many":                    "RATE=many: want a whole number",
+		"DRAIN=soon":                   "DRAIN=soon: want a length",
+		"MIX=70-20-10":                 "MIX=70-20-10: want insert/update/delete",
+		"SEED=1.5":                     "SEED=1.5: want a whole number",
+		`CDC_OPTIONS={"rowBites": 12}`: "CDC_OPTIONS: there is no option",
+	} {
+		t.Run(env, func(t *testing.T) {
+			t.Parallel()
+			if _, failure := inspect(t, "smoke.js", env); !strings.Contains(failure, want) {
+				t.Errorf("got %q, want %s", failure, want)
+			}
+		})
+	}
+	if _, failure := inspect(t, "spike.js", "DURATION=0s"); !strings.Contains(failure, "DURATION: want a length above 0") {
+		t.Errorf("got %q", failure)
+	}
+}
