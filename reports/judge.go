@@ -35,7 +35,7 @@ func (r *Run) Conclude() {
 	}
 	r.Lag, r.Trends = r.lag(), r.trends()
 	_, warnings := r.resourceLimits()
-	warnings = append(warnings, r.clockWarnings()...)
+	warnings = append(append(warnings, r.clockWarnings()...), r.trackerWarnings()...)
 	r.Warnings = withMissing(r.Warnings, warnings)
 	r.Thresholds = CheckThresholds(r)
 	r.Verdict = Judge(r)

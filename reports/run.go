@@ -255,8 +255,8 @@ type Tracker struct {
 	// for, in milliseconds: its resolution. 0 for a change stream.
 	MedianLookMs  float64 `json:"medianLookMs"`
 	SlowestLookMs float64 `json:"slowestLookMs"`
-	// Operations are the tracker's own of all ServerOperations that MongoDB did; what it may choose of
-	// them, the finds, had a share of BudgetKept and were to stay under BudgetAsked.
+	// Operations are the tracker's own of all ServerOperations that MongoDB did; they had a share of
+	// BudgetKept and were to stay under BudgetAsked.
 	Operations       int64   `json:"operations"`
 	ServerOperations int64   `json:"serverOperations"`
 	BudgetAsked      float64 `json:"budgetAsked"`

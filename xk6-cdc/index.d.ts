@@ -99,9 +99,10 @@ declare module 'k6/x/cdc' {
      */
     tracker?: 'auto' | 'changestream' | 'poll';
     /**
-     * Share, above 0 to 1, of MongoDB's operations that the tracker's finds stay under: a poll looks
-     * less often where it must, at least 4 times a second. stats() and the ledger's end say what it
-     * came to. 1 is no limit. Default: 0.1.
+     * Share, above 0 to 1, of MongoDB's operations that the tracker's own are to stay under. A poll looks
+     * less often where it must, at least 4 times a second; a change stream reads with each change and
+     * holds nothing back. stats() and the ledger's end say what it came to, and a run that is above is
+     * warned of. 1 is no limit. Default: 0.1 for a poll, 0.6 for a change stream.
      */
     trackerBudget?: number;
     /**
@@ -167,7 +168,7 @@ declare module 'k6/x/cdc' {
      */
     trackerOperations: number;
     serverOperations: number;
-    /** The budget, and the share of MongoDB's operations that the tracker's finds were. */
+    /** The budget, and the share of MongoDB's operations that the tracker's were. */
     budgetAsked: number;
     budgetKept: number;
     /** Milliseconds between two looks of a poll; 0 with a change stream. */

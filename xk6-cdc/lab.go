@@ -78,7 +78,7 @@ func newLab(options Options, instruments *instruments, logger logrus.FieldLogger
 	l.rows = newRows(options.Entities, options.shape(), options.Seed, l.epoch.UnixNano())
 	l.weights.all = options.Mix
 	l.tracker = newTracker(time.Duration(options.Timeout), l.samples, l.record)
-	l.use = newUse(options.TrackerBudget, l.now, func() int64 { return l.tracker.snapshot().acked })
+	l.use = newUse(pollBudget, l.now, func() int64 { return l.tracker.snapshot().acked })
 	l.stopWorkers, l.stopWatching = func() {}, func() {}
 	return l
 }

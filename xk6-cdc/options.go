@@ -46,22 +46,23 @@ type Entities struct {
 // Options is what cdc.open() takes; index.d.ts describes each member. Two Options are equal with
 // == when they mean the same lab.
 type Options struct {
-	Postgres         string         `json:"postgres"`
-	Mongo            string         `json:"mongo"`
-	Database         string         `json:"database"`
-	Ledger           string         `json:"ledger"`
-	Started          string         `json:"started"`
-	Status           string         `json:"status"`
-	Seed             int64          `json:"seed"`
-	Mix              Mix            `json:"mix"`
-	Entities         Entities       `json:"entities"`
-	Workers          int            `json:"workers"`
-	SeedRows         int            `json:"seedRows"`
-	RowBytes         int            `json:"rowBytes"`
-	ToastShare       float64        `json:"toastShare"`
-	Choice           string         `json:"choice"`
-	Zipf             float64        `json:"zipf"`
-	Tracker          string         `json:"tracker"`
+	Postgres   string   `json:"postgres"`
+	Mongo      string   `json:"mongo"`
+	Database   string   `json:"database"`
+	Ledger     string   `json:"ledger"`
+	Started    string   `json:"started"`
+	Status     string   `json:"status"`
+	Seed       int64    `json:"seed"`
+	Mix        Mix      `json:"mix"`
+	Entities   Entities `json:"entities"`
+	Workers    int      `json:"workers"`
+	SeedRows   int      `json:"seedRows"`
+	RowBytes   int      `json:"rowBytes"`
+	ToastShare float64  `json:"toastShare"`
+	Choice     string   `json:"choice"`
+	Zipf       float64  `json:"zipf"`
+	Tracker    string   `json:"tracker"`
+	// TrackerBudget is 0 for that of the tracker's kind.
 	TrackerBudget    float64        `json:"trackerBudget"`
 	Sample           float64        `json:"sample"`
 	Trends           float64        `json:"trends"`
@@ -81,7 +82,7 @@ func DefaultOptions() Options {
 		Timeout:          types.Duration(30 * time.Second),
 		StatementTimeout: types.Duration(5 * time.Second),
 		AbortAfter:       types.Duration(time.Minute),
-		Choice:           ChooseUniform, Zipf: 1.1, TrackerBudget: 0.1, Sample: 1, Trends: 1,
+		Choice:           ChooseUniform, Zipf: 1.1, Sample: 1, Trends: 1,
 	}
 }
 
@@ -170,6 +171,9 @@ func (o *Options) overlay(given any) error {
 			return optionError(name, err)
 		}
 	}
+	if members["trackerBudget"] != nil && o.TrackerBudget == 0 {
+		return errBudget(0)
+	}
 	return nil
 }
 
@@ -219,8 +223,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "sample": want 0 to 1, got %v`, o.Sample)
 	case !isShare(o.Trends):
 		return fmt.Errorf(`option "trends": want 0 to 1, got %v`, o.Trends)
-	case !isShare(o.TrackerBudget) || o.TrackerBudget == 0:
-		return fmt.Errorf(`option "trackerBudget": want a share above 0, at most 1, got %v`, o.TrackerBudget)
+	case !isShare(o.TrackerBudget):
+		return errBudget(o.TrackerBudget)
 	case o.AbortAfter <= 0:
 		return fmt.Errorf(`option "abortAfter": want a length such as "1m", got %s`, o.AbortAfter)
 	case o.Timeout <= 0:
@@ -229,6 +233,10 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "statementTimeout": want a length such as "5s", got %s`, o.StatementTimeout)
 	}
 	return nil
+}
+
+func errBudget(got float64) error {
+	return fmt.Errorf(`option "trackerBudget": want a share above 0, at most 1, got %v`, got)
 }
 
 // errWeights says which weights a choice can be made by.

@@ -23,10 +23,18 @@ const (
 // trackerCommands are what the tracker sends; the self-test's writes are none of its.
 var trackerCommands = map[string]bool{"find": true, "getMore": true, "aggregate": true, "serverStatus": true}
 
+// What share of MongoDB's operations the tracker may be where no option says it. A change stream reads
+// with each change, so it is nearly half of what a server does that does nothing else.
+const (
+	pollBudget   = 0.1
+	streamBudget = 0.6
+)
+
 // use is what the tracker asks of MongoDB beside what MongoDB does in all. It holds finds back where
-// they would take more than the budget: a share of all operations. It holds back finds alone, all
-// that a poll does: a change stream's own reads come with the changes and cannot be fewer.
+// its operations would be more than the budget: a share of all. It holds back finds alone: a change
+// stream's own reads come with the changes, and held back they would be stamped too late.
 type use struct {
+	// budget is set before anything is counted.
 	budget float64
 	now    func() int64
 	// writes are those that PostgreSQL has acknowledged, which MongoDB must do at least.
@@ -43,10 +51,10 @@ type use struct {
 	base, total    int64
 	begun, counted bool
 	// perNs is how many finds the budget allows in a nanosecond, allowed how many are left of them,
-	// as of countedNs.
+	// as of allowedNs.
 	perNs, allowed        float64
 	allowedNs, lastFindNs int64
-	// known is how many finds there were when MongoDB was last counted, at countedNs.
+	// known is how many operations there were when MongoDB was last counted, at countedNs.
 	known, countedNs int64
 }
 
@@ -192,7 +200,7 @@ func (u *use) ask(ctx context.Context, client *mongo.Client) (int64, bool) {
 // counts takes the server's count. Where it has none, its work is at least the tracker's operations
 // and a write for each that PostgreSQL acknowledged.
 func (u *use) counts(count int64, counted bool) {
-	finds, own := u.finds.Load(), u.operations.Load()
+	own := u.operations.Load()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.now()
@@ -209,10 +217,10 @@ func (u *use) counts(count int64, counted bool) {
 	u.total = count - u.base
 	if elapsed := now - u.countedNs; u.begun && elapsed > 0 && u.budget < 1 {
 		each := u.budget / (1 - u.budget) // finds for each operation of others
-		others := max(0, u.total-before-(finds-u.known))
+		others := max(0, u.total-before-(own-u.known))
 		// What the others' operations so far allow and was not used yet; little of it at a time.
-		room := each*float64(max(0, u.total-finds)) - float64(finds)
+		room := each*float64(max(0, u.total-own)) - float64(own)
 		u.perNs = min(max(0, room), 2*each*float64(others)) / float64(elapsed)
 	}
-	u.begun, u.known, u.countedNs = true, finds, now
+	u.begun, u.known, u.countedNs = true, own, now
 }

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ func (l *Lab) openTracker(
 		var answer mongo.ServerError
 		switch {
 		case err == nil:
+			l.use.budget = cmp.Or(l.options.TrackerBudget, streamBudget)
 			return opened.run, ledger.Header{Tracker: TrackChangeStream}, nil
 		case l.options.Tracker == TrackChangeStream || !errors.As(err, &answer):
 			return nil, ledger.Header{}, fmt.Errorf("option %q: %w", "tracker", err)
@@ -63,6 +65,7 @@ func (l *Lab) openTracker(
 		l.logger.Warnf("cdc: the server has no change streams, so the tracker polls every %v: %v",
 			pollInterval, err)
 	}
+	l.use.budget = cmp.Or(l.options.TrackerBudget, pollBudget)
 	looker := &poll{database: database, tracker: l.tracker, use: l.use, now: l.now}
 	return looker.run, ledger.Header{Tracker: TrackPoll, ResolutionNs: pollInterval.Nanoseconds()}, nil
 }

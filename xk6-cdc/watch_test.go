@@ -71,6 +71,11 @@ func TestSelftest(t *testing.T) {
 			if len(writes) != 20 || end.Outstanding != 0 || end.TrackerErrors != 0 {
 				t.Errorf("%d writes, end %+v", len(writes), end)
 			}
+			// What either does is counted: a poll's finds, a stream's own reads.
+			budget := map[string]float64{TrackPoll: pollBudget, TrackChangeStream: streamBudget}[header.Tracker]
+			if end.BudgetAsked != budget || end.BudgetKept <= 0 || end.BudgetKept > 1 {
+				t.Errorf("kept %v of a budget of %v, want one of %v", end.BudgetKept, end.BudgetAsked, budget)
+			}
 			if (end.SlowestLookNs > 0) != (header.Tracker == TrackPoll) {
 				t.Errorf("slowest look %d ns", end.SlowestLookNs)
 			}

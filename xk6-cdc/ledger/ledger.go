@@ -122,9 +122,9 @@ type End struct {
 	TrackerOperations int64 `json:"trackerOperations"`
 	ServerOperations  int64 `json:"serverOperations"`
 	ServerCounted     bool  `json:"serverCounted"`
-	// BudgetAsked is the share of ServerOperations that the tracker's finds were to stay under,
-	// BudgetKept the share that they had. A find is never held back for more than 250 ms, so that
-	// with next to no load the kept one can be above.
+	// BudgetAsked is the share of ServerOperations that the tracker's were to stay under, BudgetKept the
+	// share that they had. Only a poll can hold its finds back, and never for more than 250 ms: with next
+	// to no load the kept one can be above.
 	BudgetAsked float64 `json:"budgetAsked"`
 	BudgetKept  float64 `json:"budgetKept"`
 	// SampleAsked is the share of the writes that was to be tracked, SampleKept the share of the
