@@ -84,7 +84,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 			return 0, err
 		}
 	}
-	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
+	config.Terminal, config.Say, config.Command = t.err, t.say, redact(os.Args)
 	if *quiet {
 		config.Terminal, config.Say = nil, func(string) {}
 	}

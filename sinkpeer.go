@@ -44,7 +44,7 @@ func benchPeer(ctx context.Context, t terminal, args []string) (int, error) {
 	if _, err := parse(set, args, 0, 0); err != nil {
 		return 0, err
 	}
-	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
+	config.Terminal, config.Say, config.Command = t.err, t.say, redact(os.Args)
 	result, err := experiments.Peer(ctx, config)
 	if err != nil {
 		return 0, err
