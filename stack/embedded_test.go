@@ -55,7 +55,11 @@ func testOptions(t *testing.T) Options {
 // upForTest brings a Stack up and takes it down after the test.
 func upForTest(t *testing.T, options Options) *Stack {
 	t.Helper()
-	s, err := Up(testContext(t), options)
+	ctx := testContext(t)
+	if options.Kind == Native {
+		ctx = nativeContext(t)
+	}
+	s, err := Up(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/stack/connector"
 )
 
 // nativeEnv lets the tests with real Kafka and Debezium run; `./just native` sets it.
@@ -102,9 +105,19 @@ func TestNative(t *testing.T) {
 	t.Run("failed task", func(t *testing.T) { failedTask(t, s) })
 }
 
-// wantJMX: the agents serve the names that dashboards and alerts use.
+// wantJMX: the agents serve the names that dashboards and alerts use, of Debezium all that our own
+// connector serves.
 func wantJMX(t *testing.T, s *Stack) {
 	t.Helper()
+	recorder := httptest.NewRecorder()
+	connector.New(connector.DefaultConfig()).Metrics().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	ours := regexp.MustCompile(`(?m)^debezium_.*\} `).FindAllString(recorder.Body.String(), -1)
+	if len(ours) == 0 {
+		t.Errorf("our connector serves\n%s", recorder.Body)
+	}
+	for i := range ours {
+		ours[i] = regexp.QuoteMeta(ours[i])
+	}
 	for url, names := range map[string][]string{
 		s.Endpoints().KafkaMetricsURL: {
 			`kafka_server_brokerstate 3\.0`, `kafka_server_messagesin_total [1-9]`,
@@ -112,14 +125,14 @@ func wantJMX(t *testing.T, s *Stack) {
 			`kafka_server_replicamanager_underreplicatedpartitions 0\.0`, `kafka_controller_active_count 1\.0`,
 			`kafka_network_request_total_time_ms\{request="Produce",statistic="99thPercentile"\}`,
 		},
-		s.Endpoints().ConnectorMetricsURL: {
-			`debezium_streaming_millisecondsbehindsource\{server="cdc"\} `, `debezium_streaming_connected\{server="cdc"\} 1\.0`,
-			`debezium_streaming_totalnumberofeventsseen_total\{server="cdc"\} [1-9]`,
-			`debezium_streaming_queueremainingcapacity\{server="cdc"\} [1-9]`, `debezium_snapshot_snapshotcompleted\{server="cdc"\} 1\.0`,
+		s.Endpoints().ConnectorMetricsURL: append(ours,
+			`debezium_metrics_QueueRemainingCapacity\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
+			`debezium_metrics_TotalNumberOfEventsSeen\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
+			`debezium_metrics_SnapshotCompleted\{context="snapshot",name="cdc",plugin="postgres"\} 1\.0`,
 			`kafka_connect_task_status\{connector="cdclab",status="running",task="0"\} 1\.0`,
 			`kafka_connect_task_source_record_poll_total\{connector="cdclab",task="0"\} [1-9]`,
-			`kafka_connect_worker_task_count 1\.0`,
-		},
+			`kafka_connect_worker_metrics_task_count 1\.0`, `kafka_connect_metrics_request_rate\{client=`,
+		),
 	} {
 		response, err := http.Get(url)
 		if err != nil {
