@@ -129,6 +129,7 @@ func wantJMX(t *testing.T, s *Stack) {
 			`debezium_metrics_QueueRemainingCapacity\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
 			`debezium_metrics_TotalNumberOfEventsSeen\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
 			`debezium_metrics_SnapshotCompleted\{context="snapshot",name="cdc",plugin="postgres"\} 1\.0`,
+			`debezium_metrics_RowsScanned\{context="snapshot",name="cdc",plugin="postgres",table="public\.customer"\} 0\.0`,
 			`kafka_connect_task_status\{connector="cdclab",status="running",task="0"\} 1\.0`,
 			`kafka_connect_task_source_record_poll_total\{connector="cdclab",task="0"\} [1-9]`,
 			`kafka_connect_worker_metrics_task_count 1\.0`, `kafka_connect_metrics_request_rate\{client=`,
