@@ -98,6 +98,7 @@ type draft struct {
 	members             []byte // BSON elements
 	absent, missing     []string
 	drifted             []entity.Drifted
+	behind              bool // an earlier event of its partition has a later position
 	references          []entity.Ref
 	states              []entity.State
 	rejected            error // by the rules that the event alone decides, where others are to be asked too
@@ -249,6 +250,8 @@ func (p *planner) place(d *draft, event *debezium.Event) error {
 		d.position = snapshotPosition(d.position, originOffset(d.record))
 	} else if d.position < p.top {
 		p.metrics.outOfOrder(d.entity)
+		// A dead letter that is replayed is old, and meant to be.
+		d.behind = header(d.record.Headers, HeaderReplayed) == ""
 	} else {
 		p.top = d.position
 	}
@@ -300,6 +303,9 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	}
 	if err != nil {
 		return rejectf(ruleKey, "the other key: %v", err)
+	}
+	if v := d.table.OutOfOrder(); v != nil && d.behind && !p.noRules {
+		e.Violations = append(e.Violations, *v)
 	}
 	err = p.log.judge(d, e.Violations)
 	p.metrics.validated(time.Since(started))

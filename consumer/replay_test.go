@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -168,5 +169,40 @@ func TestDriftedUpdates(t *testing.T) {
 	}
 	if got := p.document(t, "t", "1")["v"]; got != int64(5) {
 		t.Errorf("in one batch: %v", got)
+	}
+}
+
+// TestOutOfOrder: an event behind a later one of its partition is counted; what follows else, the spec of
+// its entity says. A replayed dead letter is no such event.
+func TestOutOfOrder(t *testing.T) {
+	t.Parallel()
+	log := tape{
+		{table: "t", lsn: 102, key: docKey(1), op: "c", after: `{"id":1}`},
+		{table: "t", lsn: 101, key: docKey(2), op: "c", after: `{"id":2}`},
+		{table: "t", lsn: 100, key: docKey(3), op: "c", after: `{"id":3}`},
+		{table: "t", lsn: 103, key: docKey(4), op: "c", after: `{"id":4}`},
+	}
+	records := log.records()
+	for i, name := range replayBegins {
+		records[2].Headers = append(records[2].Headers, kgo.RecordHeader{Key: name, Value: fmt.Append(nil, i)})
+	}
+	for severity, want := range map[string]struct{ violations, letters, documents int }{
+		"": {0, 0, 4}, "warn": {1, 0, 4}, "reject": {1, 1, 3},
+	} {
+		specs := t.TempDir()
+		spec := "entity: t\ntable: public.t\ncollection: t\nkey: id\nfields: [{column: id, kind: int}]\n"
+		if severity != "" {
+			spec += "severity: {out_of_order: " + severity + "}\n"
+		}
+		if err := os.WriteFile(filepath.Join(specs, "t.yaml"), []byte(spec), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		plain, counts := sameHoweverDelivered(t, records, 6, ReplayOptions{Config: Config{Specs: specs}})
+		got := want
+		got.violations, got.letters = counts.Violations["out_of_order"], counts.DeadLettered["out_of_order"]
+		got.documents = len(bytes.Split(bytes.TrimSpace(plain), []byte("\n")))
+		if got != want {
+			t.Errorf("%q: %+v, want %+v", severity, got, want)
+		}
 	}
 }

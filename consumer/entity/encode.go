@@ -215,7 +215,7 @@ func (e *Encoder) cell(c *column, v debezium.Value, event *debezium.Event) {
 	}
 	if f := c.field; f != nil && s.is < isArray {
 		if f.rules != nil && !e.noRules {
-			f.rules.judge(&e.writer, &s, e.commit, func(rule, reason string) { e.report(rule, c, e.shown(c, v), reason) })
+			f.rules.judge(&e.writer, &s, e.commit, c.fresh(v, event), func(rule, reason string) { e.report(rule, c, e.shown(c, v), reason) })
 		}
 		if f.rules != nil && f.rules.next != nil {
 			e.state(c, &s, event)
@@ -224,6 +224,22 @@ func (e *Encoder) cell(c *column, v debezium.Value, event *debezium.Event) {
 			e.refer(ref, c, v)
 		}
 	}
+}
+
+// fresh: the value is known to be new in the row. What a snapshot read, a row that changed its key and
+// an update that does not tell what was before may have from long ago.
+func (c *column) fresh(v debezium.Value, event *debezium.Event) bool {
+	if c.field.rules.notBefore == 0 {
+		return false
+	}
+	switch event.Op {
+	case debezium.Create:
+		return len(event.OldKey) == 0
+	case debezium.Update:
+		before := event.Before.Get(c.name)
+		return before != nil && !before.Value.Unavailable() && string(before.Value.AppendJSON(nil)) != string(v.AppendJSON(nil))
+	}
+	return false
 }
 
 func (e *Encoder) readCell(c *column, v debezium.Value, s *scalar) bool {

@@ -200,7 +200,7 @@ func read(fsys fs.FS, path string) (*document, error) {
 
 // durations checks them itself: the library's error has no line, and 5 would be nanoseconds.
 func (d *document) durations() error {
-	members := []string{"skew", "late", "grace", "not_after"}
+	members := []string{"skew", "late", "grace", "not_after", "not_before"}
 	var errs []error
 	for _, node := range ast.Filter(ast.MappingValueType, d.file.Docs[0].Body) {
 		member, is := node.(*ast.MappingValueNode)

@@ -3,6 +3,7 @@ package entity
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"unicode/utf8"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
@@ -19,14 +20,18 @@ const (
 	RuleClockSkew  = "clock_skew" // warn: the source's clock is ahead of Kafka's
 	RuleTimeDrift  = "time_drift" // warn: recorded long after the commit
 	RuleNotAfter   = "not_after"  // warn: a time too far in the future
+	RuleNotBefore  = "not_before" // warn: a time that is new in the row, and too long ago
 	RuleDrift      = "drift"      // warn: the column's type changed and the value does not fit any more
 	RuleName       = "name"       // warn: a column whose name MongoDB does not take
+	// RuleOutOfOrder: an event behind one that is earlier in its partition, as a connector sends after a
+	// crash. Such events are only counted, unless the Spec says warn or reject.
+	RuleOutOfOrder = "out_of_order"
 )
 
 var severities = map[string]Severity{
 	RuleRequired: Reject, RuleKind: Reject, RuleEnum: Reject, RuleFormat: Reject, RuleRange: Reject,
 	RuleTransition: Warn, RuleClockSkew: Warn, RuleTimeDrift: Warn, RuleNotAfter: Warn,
-	RuleDrift: Warn, RuleName: Warn,
+	RuleNotBefore: Warn, RuleDrift: Warn, RuleName: Warn, RuleOutOfOrder: Info,
 }
 
 // Violation is a rule that a row breaks.
@@ -57,7 +62,8 @@ type rules struct {
 	min, max *bound
 	next     map[string][]string // transitions
 	states   map[string]string   // the values they name, so that they need not be copied
-	notAfter int64               // microseconds
+
+	notAfter, notBefore int64 // microseconds
 }
 
 // bound is a least or greatest value.
@@ -79,7 +85,7 @@ func newBound(text string) *bound {
 
 func newRules(f *Field) *rules {
 	r := &rules{format: f.Format, min: newBound(f.Min), max: newBound(f.Max), next: f.Transitions,
-		notAfter: f.NotAfter.Microseconds()}
+		notAfter: f.NotAfter.Microseconds(), notBefore: f.NotBefore.Microseconds()}
 	if len(f.Enum) > 0 {
 		r.enum = map[string]bool{}
 		for _, value := range f.Enum {
@@ -95,15 +101,15 @@ func newRules(f *Field) *rules {
 			}
 		}
 	}
-	if r.enum == nil && r.format == "" && r.min == nil && r.max == nil && r.next == nil && r.notAfter == 0 {
+	if r.enum == nil && r.format == "" && r.min == nil && r.max == nil && r.next == nil && r.notAfter|r.notBefore == 0 {
 		return nil
 	}
 	return r
 }
 
 // judge says which rules a value breaks, and why. commit is when the row was written, microseconds
-// since 1970.
-func (r *rules) judge(w *writer, s *scalar, commit int64, broken func(rule, reason string)) {
+// since 1970; fresh says that the value was written then, too.
+func (r *rules) judge(w *writer, s *scalar, commit int64, fresh bool, broken func(rule, reason string)) {
 	if r.enum != nil && !r.enum[string(w.textOf(s))] {
 		broken(RuleEnum, "is none of the values it may have")
 	}
@@ -123,10 +129,30 @@ func (r *rules) judge(w *writer, s *scalar, commit int64, broken func(rule, reas
 	if r.max != nil && !r.max.atLeast(w, s) {
 		broken(RuleRange, "is above its maximum")
 	}
-	if r.notAfter > 0 && commit > 0 && s.is == isInstant &&
-		s.at.seconds*1e6+s.at.nanos/1e3 > commit+r.notAfter {
+	if r.notAfter|r.notBefore == 0 || commit <= 0 {
+		return
+	}
+	at, finite := s.micros()
+	if r.notAfter > 0 && finite && at > commit+r.notAfter {
 		broken(RuleNotAfter, "is in the future of its commit")
 	}
+	if r.notBefore > 0 && fresh && finite && at < commit-r.notBefore {
+		broken(RuleNotBefore, "is long before its commit")
+	}
+}
+
+// micros is a time in microseconds since 1970; of a year that no date can hold, the least or the
+// greatest. Infinity is none.
+func (s *scalar) micros() (at int64, finite bool) {
+	switch {
+	case s.is == isInstant:
+		return s.at.seconds*1e6 + s.at.nanos/1e3, true
+	case s.is != isFarTime || string(s.text) == infinityText || string(s.text) == minusInfinityText:
+		return 0, false
+	case s.text[0] == '+':
+		return math.MaxInt64, true
+	}
+	return math.MinInt64, true
 }
 
 // atMost: the bound is not above the value. What has no order, NaN, is out of any range.
@@ -207,6 +233,16 @@ func (r *rules) legal(from, to string) bool {
 		}
 	}
 	return false
+}
+
+// OutOfOrder is the violation of an event behind one that is earlier in its partition; nil where the
+// Spec leaves it at counting.
+func (t *Table) OutOfOrder() *Violation {
+	severity := t.severity[RuleOutOfOrder]
+	if severity == Info {
+		return nil
+	}
+	return &Violation{Rule: RuleOutOfOrder, Severity: severity, Reason: "comes after a later one of its partition"}
 }
 
 // judgeTimes compares the source's time with that of the record in Kafka, never with a clock: a

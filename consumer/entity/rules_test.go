@@ -43,6 +43,7 @@ func TestRules(t *testing.T) {
 		{"kind: timestamp, not_after: 5m", `"2026-11-22T10:05:00Z"`, nil},
 		{"kind: timestamp, not_after: 5m", `"2026-11-22T10:05:00.000001Z"`, []string{"not_after v warn"}},
 		{"kind: timestamp, not_after: 5m", `"infinity"`, nil},
+		{"kind: timestamp, not_after: 5m", `"+10000-01-01T00:00:00Z"`, []string{"not_after v warn"}},
 		{"kind: text, required: true, enum: [a], format: email", `"x"`, []string{"enum v reject", "format v reject"}},
 		{"kind: bool", `"true"`, []string{"kind v reject"}}, {"kind: array, items: int", `[1,"x"]`, []string{"kind v reject"}},
 	} {
@@ -113,6 +114,43 @@ func TestNoRules(t *testing.T) {
 		}
 		if diff := cmp.Diff(bson.M{"v": want}, readBack(t, e.Elements)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", value, diff)
+		}
+	}
+}
+
+// TestNotBefore: a value that is new may not be older than its commit by more than the Spec says. What a
+// row has from long ago is no violation, whenever it is recorded.
+func TestNotBefore(t *testing.T) {
+	t.Parallel()
+	const old, young, limit = `"1971-01-01T00:00:00Z"`, `"2026-11-22T09:59:59Z"`, `"2026-10-23T10:00:00Z"`
+	too := []string{"not_before v warn"}
+	for _, c := range []struct {
+		op            debezium.Op
+		before, value string
+		moved         bool // the row's key changed
+		want          []string
+	}{
+		{op: debezium.Create, value: old, want: too}, {op: debezium.Create, value: young}, {op: debezium.Create, value: limit},
+		{op: debezium.Create, value: `"2026-10-23T09:59:59.999999Z"`, want: too}, {op: debezium.Create, value: `"-0043-03-15T12:00:00Z"`, want: too},
+		{op: debezium.Create, value: `"-infinity"`}, {op: debezium.Create, value: `"infinity"`}, {op: debezium.Create, value: `null`},
+		{op: debezium.Create, value: old, moved: true}, {op: debezium.Read, value: old},
+		{op: debezium.Update, value: old}, {op: debezium.Update, before: old, value: old}, {op: debezium.Update, before: young, value: old, want: too},
+		{op: debezium.Update, before: `"__debezium_unavailable_value"`, value: old},
+	} {
+		change := change{op: c.op, key: `{"id":1}`, after: `{"id":1,"v":` + c.value + `}`, commit: commit.UnixMicro()}
+		if c.before != "" {
+			change.before = `{"id":1,"v":` + c.before + `}`
+		}
+		event := change.event(t)
+		if c.moved {
+			event.OldKey = cells(t, `{"id":2}`, nil)
+		}
+		e, err := new(Encoder).Encode(tableOf(t, "kind: timestamp, not_before: 720h"), event, Facts{Recorded: commit.AddDate(9, 0, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, rulesOf(e.Violations)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c, diff)
 		}
 	}
 }

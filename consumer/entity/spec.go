@@ -54,6 +54,10 @@ type Field struct {
 	Transitions map[string][]string `yaml:"transitions,omitempty"`
 	// NotAfter is how far beyond the commit a timestamp may be; 0: no rule.
 	NotAfter time.Duration `yaml:"not_after,omitempty"`
+	// NotBefore is how long before the commit a timestamp may be that is new: a created row's, or one
+	// that an update changes where the event has the value before. What a snapshot reads, or a row keeps,
+	// may be as old as it likes. 0: no rule.
+	NotBefore time.Duration `yaml:"not_before,omitempty"`
 }
 
 // Format is what a text must look like.

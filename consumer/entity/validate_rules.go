@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // validateRules reports rules of a Field that contradict its kind or each other.
@@ -31,10 +32,15 @@ func (d *document) validateRules(at string, f Field) []error {
 		report("format", "format %q is neither %s nor %s", f.Format, Email, FormatUUID)
 	}
 	errs = append(errs, d.validateRange(at, f)...)
-	if f.NotAfter < 0 {
-		report("not_after", "not_after %v is negative", f.NotAfter)
-	} else if f.NotAfter > 0 && f.Kind != Timestamp {
-		report("not_after", "not_after does not fit the %s", f.Kind)
+	for _, m := range []struct {
+		name  string
+		value time.Duration
+	}{{"not_after", f.NotAfter}, {"not_before", f.NotBefore}} {
+		if m.value < 0 {
+			report(m.name, "%s %v is negative", m.name, m.value)
+		} else if m.value > 0 && f.Kind != Timestamp {
+			report(m.name, "%s does not fit the %s", m.name, f.Kind)
+		}
 	}
 	if len(f.Transitions) > 0 && !text {
 		report("transitions", "transitions do not fit the %s", f.Kind)

@@ -27,6 +27,10 @@ func TestRuleMistakes(t *testing.T) {
 		"kind: timestamp, not_after: -5m":              `a.yaml:7: not_after -5m0s is negative of column "v"`,
 		"kind: timestamp, not_after: soon":             `a.yaml:7:45: not_after "soon" is no duration such as 5s or 1h30m`,
 		"kind: timestamp, not_after: 5":                `a.yaml:7:45: not_after "5" is no duration`,
+		"kind: timestamp, not_before: -5m":             `a.yaml:7: not_before -5m0s is negative of column "v"`,
+		"kind: date, not_before: 5m":                   `a.yaml:7: not_before does not fit the date of column "v"`,
+		"kind: timestamp, not_before: 5":               `a.yaml:7:46: not_before "5" is no duration`,
+		"kind: timestamp, too_old: 5m":                 `a.yaml:7:34: unknown field "too_old"`,
 		"kind: int, transitions: {a: [b]}":             `a.yaml:7: transitions do not fit the int of column "v"`,
 		"kind: text, enum: [a], transitions: {a: [b]}": `a.yaml:7: the value "b" in the transitions is not in the enum of column "v"`,
 	} {
@@ -36,10 +40,11 @@ func TestRuleMistakes(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"severity: {colour: warn}": `a.yaml:5: rule "colour" is not one of [clock_skew`,
-		"severity: {enum: info}":   `a.yaml:5: severity "info" of rule enum is neither warn nor reject`,
-		"skew: -1s":                `a.yaml:5: skew is negative`,
-		"late: -1s":                `a.yaml:5: late is negative`,
+		"severity: {colour: warn}":       `a.yaml:5: rule "colour" is not one of [clock_skew`,
+		"severity: {enum: info}":         `a.yaml:5: severity "info" of rule enum is neither warn nor reject`,
+		"severity: {out_of_order: info}": `a.yaml:5: severity "info" of rule out_of_order is neither warn nor reject`,
+		"skew: -1s":                      `a.yaml:5: skew is negative`,
+		"late: -1s":                      `a.yaml:5: late is negative`,
 		"references: [{column: id, entity: t, missing: ignore}]": `a.yaml:5: missing "ignore" is neither store nor dead_letter`,
 		"references: [{column: id, entity: t, grace: -1s}]":      `a.yaml:5: grace -1s is negative`,
 	} {
