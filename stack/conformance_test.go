@@ -1,15 +1,12 @@
 package stack
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,18 +20,6 @@ import (
 	"github.com/cdclab/cdclab/stack/connector"
 )
 
-// conformanceCase is one line of testdata/conformance.jsonl: a case of the captured corpus, its SQL.
-type conformanceCase struct {
-	Name, Doc string
-	Steps     []struct {
-		Session, SQL, Connector, Error string
-		Overrides                      map[string]string
-		Stdin                          []string
-		// Blocks says that the statement waits for a lock until the next one of its session.
-		Blocks bool
-	}
-}
-
 // conformanceSetup is what every case's database has. A signal's row is an event like any other in our
 // connector and is not compared.
 const conformanceSetup = `CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext;
@@ -44,23 +29,11 @@ const conformanceSetup = `CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;
 // TestConformance: both connectors read the log of one PostgreSQL, so an envelope must be the same but
 // for what a clock says. What is not is in differences_test.go, and nothing else is there.
 func TestConformance(t *testing.T) {
-	options := nativeOptions(t)
-	s := upForTest(t, options)
-	file, err := os.Open("testdata/conformance.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	cases, used := 0, map[int]int{}
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for ; lines.Scan(); cases++ {
-		var c conformanceCase
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			t.Fatal(err)
-		}
+	s := upForTest(t, nativeOptions(t))
+	used := map[int]int{}
+	for n, c := range conformanceCases(t) {
 		t.Run(c.Name, func(t *testing.T) {
-			r := newRace(t, s, fmt.Sprintf("c%02d", cases))
+			r := newRace(t, s, fmt.Sprintf("c%02d", n))
 			r.run(c)
 			theirs, ours := r.records()
 			if len(theirs) == 0 && c.Name != "rollback" {
@@ -74,9 +47,6 @@ func TestConformance(t *testing.T) {
 				t.Errorf("%s\n  Debezium %s\n  ours     %s", d.path, d.theirs, d.ours)
 			}
 		})
-	}
-	if lines.Err() != nil || cases == 0 {
-		t.Fatalf("%d cases: %v", cases, lines.Err())
 	}
 	for i, d := range acceptedDifferences {
 		if used[i] == 0 && !t.Failed() && !filtered() {

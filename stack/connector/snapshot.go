@@ -112,10 +112,6 @@ func (s *session) readTable(ctx context.Context, published publishedTable, rows 
 	var names string
 	var keyPlaces []int
 	for _, c := range columns {
-		// The stream leaves generated columns out; Debezium's snapshot does not.
-		if c.generated {
-			continue
-		}
 		if names != "" {
 			names += ", "
 		}

@@ -53,6 +53,24 @@ func TestSnapshotMarksAndPositions(t *testing.T) {
 	}
 }
 
+// TestSnapshotHasGeneratedColumns: as Debezium's does; PostgreSQL leaves them out of the stream.
+func TestSnapshotHasGeneratedColumns(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, sharedServer(t), 1)
+	l.exec("CREATE TABLE gen (id int PRIMARY KEY, total int GENERATED ALWAYS AS (qty * 2) STORED, qty int)",
+		"INSERT INTO gen (id, qty) VALUES (1, 3)")
+	l.start()
+	l.exec("INSERT INTO gen (id, qty) VALUES (2, 4)")
+	l.drained()
+	var rows []string
+	for _, g := range l.records() {
+		rows = append(rows, fmt.Sprintf("%d columns, total %q", len(g.After), text(g.After, "total")))
+	}
+	if diff := cmp.Diff([]string{`3 columns, total "6"`, `2 columns, total ""`}, rows); diff != "" {
+		t.Errorf("snapshot and stream (-want +got):\n%s", diff)
+	}
+}
+
 // TestPositionsFollowCommits: facts of logical decoding that defeat source.lsn (a late commit's
 // change, an insert that waited for a deleting transaction) must not defeat the header's position.
 func TestPositionsFollowCommits(t *testing.T) {

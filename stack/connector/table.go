@@ -32,12 +32,11 @@ type column struct {
 
 // catalogColumn is a column as the catalog has it now.
 type catalogColumn struct {
-	name      string
-	typeOID   uint32
-	typmod    int32
-	kind      kind
-	notNull   bool
-	generated bool
+	name    string
+	typeOID uint32
+	typmod  int32
+	kind    kind
+	notNull bool
 	// expression is of the default; "" is none.
 	expression string
 	// keyPlace is the place in the primary key, -1 outside.
@@ -47,7 +46,7 @@ type catalogColumn struct {
 const catalogQuery = `SELECT a.attname, a.atttypid, a.atttypmod, b.oid,
 	CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END,
 	CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE 0 END,
-	a.attnotnull OR t.typnotnull, a.attgenerated <> '', coalesce(pg_get_expr(d.adbin, d.adrelid), ''),
+	a.attnotnull OR t.typnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''),
 	coalesce(CASE WHEN array_position(i.indkey::int2[], a.attnum) < i.indnkeyatts
 		THEN array_position(i.indkey::int2[], a.attnum) END, -1)
 	FROM pg_attribute a
@@ -67,7 +66,7 @@ func (s *session) catalog(ctx context.Context, relation uint32) ([]catalogColumn
 		var c catalogColumn
 		var element uint32
 		err := row.Scan(&c.name, &c.typeOID, &c.typmod, &c.kind.oid, &c.kind.typmod, &element,
-			&c.notNull, &c.generated, &c.expression, &c.keyPlace)
+			&c.notNull, &c.expression, &c.keyPlace)
 		if element != 0 {
 			c.kind.oid, c.kind.array = element, true
 		}
