@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,15 @@ func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.
 	e := s.Endpoints()
 	fmt.Fprintf(t.out, "export CDC_POSTGRES_DSN='%s'\nexport CDC_MONGO_URI='%s'\nexport CDC_MONGO_DATABASE='%s'\nexport CDC_KAFKA_BROKERS='%s'\n",
 		e.PostgresDSN, e.MongoURI, e.MongoDatabase, strings.Join(e.KafkaBrokers, ","))
-	fmt.Fprintf(t.out, "# data: %s\n# consumer: %s\n# then: %s run experiments/scenarios/smoke.js\n", s.Dir(), strings.Join(e.ConsumerMetricsURLs, " "), programs.K6)
+	fmt.Fprintf(t.out, "# data: %s\n# consumer: %s\n", s.Dir(), strings.Join(e.ConsumerMetricsURLs, " "))
+	for _, page := range []struct{ of, url string }{
+		{"kafka", e.KafkaMetricsURL}, {"connector", e.ConnectorMetricsURL}, {"Kafka Connect", e.ConnectURL},
+	} {
+		if page.url != "" {
+			fmt.Fprintf(t.out, "# %s: %s\n", page.of, page.url)
+		}
+	}
+	fmt.Fprintf(t.out, "# then: %s run experiments/scenarios/smoke.js\n", programs.K6)
 	t.say("the stack is up; Ctrl-C ends it")
 	select {
 	case <-ctx.Done():
@@ -149,8 +158,12 @@ func startedUnixMs(pid int) (int64, error) {
 	return started, nil
 }
 
-// status dials each endpoint of the held stack; a part that does not answer makes it fail.
-func status(_ context.Context, t terminal, args []string) (int, error) {
+// statusLimit bounds how long a part may take to answer.
+const statusLimit = 5 * time.Second
+
+// status dials each endpoint of the held stack, and asks the connector whether it runs; a part that does
+// not answer, and a connector that does not run, make it fail.
+func status(ctx context.Context, t terminal, args []string) (int, error) {
 	if _, err := parse(flags("status", t), args, 0, 0); err != nil {
 		return 0, err
 	}
@@ -160,24 +173,32 @@ func status(_ context.Context, t terminal, args []string) (int, error) {
 	}
 	fmt.Fprintf(t.out, "held by process %d\n", h.PID)
 	code := exitPass
-	type part struct{ name, address string }
-	parts := []part{
-		{stack.Postgres, hostOf(h.Endpoints.PostgresDSN)},
-		{stack.Kafka, h.Endpoints.KafkaBrokers[0]},
-		{stack.Mongo, hostOf(h.Endpoints.MongoURI)},
+	show := func(name, address string, ask func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, statusLimit)
+		defer cancel()
+		answer := "answers"
+		if err := ask(ctx); err != nil {
+			answer, code = err.Error(), exitFail
+		}
+		fmt.Fprintf(t.out, "  %-10s %-22s %s\n", name, address, answer)
+	}
+	dial := func(name, address string) {
+		show(name, address, func(ctx context.Context) error {
+			connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			if err != nil {
+				return err
+			}
+			return connection.Close()
+		})
+	}
+	dial(stack.Postgres, hostOf(h.Endpoints.PostgresDSN))
+	dial(stack.Kafka, h.Endpoints.KafkaBrokers[0])
+	dial(stack.Mongo, hostOf(h.Endpoints.MongoURI))
+	if url := cmp.Or(h.Endpoints.ConnectURL, h.Endpoints.ConnectorMetricsURL); url != "" {
+		show(stack.Connector, hostOf(url), h.Endpoints.ConnectorHealth)
 	}
 	for n, url := range h.Endpoints.ConsumerMetricsURLs {
-		parts = append(parts, part{stack.ConsumerName(n + 1), hostOf(url)})
-	}
-	for _, part := range parts {
-		answer := "answers"
-		connection, err := net.DialTimeout("tcp", part.address, time.Second)
-		if err != nil {
-			answer, code = err.Error(), exitFail
-		} else {
-			connection.Close()
-		}
-		fmt.Fprintf(t.out, "  %-10s %-22s %s\n", part.name, part.address, answer)
+		dial(stack.ConsumerName(n+1), hostOf(url))
 	}
 	return code, nil
 }

@@ -134,6 +134,22 @@ func (c Connect) Status(ctx context.Context, name string) (*ConnectorStatus, err
 	return &status, err
 }
 
+// ConnectorHealth asks the connector of a held Stack: nil while it runs, else what it says of itself. Of an
+// External one only the slot is known, and it is nil.
+func (e Endpoints) ConnectorHealth(ctx context.Context) error {
+	switch {
+	case e.ConnectURL != "":
+		status, err := Connect{URL: e.ConnectURL}.Status(ctx, connectorName)
+		if err != nil {
+			return err
+		}
+		return status.Health()
+	case e.ConnectorMetricsURL != "":
+		return answers(ctx, e.ConnectorMetricsURL)
+	}
+	return nil
+}
+
 // version is that of a plugin's class, or of the worker for "".
 func (c Connect) version(ctx context.Context, class string) (string, error) {
 	if class == "" {

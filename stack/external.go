@@ -232,22 +232,27 @@ type consumerGiven struct {
 func (c *consumerGiven) metricsURL() string { return c.metrics }
 
 func (c *consumerGiven) lookAtMetrics(ctx context.Context) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.metrics, nil)
+	return "", answers(ctx, c.metrics)
+}
+
+// answers wants a page to be there.
+func answers(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return "", err
+		return err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer response.Body.Close()
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return "", err
+		return err
 	}
 	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", c.metrics, response.Status)
+		return fmt.Errorf("%s: %s", url, response.Status)
 	}
-	return "", nil
+	return nil
 }
 
 // prepareGiven takes all parts as they are.

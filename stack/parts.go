@@ -205,6 +205,10 @@ func (s *Stack) Endpoints() Endpoints {
 	for _, c := range s.parts.consumers {
 		consumers = append(consumers, c.metricsURL())
 	}
+	connectURL := ""
+	if d, ok := s.parts.connector.(*debezium); ok {
+		connectURL = d.rest().URL
+	}
 	return Endpoints{
 		PostgresDSN:         s.parts.postgres.dsn(),
 		MongoURI:            s.parts.mongo.uri(),
@@ -213,5 +217,6 @@ func (s *Stack) Endpoints() Endpoints {
 		ConsumerMetricsURLs: consumers,
 		ConnectorMetricsURL: s.parts.connector.metricsURL(),
 		KafkaMetricsURL:     s.parts.kafka.metricsURL(),
+		ConnectURL:          connectURL,
 	}
 }

@@ -137,6 +137,8 @@ type Endpoints struct {
 	ConsumerMetricsURLs []string
 	ConnectorMetricsURL string
 	KafkaMetricsURL     string
+	// ConnectURL is the REST API of a Native Stack's Kafka Connect; "" is none.
+	ConnectURL string
 }
 
 // Stack is a pipeline that is up. Its methods are safe for concurrent use.
