@@ -71,7 +71,7 @@ func outstandingBytes(n int) float64 {
 		c := lab.rows.take(request.mix, request.part)
 		p := lab.pend(&request, c[0])
 		lab.tracker.expect(p)
-		lab.settle(c, []*pending{p}, ledger.Acked, nil)
+		lab.settle([]planned{{choice: c[0], pending: p}}, ledger.Acked, nil)
 	}
 	each := float64(heapInUse()-before) / float64(n)
 	if got := lab.tracker.snapshot().outstanding; got != int64(n) {

@@ -85,38 +85,60 @@ func isSampled(id int64, share float64) bool {
 	return float64(z>>11)/(1<<53) < share
 }
 
-// execute is the way of one request through PostgreSQL: a write, or several in one transaction.
-func (l *Lab) execute(ctx context.Context, r request) {
-	choices := l.rows.take(r.mix, r.parts()...)
-	writes := make([]*pending, len(choices))
-	for i, c := range choices {
-		writes[i] = l.pend(&r, c)
+// planned is a write whose row is chosen.
+type planned struct {
+	choice  choice
+	pending *pending
+	fields  map[string]any
+}
+
+// execute is the way of requests through PostgreSQL: one write or several, each in a transaction of its
+// own, or the writes of one transaction.
+func (l *Lab) execute(ctx context.Context, requests []request) {
+	writes := make([]planned, 0, len(requests))
+	for i := range requests {
+		writes = l.plan(writes, &requests[i])
 	}
 	if ctx.Err() != nil {
-		l.settle(choices, writes, ledger.Failed, errors.New("never sent: the lab was ended before its turn"))
+		l.settle(writes, ledger.Failed, errors.New("never sent: the lab was ended before its turn"))
 		return
 	}
-	statements := make([]query, len(choices))
-	for i, p := range r.parts() {
-		if choices[i].row.entity != p.entity {
-			p.fields = nil // they are another table's
-		}
-		statements[i].sql, statements[i].arguments = statement(choices[i], p.fields)
+	statements := make([]query, len(writes))
+	for i, w := range writes {
+		statements[i].sql, statements[i].arguments = statement(w.choice, w.fields)
 	}
 	sentNs := l.now()
-	for _, p := range writes {
-		p.sentNs = sentNs
-		l.tracker.expect(p)
+	for _, w := range writes {
+		w.pending.sentNs = sentNs
+		l.tracker.expect(w.pending)
 	}
-	var fate ledger.Fate
-	var err error
-	if len(statements) == 1 {
-		fate, err = l.source.execute(ctx, statements[0].sql, statements[0].arguments)
-	} else {
-		fate, err = l.source.transact(ctx, statements)
+	known := func(of []planned, fate ledger.Fate, err error) {
+		l.watchSource(err)
+		l.settle(of, fate, err)
 	}
-	l.watchSource(err)
-	l.settle(choices, writes, fate, err)
+	switch {
+	case len(writes) == 1:
+		fate, err := l.source.execute(ctx, statements[0].sql, statements[0].arguments)
+		known(writes, fate, err)
+	case len(requests) == 1:
+		fate, err := l.source.transact(ctx, statements)
+		known(writes, fate, err)
+	default:
+		l.source.pipeline(ctx, statements, func(i int, fate ledger.Fate, err error) { known(writes[i:i+1], fate, err) })
+	}
+}
+
+// plan chooses the rows of a request.
+func (l *Lab) plan(writes []planned, r *request) []planned {
+	parts := r.parts()
+	for i, c := range l.rows.take(r.mix, parts...) {
+		w := planned{choice: c, pending: l.pend(r, c)}
+		if c.row.entity == parts[i].entity { // else the fields are another table's
+			w.fields = parts[i].fields
+		}
+		writes = append(writes, w)
+	}
+	return writes
 }
 
 // pend is the write of a choice.
@@ -126,18 +148,18 @@ func (l *Lab) pend(r *request, c choice) *pending {
 	return p
 }
 
-// settle says what became of the writes of one request.
-func (l *Lab) settle(choices []choice, writes []*pending, fate ledger.Fate, err error) {
+// settle says what became of writes that share it.
+func (l *Lab) settle(writes []planned, fate ledger.Fate, err error) {
 	atNs := l.now()
 	var missing *noRowError
 	isMissing := errors.As(err, &missing)
-	for i, c := range choices {
+	for i, w := range writes {
 		if isMissing && missing.statement == i {
-			l.rows.settle(c, ledger.Indeterminate) // somebody else deleted it: never write it again
+			l.rows.settle(w.choice, ledger.Indeterminate) // somebody else deleted it: never write it again
 		} else {
-			l.rows.settle(c, fate)
+			l.rows.settle(w.choice, fate)
 		}
-		l.tracker.settle(writes[i], fate, atNs, err)
+		l.tracker.settle(w.pending, fate, atNs, err)
 	}
 }
 

@@ -71,8 +71,15 @@ declare module 'k6/x/cdc' {
     mix?: { insert?: number; update?: number; delete?: number };
     /** Weights of the entities. Default: 40, 20, 20, 20. One that is left out is 0. */
     entities?: { customer?: number; address?: number; order?: number; order_item?: number };
-    /** Connections to PostgreSQL, each executing one write at a time. Default: 16. */
+    /** Connections to PostgreSQL, each executing one write at a time, or one batch. Default: 16. */
     workers?: number;
+    /**
+     * How many writes that wait for a connection may be sent on it in one round trip, 1 to 1000. Each stays
+     * a transaction of its own with its own fate and times. No write waits for others to come, and none is
+     * put behind another while a connection is free: it matters only where the load is more than the
+     * connections can do. Writes of lab.transaction() are in no batch. Default: 1.
+     */
+    batch?: number;
     /** Rows that start() inserts before the load; segments share them. Default: 200. */
     seedRows?: number;
     /**

@@ -64,7 +64,7 @@ func TestInspect(t *testing.T) {
 		{"smoke.js", nil, "constant-arrival-rate", 50, 50, 20 * time.Second, []string{"load", "warmup"}, "2m0s"},
 		{"smoke.js", []string{"RATE=7", "DURATION=1m30s", "WARMUP=0s", "DRAIN=10m0s"}, "constant-arrival-rate", 7, 7, 90 * time.Second, []string{"load"}, "11m0s"},
 		{"baseline.js", nil, "constant-arrival-rate", 100, 100, 5 * time.Minute, []string{"load", "warmup"}, "2m0s"},
-		{"baseline.js", []string{`CDC_OPTIONS={"workers": 8, "tracker": "poll"}`, "MIX=100/0/0", "SEED=-3", "DRAIN=500ms"}, "constant-arrival-rate", 100, 100, 5 * time.Minute, []string{"load", "warmup"}, "1m0.5s"},
+		{"baseline.js", []string{`CDC_OPTIONS={"batch": 8, "tracker": "poll"}`, "MIX=100/0/0", "SEED=-3", "DRAIN=500ms"}, "constant-arrival-rate", 100, 100, 5 * time.Minute, []string{"load", "warmup"}, "1m0.5s"},
 		{"soak.js", nil, "constant-arrival-rate", 100, 100, 2 * time.Hour, []string{"load", "warmup"}, "2m0s"},
 		{"soak.js", []string{"DURATION=15m", "WARMUP=1m", "DRAIN=2h30m1s"}, "constant-arrival-rate", 100, 100, 15 * time.Minute, []string{"load", "warmup"}, "2h31m1s"},
 		{"stress.js", nil, "ramping-arrival-rate", 100, 1000, 5 * time.Minute, []string{"load", "warmup"}, "2m0s"},

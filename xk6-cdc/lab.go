@@ -141,13 +141,14 @@ func (l *Lab) enqueue(r request) error {
 
 // work is one worker: it executes requests until the queue is closed and empty.
 func (l *Lab) work(ctx context.Context) {
+	var taken []request
 	for {
-		r, ok := l.queue.pop()
-		if !ok {
+		clear(taken)
+		if taken = l.queue.pop(taken[:0], l.options.Batch); len(taken) == 0 {
 			return
 		}
-		l.execute(ctx, r)
-		l.queue.done()
+		l.execute(ctx, taken)
+		l.queue.done(len(taken))
 	}
 }
 

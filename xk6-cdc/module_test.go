@@ -144,7 +144,7 @@ func TestWriteIsDueBySchedule(t *testing.T) {
 		t.Fatal(thrown)
 	}
 	for _, named := range []bool{false, true} {
-		r, _ := module.lab.queue.pop()
+		r, _ := popOne(module.lab.queue)
 		if want := began.Add(500 * time.Millisecond).Sub(module.lab.epoch).Nanoseconds(); r.intendedNs != want {
 			t.Errorf("intended at %d ns, want %d", r.intendedNs, want)
 		}
@@ -178,7 +178,7 @@ func TestMixOfAScenario(t *testing.T) {
 		if thrown := s.run(`lab.write()`); thrown != "" {
 			t.Fatal(thrown)
 		}
-		r, _ := module.lab.queue.pop()
+		r, _ := popOne(module.lab.queue)
 		return r.mix
 	}
 	for _, step := range []struct {
@@ -217,7 +217,7 @@ func TestTransactionIsOneRequest(t *testing.T) {
 	if thrown != "" {
 		t.Fatal(thrown)
 	}
-	r, _ := module.lab.queue.pop()
+	r, _ := popOne(module.lab.queue)
 	want := []part{{order, ledger.Insert, map[string]any{"status": "paid"}}, {entity: orderItem}, {entity: anyEntity}}
 	if diff := cmp.Diff(want, r.parts(), cmp.AllowUnexported(part{})); diff != "" {
 		t.Error(diff)
@@ -234,7 +234,7 @@ func TestWarmupHasNoSamples(t *testing.T) {
 	if thrown := s.run(`lab.write()`); thrown != "" {
 		t.Fatal(thrown)
 	}
-	if r, _ := module.lab.queue.pop(); r.tags != nil || r.scenario != "warmup" {
+	if r, _ := popOne(module.lab.queue); r.tags != nil || r.scenario != "warmup" {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -56,6 +56,7 @@ type Options struct {
 	Mix        Mix      `json:"mix"`
 	Entities   Entities `json:"entities"`
 	Workers    int      `json:"workers"`
+	Batch      int      `json:"batch"`
 	SeedRows   int      `json:"seedRows"`
 	RowBytes   int      `json:"rowBytes"`
 	ToastShare float64  `json:"toastShare"`
@@ -76,7 +77,7 @@ func DefaultOptions() Options {
 	return Options{
 		Postgres: "postgres://postgres@127.0.0.1:5432/postgres",
 		Mongo:    "mongodb://127.0.0.1:27017",
-		Database: "cdc", Seed: 1, Workers: 16, SeedRows: 200, Tracker: TrackAuto,
+		Database: "cdc", Seed: 1, Workers: 16, Batch: 1, SeedRows: 200, Tracker: TrackAuto,
 		Mix:              Mix{Insert: 70, Update: 20, Delete: 10},
 		Entities:         Entities{Customer: 40, Address: 20, Order: 20, OrderItem: 20},
 		Timeout:          types.Duration(30 * time.Second),
@@ -207,6 +208,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "entities": %w, got %+v`, errWeights, entities)
 	case o.Workers < 1 || o.Workers > 1024:
 		return fmt.Errorf(`option "workers": want 1 to 1024, got %d`, o.Workers)
+	case o.Batch < 1 || o.Batch > 1000:
+		return fmt.Errorf(`option "batch": want 1 to 1000, got %d`, o.Batch)
 	case o.SeedRows < 0 || o.SeedRows > 1_000_000:
 		return fmt.Errorf(`option "seedRows": want 0 to 1000000, got %d`, o.SeedRows)
 	case !slices.Contains([]string{TrackAuto, TrackChangeStream, TrackPoll}, o.Tracker):

@@ -92,6 +92,7 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 		{map[string]any{"mix": map[string]any{"insert": 0.5}}, `option "mix.insert": got a number 0.5, want int`},
 		{map[string]any{"entities": map[string]any{"customer": int64(0)}}, `option "entities"`},
 		{map[string]any{"workers": int64(0)}, `option "workers"`},
+		{map[string]any{"batch": int64(0)}, `option "batch": want 1 to 1000, got 0`},
 		{map[string]any{"seedRows": int64(-1)}, `option "seedRows"`},
 		{map[string]any{"tracker": "magic"}, `option "tracker"`},
 		{map[string]any{"timeout": "soon"}, `option "timeout"`},

@@ -31,7 +31,9 @@ type queue struct {
 	head     int
 	longest  int
 	taken    int
-	isOpen   bool
+	// idle is how many workers wait for a request.
+	idle   int
+	isOpen bool
 }
 
 // newQueue is a queue that takes nothing until it is opened.
@@ -61,32 +63,44 @@ func (q *queue) push(r request) bool {
 	return true
 }
 
-// pop waits for a request; false when the queue is closed and empty. The worker calls done after.
-func (q *queue) pop() (request, bool) {
+// pop waits for a request and puts it into taken, with some of those that wait behind it, at most most
+// in all; none when the queue is closed and empty. It leaves to the workers that are idle as many as
+// each can have, and a transaction comes alone. The worker calls done after.
+func (q *queue) pop(taken []request, most int) []request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.idle++
 	for q.head == len(q.requests) && q.isOpen {
 		q.arrived.Wait()
 	}
-	if q.head == len(q.requests) {
-		return request{}, false
+	q.idle--
+	share := (len(q.requests) - q.head + q.idle) / (q.idle + 1)
+	for range min(share, most) {
+		next := &q.requests[q.head]
+		isAlone := len(next.more) > 0
+		if isAlone && len(taken) > 0 {
+			break
+		}
+		taken = append(taken, *next)
+		*next = request{}
+		q.head++
+		if isAlone {
+			break
+		}
 	}
-	r := q.requests[q.head]
-	q.requests[q.head] = request{}
-	q.head++
-	q.taken++
+	q.taken += len(taken)
 	if q.head > 1024 && q.head > len(q.requests)/2 {
 		q.requests = append([]request(nil), q.requests[q.head:]...)
 		q.head = 0
 	}
-	return r, true
+	return taken
 }
 
-// done says that the worker is finished with a request it popped.
-func (q *queue) done() {
+// done says that the worker is finished with so many requests that it popped.
+func (q *queue) done(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.taken--
+	q.taken -= n
 }
 
 // close refuses further requests; those that wait are still handed out.
