@@ -57,7 +57,9 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	}
 	defer log.Close()
 	arguments := slices.Concat([]string{"run", "--no-usage-report", "--no-color", "--address", "",
-		"--log-output", "file=" + g.logPath(), "--summary-export", g.summaryPath()}, g.flags, []string{g.scenario})
+		"--log-output", "file=" + g.logPath(), "--summary-export", g.summaryPath(),
+		"--summary-mode", "legacy", // the newer ones keep each sample of a trend a second time
+	}, g.flags, []string{g.scenario})
 	command := exec.CommandContext(ctx, g.program, arguments...)
 	command.Stderr = log
 	// A Ctrl-C on the terminal is for the lab, which decides how its children end.

@@ -143,23 +143,32 @@ func TestTrend(t *testing.T) {
 }
 
 func TestGrowthFailsASoak(t *testing.T) {
-	grown := func(perHour float64) *Run {
+	gauge := func(name string, of, perHour float64) *Run {
 		r := goodRun(t)
 		r.TestRun.DurationSeconds = 7200
-		r.Looks = Looks{Gauges: []Gauge{{Component: "consumer", Name: GaugeHeap, Unit: "bytes"}}}
+		r.Looks = Looks{Gauges: []Gauge{{Component: "consumer", Name: name}}}
 		for i := range 600 {
 			at := float64(i * 12)
 			r.Looks.Seconds = append(r.Looks.Seconds, at)
-			r.Looks.Gauges[0].Values = append(r.Looks.Gauges[0].Values, 30e6*(1+perHour*at/3600)+1e5*float64(i%7))
+			r.Looks.Gauges[0].Values = append(r.Looks.Gauges[0].Values, of*(1+perHour*at/3600+0.003*float64(i%7)))
 		}
 		r.Conclude()
 		return r
 	}
+	grown := func(perHour float64) *Run { return gauge(GaugeHeap, 30e6, perHour) }
 	if r := grown(0.001); len(r.Trends) != 1 || r.Verdict.Status != Pass {
 		t.Errorf("level: %+v, %+v", r.Trends, r.Verdict)
 	}
 	r := grown(0.3)
 	if r.Verdict.Status != Fail || !strings.Contains(r.Verdict.Reasons[0], "Growth of consumer heap an hour") {
 		t.Errorf("growing: %+v, %+v", r.Trends, r.Verdict)
+	}
+	// A pool that has 0.2 connections in use, and 0.03 more after an hour, loses none; one that has 4 and
+	// then 6 does.
+	if r := gauge(GaugeConnections, 0.2, 0.15); len(r.Trends) != 1 || r.Verdict.Status != Pass {
+		t.Errorf("connections: %+v, %+v", r.Trends, r.Verdict)
+	}
+	if r := gauge(GaugeConnections, 4, 0.5); r.Verdict.Status != Fail {
+		t.Errorf("leaked connections: %+v, %+v", r.Trends, r.Verdict)
 	}
 }
