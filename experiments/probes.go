@@ -74,7 +74,8 @@ func (p hostProbe) look(ctx context.Context, l *looker) {
 		l.put(hostComponent, reports.GaugeMemory, "bytes", float64(memory.Total), float64(memory.Total-memory.Available))
 	}
 	if counters, err := net.IOCountersWithContext(ctx, false); err == nil && len(counters) == 1 {
-		l.putRate(hostComponent, reports.GaugeNetwork, "bytes/s", 0, 1, float64(counters[0].BytesSent))
+		l.putRate(hostComponent, reports.GaugeNetworkSent, "bytes/s", 0, 1, float64(counters[0].BytesSent))
+		l.putRate(hostComponent, reports.GaugeNetworkReceived, "bytes/s", 0, 1, float64(counters[0].BytesRecv))
 	}
 	if devices, err := disk.IOCountersWithContext(ctx); err == nil {
 		var busiest uint64

@@ -84,6 +84,12 @@ func describedLooks() Looks {
 	add("consumer", GaugeConnections, "", 16, 4, 4, 5, 3, 4, -1, 4, 0)
 	add("consumer", GaugeLag, "", 0, 31, 52, 47, 66, 50, 58, 49, 0)
 	add("consumer", GaugeLag+" cdc.public.customer/0", "", 0, 11, 12, 9, 16, 12, 13, 12, 0)
+	add("consumer", GaugeProduced, "/s", 0, 90, 101, 100, 99, 100, 100, 101, 5)
+	add("consumer", GaugeConsumed, "/s", 0, 88, 99, 100, 98, 101, 100, 101, 9)
+	add("prometheus", GaugeLag, "", 0, -1, 60, 44, 71, 48, 60, 51, 0)
+	add("consumer", GaugeHeap, "bytes", 0, 8<<20, 9<<20, 12<<20, 11<<20, 9<<20, 12<<20, 10<<20, 9<<20)
+	add("postgres", GaugeDiskWrite, "bytes/s", 0, -1, 2<<20, 2<<20, 3<<20, 2<<20, 2<<20, 2<<20, 0)
+	add("host", GaugeNetworkReceived, "bytes/s", 0, 1<<20, 5<<20, 5<<20, 5<<20, 6<<20, 5<<20, 5<<20, 0)
 	add("postgres", GaugeCPU, "%", 200, 9, 11, 10, 10, 11, 12, 10, 2)
 	return looks
 }

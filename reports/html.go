@@ -18,7 +18,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"ms": ms, "number": number, "bytes": bytesText, "upper": strings.ToUpper, "label": stageLabel,
 	"percent": func(share float64) string { return number(100 * share) },
 	"applied": appliedText, "recovery": recoveryText, "words": inWords, "dropped": droppedText, "short": short,
-	"lagged": lagText, "amount": amount, "utc": func(r *Run) string { return r.TestRun.StartTime.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"clocks": clocksText, "amount": amount, "utc": func(r *Run) string { return r.TestRun.StartTime.UTC().Format("2006-01-02 15:04:05 UTC") },
 }).Parse(reportTemplate))
 
 // view is what the template shows: the Run and what was computed for it.
@@ -32,8 +32,8 @@ type view struct {
 	Rate       []*chart
 	Waiting    []*chart
 	Lagging    []*chart
-	CPU        []*chart
-	Memory     []*chart
+	Records    []*chart
+	Usages     []usage
 	Components []string
 	Search     []string
 	Curves     []*chart
@@ -44,6 +44,8 @@ type view struct {
 	Statuses   []statusRow
 	Settings   []setting
 	Commit     string
+	LagLines   []string
+	Prometheus bool
 	LastLine   string
 	Worst      int
 }
@@ -54,15 +56,15 @@ func WriteHTML(w io.Writer, r *Run, comparison *Comparison) error {
 	v := view{Run: r, Comparison: comparison, Headline: headline(r), Limits: r.limits(),
 		Advice: Recommendations(r), Bars: bars(r), BarRows: barRows(r), StageRows: stageRows(r),
 		EntityRows: entityRows(r), Statuses: statusRows(r), Settings: settings(r),
-		Components: drawnComponents, Search: r.Breakpoint.lines(),
-		Commit: commitText(&r.Provenance), LastLine: LastLine(r, "")}
+		Components: drawnComponents, Usages: usages(r), Search: r.Breakpoint.lines(),
+		Commit: commitText(&r.Provenance), LagLines: lagLines(r), LastLine: LastLine(r, ""),
+		Prometheus: r.Looks.gauge("prometheus", GaugeLag) != nil}
 	for _, s := range sizes {
 		v.Latency = appendChart(v.Latency, latencyChart(r, s))
 		v.Rate = appendChart(v.Rate, rateChart(r, s))
 		v.Waiting = appendChart(v.Waiting, outstandingChart(r, s))
 		v.Lagging = appendChart(v.Lagging, lagChart(r, s))
-		v.CPU = appendChart(v.CPU, cpuChart(r, s))
-		v.Memory = appendChart(v.Memory, memoryChart(r, s))
+		v.Records = appendChart(v.Records, recordsChart(r, s))
 		v.Curves = appendChart(v.Curves, distributionChart(r, s))
 	}
 	if n := len(r.Series); n > 0 {
@@ -243,8 +245,9 @@ func settings(r *Run) []setting {
 		all = append(all, setting{name, p.Config[name]})
 	}
 	all = append(all,
-		setting{"tracker", fmt.Sprintf("%s, watched %s %% of %s %% asked, %d errors", r.Tracker.Kind,
-			number(100*r.Tracker.TrackedShare), number(100*r.Tracker.AskedShare), r.Tracker.Errors)},
+		setting{"tracker", fmt.Sprintf("%s, watched %s %% of %s %% asked, did %d of MongoDB's %d operations, %d errors", r.Tracker.Kind,
+			number(100*r.Tracker.TrackedShare), number(100*r.Tracker.AskedShare), r.Tracker.Operations,
+			r.Tracker.ServerOperations, r.Tracker.Errors)},
 		setting{"generator", fmt.Sprintf("%s ms late at p99, at most %d writes queued, %d substituted",
 			ms(r.Generator.LateTicksP99Ms), r.Generator.QueueMax, r.Generator.Substituted)},
 		setting{"ledger", fmt.Sprintf("%s, %s", r.Ledger.Path, plural(r.Ledger.Writes, "write", "writes"))})

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -132,4 +133,45 @@ func slope(x, y []float64) float64 {
 		sxy += (x[i] - mx) * (y[i] - my)
 	}
 	return sxy / sxx
+}
+
+// text is a Lag in a few words.
+func (l Lag) text() string {
+	text := fmt.Sprintf("%s: at most %s records (second %s), %s at the end", l.Pattern, number(l.Max), number(l.MaxSecond), number(l.End))
+	switch {
+	case l.RecoverySeconds > 0:
+		text += fmt.Sprintf("; recovered within %s s", number(l.RecoverySeconds))
+	case l.RecoverySeconds < 0:
+		text += "; not recovered"
+	}
+	return text
+}
+
+// lagLines are the lag, its rate, what came in and what went out, and the lag as Prometheus sees it, by
+// the specification's names.
+func lagLines(r *Run) []string {
+	if !r.Lag.Known {
+		return nil
+	}
+	lines := []string{"kafka_consumer_lag " + r.Lag.text()}
+	seconds, values := r.duringLoad(r.Looks.gauge("consumer", GaugeLag))
+	var fastest float64
+	for i := 1; i < len(values); i++ {
+		if between := seconds[i] - seconds[i-1]; between > 0 {
+			fastest = max(fastest, (values[i]-values[i-1])/between)
+		}
+	}
+	lines = append(lines, fmt.Sprintf("kafka_consumer_lag_rate %s over the load, at most %s between two looks",
+		amount(r.Lag.PerSecond, "records/s"), amount(fastest, "records/s")))
+	_, produced := r.duringLoad(r.Looks.gauge("consumer", GaugeProduced))
+	_, consumed := r.duringLoad(r.Looks.gauge("consumer", GaugeConsumed))
+	if len(produced) > 0 && len(consumed) > 0 {
+		lines = append(lines, fmt.Sprintf("offered %s writes/s; produced %s, consumed %s records/s (a delete is an event and a tombstone)",
+			number(r.Summary.Throughput.Offered), number(mean(produced)), number(mean(consumed))))
+	}
+	if _, seen := r.duringLoad(r.Looks.gauge("prometheus", GaugeLag)); len(seen) > 0 {
+		lines = append(lines, fmt.Sprintf("as Prometheus sees it: at most %s records, %s at the end",
+			number(slices.Max(seen)), number(seen[len(seen)-1])))
+	}
+	return lines
 }

@@ -41,8 +41,10 @@ const (
 	GaugeDiskWrite = "disk write"
 	// GaugeDiskBusy is the host's busiest disk, of the time.
 	GaugeDiskBusy = "disk busy"
-	// GaugeNetwork is what went through the host's network interfaces, the loopback's included.
-	GaugeNetwork = "network"
+	// GaugeNetworkSent and GaugeNetworkReceived are what went through the host's network interfaces, the
+	// loopback's included.
+	GaugeNetworkSent     = "network sent"
+	GaugeNetworkReceived = "network received"
 	// GaugeSteal is the host's processor time that other machines took.
 	GaugeSteal = "steal"
 	// GaugeConnections are the open connections of a server, or those in use of a pool.

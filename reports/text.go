@@ -184,8 +184,8 @@ func textResources(b *bytes.Buffer, r *Run) {
 	}
 	fmt.Fprintf(b, "  machine %s %% busy, %s %% stolen\n",
 		number(r.Host.CPUBusyPercent), number(r.Host.CPUStealPercent))
-	if r.Lag.Known {
-		fmt.Fprintf(b, "consumer lag %s\n", lagText(r.Lag))
+	for _, line := range lagLines(r) {
+		fmt.Fprintln(b, line)
 	}
 	if len(r.Trends) > 0 {
 		fmt.Fprintf(b, "\n%s %12s %28s\n", padded("Growth an hour", 34), "estimate", "95 % sure between")
@@ -194,18 +194,6 @@ func textResources(b *bytes.Buffer, r *Run) {
 		fmt.Fprintf(b, "  %s %12s %28s\n", padded(t.Component+" "+t.Name, 32), amount(t.PerHour, t.Unit),
 			amount(t.Low, t.Unit)+" and "+amount(t.High, t.Unit))
 	}
-}
-
-// lagText is a Lag in a few words.
-func lagText(l Lag) string {
-	text := fmt.Sprintf("%s: at most %s records (second %s), %s at the end", l.Pattern, number(l.Max), number(l.MaxSecond), number(l.End))
-	switch {
-	case l.RecoverySeconds > 0:
-		text += fmt.Sprintf("; recovered within %s s", number(l.RecoverySeconds))
-	case l.RecoverySeconds < 0:
-		text += "; not recovered"
-	}
-	return text
 }
 
 // amount is a number with its unit, which may be negative.

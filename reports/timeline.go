@@ -3,7 +3,6 @@ package reports
 import (
 	"fmt"
 	"math"
-	"strings"
 )
 
 // moment is what the charts over time show at one place: one second, or several in a long Run.
@@ -170,81 +169,6 @@ func rateChart(r *Run, s size) *chart {
 			number(m.offered), number(m.committed), number(m.visible))
 	})
 	return c
-}
-
-// looksChart draws gauges over the seconds of the Run, a line of its own class for each; nil when there is
-// nothing but 0 to draw.
-func looksChart(r *Run, s size, label string, scale float64, show string, gauges map[string]*Gauge) *chart {
-	s.height *= 0.65
-	c, x, all := timeline(r, s, label)
-	most := 0.0
-	values := map[string][]float64{}
-	for class, g := range gauges {
-		if g == nil {
-			continue
-		}
-		for i, v := range g.Values {
-			if at := r.Looks.Seconds[i]; at >= x.low && at <= x.high && v >= 0 {
-				most = math.Max(most, v*scale)
-			}
-		}
-		values[class] = g.Values
-	}
-	if most == 0 {
-		return nil
-	}
-	y := c.linearY(most)
-	for _, class := range sortedKeys(values) {
-		of := values[class]
-		c.Lines = append(c.Lines, line{class, path(len(of), func(i int) (float64, float64, bool) {
-			at := r.Looks.Seconds[i]
-			return x.at(at), y.at(of[i] * scale), at >= x.low && at <= x.high && of[i] >= 0
-		})})
-	}
-	c.hover(x, all, func(m moment) string { return r.lookedAt(m, values, scale, show) })
-	return c
-}
-
-// lookedAt is what the last look in a moment saw.
-func (r *Run) lookedAt(m moment, values map[string][]float64, scale float64, show string) string {
-	var texts []string
-	for _, class := range sortedKeys(values) {
-		for i := len(r.Looks.Seconds) - 1; i >= 0; i-- {
-			if at := r.Looks.Seconds[i]; at < m.from+m.seconds {
-				if v := values[class][i]; v >= 0 && at >= 0 {
-					texts = append(texts, class+" "+number(v*scale)+show)
-				}
-				break
-			}
-		}
-	}
-	return strings.Join(texts, ", ")
-}
-
-// lagChart is the consumer's lag.
-func lagChart(r *Run, s size) *chart {
-	return looksChart(r, s, "Records that the consumer has not committed yet", 1, " records",
-		map[string]*Gauge{"lag": r.Looks.gauge("consumer", GaugeLag)})
-}
-
-// usesOf are a gauge of every part of the pipeline and of what drives it.
-func usesOf(r *Run, name string) map[string]*Gauge {
-	gauges := map[string]*Gauge{}
-	for _, component := range drawnComponents {
-		gauges[component] = r.Looks.gauge(component, name)
-	}
-	return gauges
-}
-
-// drawnComponents have a colour each.
-var drawnComponents = []string{"postgres", "connector", "kafka", "consumer", "mongo", "generator", "lab"}
-
-func cpuChart(r *Run, s size) *chart {
-	return looksChart(r, s, "Processor use in per cent of one core", 1, " %", usesOf(r, GaugeCPU))
-}
-
-func memoryChart(r *Run, s size) *chart {
-	return looksChart(r, s, "Resident memory in MiB", 1.0/(1<<20), " MiB", usesOf(r, GaugeMemory))
 }
 
 func outstandingChart(r *Run, s size) *chart {
