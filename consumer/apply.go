@@ -179,7 +179,6 @@ func (p *planner) plan(j *job, batch []arrival) {
 			j.drafts = append(j.drafts, d)
 		}
 	}
-	p.log.flush()
 }
 
 func (d *draft) letter(err error) deadLetter {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -155,4 +157,63 @@ func TestLogsReasons(t *testing.T) {
 			t.Errorf("%v is logged as %q, want %q", err, got, want)
 		}
 	}
+}
+
+// TestLogsOfEvents: a line about an event, or about several of a batch, tells the trace, the operation
+// and where they are.
+func TestLogsOfEvents(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	output := p.logTo(t, "info")
+	in := func(n byte) context.Context {
+		return trace.ContextWithSpanContext(context.Background(),
+			trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{n}, SpanID: trace.SpanID{n}}))
+	}
+	p.begin = func(context.Context, []arrival) (context.Context, func(error)) { return in(1), untraced }
+	sampled := customer(insert, 2, 1, "no-address")
+	sampled.Context = in(2)
+	p.feed(t, customer(insert, 1, 1, "a@x"), customer(update, 1, 2, "no-address"), sampled)
+	narrow := record("thing", insert, 1, columns("id", int64(1)), nil, columns("id", int64(1), "n", int64(1)))
+	wide := record("thing", insert, 1, columns("id", int64(2)), nil, columns("id", int64(2), "n", int64(1), "more", "x"))
+	wide.Context = in(3)
+	p.feed(t, narrow, wide)
+	var got []string
+	for _, message := range []string{"rule broken", "dead letters", "schema changed"} {
+		for _, line := range lines(t, output, message) {
+			id, _ := line["trace_id"].(string)
+			span, _ := line["span_id"].(string)
+			got = append(got, fmt.Sprintf("%s %s %.2s %.2s %s %v", message, line["operation"], id, span, line["kafka_topic"],
+				line["kafka_partition"]))
+		}
+	}
+	want := []string{"rule broken INSERT 02 02 cdc.public.customer 0", "rule broken UPDATE 01 01 cdc.public.customer 0",
+		"dead letters UPDATE 01 01 cdc.public.customer 0", "schema changed INSERT 03 03 cdc.public.thing 0"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestLogsSlowBatches: how long a batch took is told at info level where that is worth a line.
+func TestLogsSlowBatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipeline()
+		output := p.logTo(t, "info")
+		p.feed(t, customer(insert, 1, 1, "a@x"))
+		if done := lines(t, output, "batch done"); done != nil {
+			t.Errorf("a fast batch is logged: %v", done)
+		}
+		started := time.Now()
+		p.memory.refuse = func(*write) error {
+			if time.Since(started) < 2*time.Second {
+				return errAway
+			}
+			return nil
+		}
+		p.feed(t, customer(insert, 2, 1, "a@x"), customer(insert, 3, 1, "a@x"))
+		done := lines(t, output, "batch done")
+		if took, _ := done[0]["processing_time_ms"].(float64); len(done) != 1 || took < 2000 || done[0]["records"] != 2.0 {
+			t.Errorf("a slow batch is logged as %v", done)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -147,10 +148,26 @@ func (p *partition) work(ctx context.Context, batch []arrival) (err error) {
 	if err := p.settler.settle(ctx, p.stopped, &p.job, p.topic, p.number); err != nil {
 		return err
 	}
-	p.planner.metrics.batch(len(batch), time.Since(started))
+	took := time.Since(started)
+	p.planner.metrics.batch(len(batch), took)
 	p.last = batch[len(batch)-1].record
+	p.tell(ctx, len(batch), took)
 	p.commit()
 	return nil
+}
+
+// slowBatch is told of at info level.
+const slowBatch = time.Second
+
+func (p *partition) tell(ctx context.Context, records int, took time.Duration) {
+	level := slog.LevelDebug
+	if took >= slowBatch {
+		level = slog.LevelInfo
+	}
+	if log := p.settler.log; log.Enabled(ctx, level) {
+		log.Log(ctx, level, "batch done", "records", records, "processing_time_ms", float64(took)/1e6,
+			"kafka_topic", p.topic, "kafka_partition", p.number, "kafka_offset", p.last.Offset)
+	}
 }
 
 // unpark sees to the parked events that need not wait any longer.

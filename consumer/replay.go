@@ -182,9 +182,6 @@ func (r *replay) read() {
 			one.err = one.by.convert(&one.draft, event, &memory)
 		}
 	}
-	for _, f := range r.feeds {
-		f.partition.planner.log.flush()
-	}
 }
 
 // assign gives the partition to a member that remembers nothing.
@@ -343,5 +340,4 @@ func (f *feed) deliver(n int) {
 		}
 	}
 	f.next += n
-	f.partition.planner.log.flush() // of what broke rules about earlier states
 }

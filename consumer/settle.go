@@ -104,7 +104,7 @@ func (s *settler) try(ctx context.Context, j *job) error {
 	for {
 		if j.round == nil {
 			if j.round = j.next(); j.round == nil {
-				s.rules.flush()
+				s.rules.flush(ctx)
 				return s.bury(ctx, j)
 			}
 		}
