@@ -175,6 +175,24 @@ func TestFindJava(t *testing.T) {
 	}
 }
 
+// TestFindMaven: what cannot be fetched without mvn says so, and leaves nothing that looks fetched.
+func TestFindMaven(t *testing.T) {
+	bin, cache := t.TempDir(), t.TempDir()
+	java := "#!/bin/sh\necho 'openjdk version \"21\" 2023-09-19' >&2\n"
+	if err := os.WriteFile(filepath.Join(bin, "java"), []byte(java), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("JAVA_HOME", "")
+	t.Setenv("PATH", bin)
+	for range 2 {
+		_, err := findJVM(t.Context(), cache, func(line string) { t.Errorf("said %q", line) })
+		wantError(t, err, "mvn is not on PATH: install Maven", "which fetches Kafka", "and Debezium")
+	}
+	if _, err := findJava(t.Context()); err != nil {
+		t.Errorf("it is mvn alone that is missing: %v", err)
+	}
+}
+
 // TestJVMCheck: a dist is taken only as it was fetched.
 func TestJVMCheck(t *testing.T) {
 	t.Parallel()

@@ -106,7 +106,7 @@ func newDebezium(f *folder, j *jvm, profile string, kafka, postgres, dsn string,
 	}
 	connectHost, _, _ := net.SplitHostPort(d.address)
 	d.env = []string{
-		"CDC_KAFKA_BROKERS=" + kafka, "CDC_KAFKA_PARTITIONS=" + strconv.Itoa(partitions),
+		"CDC_KAFKA_BROKERS=" + kafka, "CDC_KAFKA_PARTITIONS=" + strconv.Itoa(partitions), "CDC_KAFKA_REPLICAS=" + replicas,
 		"CDC_CONNECT_ADDRESS=" + d.address, "CDC_CONNECT_HOST=" + connectHost,
 		"CDC_POSTGRES_HOST=" + host, "CDC_POSTGRES_PORT=" + port, "CDC_POSTGRES_USER=" + postgresUser,
 		// Debezium wants one; the server asks for none.

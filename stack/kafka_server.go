@@ -29,6 +29,8 @@ const (
 	kafkaHeap = "256m"
 	// clusterID is any identifier of Kafka's form: the broker shares its data with no other.
 	clusterID = "Y2RjbGFiLXN0YWNrLWtrcg"
+	// replicas of everything: there is one broker.
+	replicas = "1"
 )
 
 // Listeners of the broker, one for each class of clients.
@@ -90,6 +92,7 @@ func listeners(addresses map[string]string, names ...string) string {
 func (k *kafkaServer) environment() []string {
 	clients := []string{listenLab, listenConnect, listenConsumer}
 	return []string{
+		"CDC_KAFKA_NODE=1", "CDC_KAFKA_REPLICAS=" + replicas, "CDC_KAFKA_MIN_INSYNC=" + replicas,
 		"CDC_KAFKA_CONTROLLER=" + k.addresses[listenController],
 		"CDC_KAFKA_LISTENERS=" + listeners(k.addresses, append(clients, listenController)...),
 		"CDC_KAFKA_ADVERTISED=" + listeners(k.advertised, clients...),
