@@ -2,6 +2,7 @@ package reports
 
 import (
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -21,7 +22,7 @@ func looksChart(r *Run, s size, label string, scale float64, show string, gauges
 				most = math.Max(most, v*scale)
 			}
 		}
-		values[class] = g.Values
+		values[class] = held(g.Values)
 	}
 	if most == 0 {
 		return nil
@@ -36,6 +37,30 @@ func looksChart(r *Run, s size, label string, scale float64, show string, gauges
 	}
 	c.hover(x, all, func(m moment) string { return r.lookedAt(m, values, scale, show) })
 	return c
+}
+
+// held are values with the last one in the place of those that were not asked for, where most were not: what
+// an answer costs is asked every few looks only.
+func held(values []float64) []float64 {
+	first, last, known := -1, -1, 0
+	for i, v := range values {
+		if v >= 0 {
+			if first < 0 {
+				first = i
+			}
+			last, known = i, known+1
+		}
+	}
+	if known == 0 || 2*known > last-first+1 {
+		return values
+	}
+	filled := slices.Clone(values)
+	for i := first + 1; i < last; i++ {
+		if filled[i] < 0 {
+			filled[i] = filled[i-1]
+		}
+	}
+	return filled
 }
 
 // lookedAt is what the last look in a moment saw.
@@ -102,6 +127,10 @@ func usages(r *Run) (all []usage) {
 		{"Resident memory in MiB", GaugeMemory, " MiB", mebi},
 		{"Heap in MiB", GaugeHeap, " MiB", mebi},
 		{"Connections: open ones of a server, those in use of a pool", GaugeConnections, "", 1},
+		{"Commits a second", GaugeCommits, "/s", 1},
+		{"Blocks a second that were not in PostgreSQL's shared buffers", GaugeBlocksRead, "/s", 1},
+		{"Blocks a second that were in PostgreSQL's shared buffers", GaugeBlocksHit, "/s", 1},
+		{"Written to PostgreSQL's log in KiB/s", GaugeWAL, " KiB/s", kibi},
 		{"Read from disk in KiB/s", GaugeDiskRead, " KiB/s", kibi},
 		{"Written to disk in KiB/s", GaugeDiskWrite, " KiB/s", kibi},
 		{"The busiest disk in per cent of the time", GaugeDiskBusy, " %", 1},

@@ -3,6 +3,7 @@ package reports
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -85,12 +86,13 @@ func TestResourceThresholds(t *testing.T) {
 		status         Status
 	}{
 		"calm":                 {GaugeMemory, "", 40, Pass},
+		"processor, warning":   {GaugeCPU, "Processor use of consumer was 89 %", 89, Pass},
 		"memory, warning":      {GaugeMemory, "Memory use of consumer was 71 %", 71, Pass},
 		"memory, critical":     {GaugeMemory, "Memory use of consumer was 86 %", 86, Fail},
 		"connections, warning": {GaugeConnections, "Connections in use of consumer was 81 %", 81, Pass},
 		"connections":          {GaugeConnections, "Connections in use of consumer was 96 %", 96, Fail},
 		"disk":                 {GaugeDiskBusy, "Disk use of consumer was 81 %", 81, Fail},
-		"processor, critical":  {GaugeCPU, "Processor use of consumer was 95 %", 95, Pass},
+		"processor, critical":  {GaugeCPU, "Processor use of consumer was 95 %", 95, Fail},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := goodRun(t)
@@ -101,6 +103,42 @@ func TestResourceThresholds(t *testing.T) {
 				t.Errorf("%s, warnings %q, want %s and %q", r.Verdict.Status, warned, c.status, c.warning)
 			}
 		})
+	}
+}
+
+// TestCriticalProcessorUse: the pipeline's parts break the limit, unless the machine was too busy to tell; the
+// machine's and the generator's are a warning, and so is everything at the breakpoint.
+func TestCriticalProcessorUse(t *testing.T) {
+	for name, c := range map[string]struct {
+		component        string
+		busy, breakpoint float64
+		status           Status
+	}{
+		"consumer": {"consumer", 90, 0, Fail}, "lab": {"lab", 90, 0, Fail}, "busy": {"consumer", 98, 0, Unknown},
+		"host": {"host", 95, 0, Pass}, "generator": {"generator", 95, 0, Pass}, "breakpoint": {"consumer", 95, 900, Pass},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := goodRun(t)
+			r.Host.CPUBusyPercent, r.Breakpoint.Rate = c.busy, c.breakpoint
+			r.Looks.Gauges = []Gauge{{c.component, GaugeCPU, "%", 200, repeat([]float64{186}, 8)}}
+			r.Conclude()
+			if warned := strings.Join(r.Warnings, "\n"); r.Verdict.Status != c.status || !strings.Contains(warned, "Processor use of "+c.component+" was 93 %") {
+				t.Errorf("%+v, warnings %q, want %s", r.Verdict, warned, c.status)
+			}
+		})
+	}
+}
+
+// TestHeldIsDrawnBetweenSeldomLooks: what is asked every fifth look has a line; a look that failed has a gap.
+func TestHeldIsDrawnBetweenSeldomLooks(t *testing.T) {
+	seldom := []float64{-1, 7, -1, -1, -1, -1, 9, -1, -1, -1, -1, 8, -1}
+	if got := held(seldom); !slices.Equal(got, []float64{-1, 7, 7, 7, 7, 7, 9, 9, 9, 9, 9, 8, -1}) {
+		t.Errorf("%v", got)
+	}
+	for _, failed := range [][]float64{{7, 7, -1, -1, 8, 8}, {-1, -1}, {-1, 3, -1}, nil} {
+		if got := held(failed); !slices.Equal(got, failed) {
+			t.Errorf("%v became %v", failed, got)
+		}
 	}
 }
 
