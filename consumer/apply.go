@@ -107,6 +107,7 @@ type draft struct {
 	txID         uint32
 
 	sourceAt, connectorAt, polled, processedAt time.Time
+	deletedAt                                  time.Time // zero: processedAt
 
 	// judged: its references are known to be there, or it has waited long enough; orphan is about those
 	// that are not.

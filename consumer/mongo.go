@@ -275,6 +275,19 @@ func (m *mongoStore) fill(ctx context.Context, at place, position, member string
 	return classifyMongo(err)
 }
 
+// empty is an error for a database that holds something.
+func (m *mongoStore) empty(ctx context.Context) error {
+	names, err := m.database.ListCollectionNames(ctx, bson.D{})
+	if err != nil {
+		return classifyMongo(fmt.Errorf("list the collections: %w", err))
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		return fmt.Errorf("the database %s is not empty, it has %s: drop it or name another one (--database)", m.config.Database, names[0])
+	}
+	return nil
+}
+
 func (m *mongoStore) collections(ctx context.Context) ([]string, error) {
 	names, err := m.database.ListCollectionNames(ctx, bson.D{{Key: "type", Value: "collection"}})
 	if err != nil {

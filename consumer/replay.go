@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"time"
 
@@ -21,12 +22,13 @@ type ReplayOptions struct {
 	// Config: of it count Specs, NoValidate, Epoch, the limits, LogLevel and Output, and with Mongo its
 	// connection and Database.
 	Config Config
-	// Mongo: into MongoDB instead of memory.
+	// Mongo: into MongoDB instead of memory. The database must be empty. Tombstones begin their time to
+	// live now, however old the records are.
 	Mongo bool
 	// Shuffle mixes the partitions by this seed, each in its own order; 0 keeps the recorded order.
 	Shuffle uint64
 	// Duplicate is the probability, after each batch, that the partition is begun anew some records
-	// before, as after a rebalance; below 1.
+	// before, as after a rebalance; that happens at most as often as the partition has records.
 	Duplicate float64
 	// Tombstones: print what readers do not see, too.
 	Tombstones bool
@@ -51,7 +53,7 @@ type ReplayCounts struct {
 // The same records give the same documents for every Shuffle and Duplicate.
 func Replay(ctx context.Context, records []*kgo.Record, o ReplayOptions, out io.Writer) (
 	ReplayCounts, error) {
-	r := &replay{options: o, clock: time.Now()}
+	r := &replay{options: o, clock: time.Now(), told: map[*kgo.Record]bool{}}
 	var err error
 	memory := newMemoryStore()
 	if r.consumer, err = newConsumer(o.Config, memory); err != nil {
@@ -63,6 +65,9 @@ func Replay(ctx context.Context, records []*kgo.Record, o ReplayOptions, out io.
 			return ReplayCounts{}, err
 		}
 		defer c.mongo.close(context.WithoutCancel(ctx))
+		if err := c.mongo.empty(ctx); err != nil {
+			return ReplayCounts{}, err
+		}
 		c.use(c.mongo)
 	}
 	r.consumer.parents.now = r.now
@@ -85,6 +90,7 @@ type replay struct {
 	random   *rand.Rand
 	feeds    []*feed
 	clock    time.Time // moved on where everything waits
+	told     map[*kgo.Record]bool
 }
 
 // feed is one partition's records.
@@ -151,6 +157,9 @@ func (r *replay) distribute(records []*kgo.Record) {
 		}
 		f.readings = append(f.readings, &reading{at: i,
 			draft: draft{record: record, polled: record.Timestamp, processedAt: record.Timestamp}})
+		if r.options.Mongo {
+			f.readings[len(f.readings)-1].deletedAt = r.clock
+		}
 	}
 }
 
@@ -189,8 +198,28 @@ func (r *replay) assign(f *feed) {
 	if f.partition != nil {
 		f.partition.settler.parking.empty()
 	}
-	none := func(context.Context, []deadLetter) error { return nil }
-	f.partition = r.consumer.newPartition(f.topic, f.number, r.consumer.store, none, r.now)
+	f.partition = r.consumer.newPartition(f.topic, f.number, r.consumer.store, r.tell, r.now)
+}
+
+// quoted is what a reason shows of a record that is no event.
+var quoted = regexp.MustCompile(`".*"|'[^ ']{1,10}'|(number )?-?[0-9][^ ,]*( ms)?( is (negative|out of range)|, not)`)
+
+// tell logs why records are dead letters, each once and without values of a row.
+func (r *replay) tell(_ context.Context, letters []deadLetter) error {
+	for i := range letters {
+		l := &letters[i]
+		if r.told[l.record] {
+			continue
+		}
+		r.told[l.record] = true
+		reason := cmp.Or(l.said(), "MongoDB refuses the document")
+		if l.rule() == ruleUndecodable {
+			reason = quoted.ReplaceAllString(l.reason(), "...")
+		}
+		r.consumer.log.Info("dead letter", "rule", l.rule(), "reason", reason, "entity_type", l.entity, "operation", l.operation,
+			"kafka_topic", l.record.Topic, "kafka_partition", l.record.Partition, "kafka_offset", l.record.Offset)
+	}
+	return nil
 }
 
 // pick is the feed that goes on, one that was not tried since anything moved: of those with records

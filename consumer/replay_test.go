@@ -2,15 +2,20 @@ package consumer
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 const placeholder = `"__debezium_unavailable_value"`
@@ -204,5 +209,89 @@ func TestOutOfOrder(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %+v, want %+v", severity, got, want)
 		}
+	}
+}
+
+// TestReplayIntoMongo ends in the same documents as in memory, in a database that must be empty; rows
+// that were deleted long ago are there until the time to live of their tombstones is over.
+func TestReplayIntoMongo(t *testing.T) {
+	t.Parallel()
+	m := testMongo(t, anyServer(t))
+	if err := m.database.Drop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	log := slices.Clone(swapped)
+	for i := range log {
+		log[i].at = time.Date(2001, 1, 1, 0, 0, i, 0, time.UTC)
+	}
+	want, _ := replayed(t, log.records(), ReplayOptions{})
+	o := ReplayOptions{Config: m.config, Mongo: true, Shuffle: 3, Duplicate: 1}
+	o.Config.Output = nil
+	var got bytes.Buffer
+	if _, err := Replay(context.Background(), log.records(), o, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("in MongoDB (-want +got):\n%s", diff)
+	}
+	about, _ := m.read("doc", "3")[metadataMember].(bson.M)
+	at, _ := about["deletedAt"].(bson.DateTime)
+	if ago := time.Since(at.Time()); about["deleted"] != true || ago < -time.Minute || ago > time.Minute {
+		t.Errorf("the tombstone is %v", about)
+	}
+	_, err := Replay(context.Background(), log.records(), o, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "the database "+o.Config.Database+" is not empty, it has cdc_kept") {
+		t.Errorf("a second time: %v", err)
+	}
+}
+
+// TestReplayTellsReasons: each dead letter's, once, without what the row has.
+func TestReplayTellsReasons(t *testing.T) {
+	t.Parallel()
+	const id = `{"id":"00000000-0000-0000-0000-000000000001"}`
+	log := tape{
+		{table: "customer", lsn: 101, key: id, op: "c", after: id[:len(id)-1] + `,"email":"secret","status":"secret","updated_at":"secret"}`},
+		{table: "customer", lsn: 102, key: id, op: "secret", after: id},
+		{table: "nokey", lsn: 103, op: "c", after: `{"v":"secret"}`},
+	}
+	records := append(log.records(),
+		&kgo.Record{Topic: "x", Partition: 3, Offset: 7, Value: []byte(`{"op":"c","source":{"ts_us":1.5e99,"lsn":-5551,"table":"t"},"after":{}}`)},
+		&kgo.Record{Topic: "y", Offset: 8, Value: []byte(`secret`)})
+	var told bytes.Buffer
+	o := ReplayOptions{Config: DefaultConfig(), Shuffle: 1, Duplicate: 1}
+	o.Config.Output = &told
+	if _, err := Replay(context.Background(), records, o, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for line := range bytes.Lines(told.Bytes()) {
+		var one struct {
+			Msg, Rule, Reason, Topic string
+			Partition                int
+			Offset                   int64
+		}
+		text := strings.ReplaceAll(string(line), `"kafka_`, `"`)
+		if err := json.Unmarshal([]byte(text), &one); err != nil {
+			t.Fatal(err)
+		}
+		if place := fmt.Sprintf("%s/%d/%d %s", one.Topic, one.Partition, one.Offset, one.Rule); one.Msg == "dead letter" {
+			if got[place] != "" {
+				t.Errorf("%s is told twice", place)
+			}
+			got[place] = one.Reason
+		}
+	}
+	want := map[string]string{
+		"cdc.public.customer/0/0 format":      "format: column email is no email address\nkind: column updated_at cannot be read as timestamp",
+		"cdc.public.customer/0/1 undecodable": "op: ... is unknown",
+		"cdc.public.nokey/0/0 key":            "public.nokey has a row without a key: it needs a primary key",
+		"x/3/7 undecodable":                   "source.ts_us: is a JSON ... a whole number",
+		"y/0/8 undecodable":                   "value: is bad JSON at byte 1: invalid character ... at start of value",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if strings.Contains(told.String(), "secret") || strings.Contains(told.String(), "5551") {
+		t.Errorf("a value is in the log:\n%s", told.String())
 	}
 }

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"strconv"
 
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -98,7 +99,7 @@ func appendMetadata(dst []byte, name string, w *write) []byte {
 	dst = bsoncore.AppendStringElement(dst, "position", w.position)
 	if w.change.deleted {
 		dst = bsoncore.AppendBooleanElement(dst, "deleted", true)
-		dst = bsoncore.AppendDateTimeElement(dst, "deletedAt", w.processedAt.UnixMilli())
+		dst = bsoncore.AppendDateTimeElement(dst, "deletedAt", cmp.Or(w.deletedAt, w.processedAt).UnixMilli())
 	}
 	if len(w.orphan) > 0 {
 		columns, rest := bsoncore.AppendArrayElementStart(dst, "orphan")
