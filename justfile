@@ -33,7 +33,7 @@ compare *args:
 
 # fuzz each decoder of outside input for a minute
 fuzz:
-    go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./consumer/debezium && go test -run '^$' -fuzz FuzzEncode -fuzztime 60s -fuzzminimizetime 1x ./consumer/entity && go test -run '^$' -fuzz FuzzApply -fuzztime 60s -fuzzminimizetime 1x ./consumer && go test -run '^$' -fuzz FuzzPlan -fuzztime 60s ./chaos && go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./reports
+    go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./consumer/debezium && go test -run '^$' -fuzz FuzzEncode -fuzztime 60s -fuzzminimizetime 1x ./consumer/entity && go test -run '^$' -fuzz FuzzApply -fuzztime 60s -fuzzminimizetime 1x ./consumer && go test -run '^$' -fuzz FuzzReadRecording -fuzztime 60s -fuzzminimizetime 1x ./consumer && go test -run '^$' -fuzz FuzzLetterHeaders -fuzztime 60s -fuzzminimizetime 1x ./consumer && go test -run '^$' -fuzz FuzzPlan -fuzztime 60s ./chaos && go test -run '^$' -fuzz FuzzDecode -fuzztime 60s ./reports && go test -run '^$' -fuzz FuzzValue -fuzztime 60s ./stack/connector && go test -run '^$' -fuzz FuzzInEvent -fuzztime 60s ./xk6-cdc && go test -run '^$' -fuzz FuzzRead -fuzztime 60s ./xk6-cdc/ledger
 
 # the consumer's properties on 10,000 histories each, instead of the 500 of ./just test
 properties:

@@ -299,6 +299,27 @@ func TestJustfile(t *testing.T) {
 	}
 }
 
+// TestFuzzRecipe: whatever can be fuzzed is.
+func TestFuzzRecipe(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("justfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			f, is := d.(*ast.FuncDecl)
+			if !is || !s.test() || !strings.HasPrefix(f.Name.Name, "Fuzz") {
+				continue
+			}
+			command := regexp.MustCompile(` -fuzz ` + f.Name.Name + ` [-a-z0-9 ]*\./` + s.room + `( &&|\n)`)
+			if !command.Match(text) {
+				t.Errorf("%s: ./just fuzz leaves out %s", s.path, f.Name.Name)
+			}
+		}
+	}
+}
+
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
