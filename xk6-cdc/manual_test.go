@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -22,13 +23,10 @@ func TestManual(t *testing.T) {
 			}
 		}
 	})
-	var options, methods []string
+	methods := slices.Collect(maps.Keys((&handle{lab: lab}).methods()))
+	var options []string
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Options]()) {
 		options = append(options, field.Tag.Get("json"))
-	}
-	for i := range reflect.TypeFor[*handle]().NumMethod() {
-		name := reflect.TypeFor[*handle]().Method(i).Name
-		methods = append(methods, strings.ToLower(name[:1])+name[1:])
 	}
 	for name, want := range map[string][]string{
 		"Options": options, "Stats": stats, "Lab": methods, "PlannedWrite": {"entity", "op", "fields"},

@@ -110,7 +110,7 @@ func (s *samples) settled(p *pending) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(s.writes, p.tags.With("fate", string(p.fate)), 1)
+	s.add(s.writes, p.fateTags(), 1)
 	timed := s.times(p)
 	if p.sentNs != 0 && timed {
 		s.add(s.delay, p.tags, milliseconds(p.sentNs-p.intendedNs))
@@ -122,6 +122,18 @@ func (s *samples) settled(p *pending) {
 	case p.fate == ledger.Failed && !p.untracked:
 		s.add(s.success, p.tags, 0)
 	}
+}
+
+// fateTags are the tags with the fate. Those of the fate that nearly all have are made once; the lock of
+// samples guards them.
+func (p *pending) fateTags() *metrics.TagSet {
+	if p.fate != ledger.Acked {
+		return p.tags.With("fate", string(p.fate))
+	}
+	if p.acked == nil {
+		p.acked = p.tags.With("fate", string(ledger.Acked))
+	}
+	return p.acked
 }
 
 // visible measures a write that was seen; it may have counted as timed out before.

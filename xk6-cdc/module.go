@@ -61,7 +61,7 @@ func (i *instance) Exports() modules.Exports {
 	return modules.Exports{Default: named, Named: named}
 }
 
-func (i *instance) open(given sobek.Value) (*handle, error) {
+func (i *instance) open(given sobek.Value) (*sobek.Object, error) {
 	init := i.vu.InitEnv()
 	if init == nil {
 		return nil, errors.New("cdc.open() belongs at the top of the script, outside of all functions")
@@ -81,7 +81,7 @@ func (i *instance) open(given sobek.Value) (*handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cdc.open(): %w", err)
 	}
-	return &handle{lab: lab, vu: i.vu}, nil
+	return (&handle{lab: lab, vu: i.vu}).object()
 }
 
 // handle is the lab as one VU's script holds it: what cdc.open() returns.
@@ -91,6 +91,27 @@ type handle struct {
 	// scenario and tags are those of the scenario the VU was last in.
 	scenario *lib.ScenarioState
 	tags     *metrics.TagSet
+}
+
+// object is the handle for the script. Its methods are members like any other, which are looked up
+// faster than those of a Go value.
+func (h *handle) object() (*sobek.Object, error) {
+	o := h.vu.Runtime().NewObject()
+	for name, method := range h.methods() {
+		if err := o.Set(name, method); err != nil {
+			return nil, fmt.Errorf("cdc.open(): %w", err)
+		}
+	}
+	return o, nil
+}
+
+// methods are those that index.d.ts describes. write(), which is called most, takes its arguments as they
+// are.
+func (h *handle) methods() map[string]any {
+	return map[string]any{
+		"start": h.Start, "write": h.write, "transaction": h.Transaction, "mix": h.Mix, "mark": h.Mark,
+		"drain": h.Drain, "stats": h.Stats, "selftest": h.Selftest, "has": h.Has,
+	}
 }
 
 // Start is lab.start().

@@ -91,7 +91,7 @@ func (d *database) demote(command *exec.Cmd) {
 func (d *database) start(t testing.TB) {
 	t.Helper()
 	d.child = exec.Command(d.program, "-D", d.data, "-p", d.port, "-h", "127.0.0.1", "-k", "", "-F",
-		"-c", "wal_level=logical", "-c", "max_connections=50")
+		"-c", "wal_level=logical", "-c", "max_connections=150")
 	d.demote(d.child)
 	if err := d.child.Start(); err != nil {
 		t.Fatal(err)

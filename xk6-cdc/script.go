@@ -23,14 +23,19 @@ const (
 	maxLabel       = 200
 )
 
-// Write is lab.write(entity?, operation?, fields?).
-func (h *handle) Write(named ...sobek.Value) error {
+// write is lab.write(entity?, operation?, fields?).
+func (h *handle) write(call sobek.FunctionCall) sobek.Value {
 	now := time.Now()
-	p, err := readPart(named)
-	if err == nil {
-		return h.enqueue("lab.write()", request{part: p}, now)
+	p, err := readPart(call.Arguments)
+	if err != nil {
+		err = fmt.Errorf("lab.write(): %w", err)
+	} else {
+		err = h.enqueue("lab.write()", request{part: p}, now)
 	}
-	return fmt.Errorf("lab.write(): %w", err)
+	if err != nil {
+		common.Throw(h.vu.Runtime(), err)
+	}
+	return sobek.Undefined()
 }
 
 // Transaction is lab.transaction([{entity, op, fields}]).

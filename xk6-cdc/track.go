@@ -19,9 +19,9 @@ type place struct{ collection, document, field string }
 type kind struct {
 	scenario, entity string
 	op               ledger.Op
-	// tags are those of the samples; nil where none are wanted.
-	tags  *metrics.TagSet
-	shelf *shelf
+	// tags are those of the samples; nil where none are wanted. acked are those with that fate.
+	tags, acked *metrics.TagSet
+	shelf       *shelf
 }
 
 // pending is a Write on its way: it waits for its fate in PostgreSQL and for being seen in MongoDB,

@@ -6,9 +6,12 @@
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
 import { changingLoad, constantLoad, summaryTrendStats, timeouts } from './lib/config.js';
+import { write } from './lib/writes.js';
 
-export { default, setup, teardown } from './lib/writes.js';
+export { setup, teardown } from './lib/writes.js';
 export { handleSummary } from './lib/summary.js';
+
+export default write;
 
 export const options = {
   scenarios: __ENV.HOLD ? constantLoad({ rate: 100, duration: '20s' }) : changingLoad({ rate: 100, duration: '2m' }, [[1, 50]]),

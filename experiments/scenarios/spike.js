@@ -5,9 +5,12 @@
 //
 // k6 must have k6/x/cdc compiled in: go build ./xk6-cdc/cmd/k6
 import { changingLoad, summaryTrendStats, timeouts } from './lib/config.js';
+import { write } from './lib/writes.js';
 
-export { default, setup, teardown } from './lib/writes.js';
+export { setup, teardown } from './lib/writes.js';
 export { handleSummary } from './lib/summary.js';
+
+export default write;
 
 export const options = {
   scenarios: changingLoad({ rate: 100, duration: '4m' }, [[0.25, 1], [0, 5], [0.25, 5], [0, 1], [0.5, 1]]),
