@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -66,7 +67,7 @@ type probe interface {
 func newLooker(probes ...probe) *looker {
 	l := &looker{
 		gauges: map[gaugeName]*reports.Gauge{}, totals: map[gaugeName]total{}, probes: probes,
-		used: usage{map[string]map[int]float64{}, map[int]float64{}, map[string]int64{}},
+		used: usage{map[string]map[string]float64{}, map[string]float64{}, map[string]int64{}},
 	}
 	l.lag.Store(-1)
 	return l
@@ -135,15 +136,23 @@ func (l *looker) put(component, name, unit string, capacity, value float64) {
 	g.Values, g.Capacity = append(g.Values, value), capacity
 }
 
-// putRate files by how much a total grew a second since the last look; times scales it. A total that
-// shrank, of a part that was started anew, says nothing.
+// putRate files by how much a total grew a second since the last look; times scales it.
 func (l *looker) putRate(component, name, unit string, capacity, times, value float64) {
-	key, now := gaugeName{component, name}, l.at[len(l.at)-1]
+	if rate, ok := l.rate(gaugeName{component, name}, value); ok {
+		l.put(component, name, unit, capacity, times*rate)
+	}
+}
+
+// rate is by how much a total grew a second since the last look. One that shrank, of a part that was
+// started anew, says nothing.
+func (l *looker) rate(key gaugeName, value float64) (rate float64, ok bool) {
 	before, known := l.totals[key]
+	now := l.at[len(l.at)-1]
 	l.totals[key] = total{value, now}
 	if seconds := now.Sub(before.at).Seconds(); known && value >= before.value && seconds > 0 {
-		l.put(component, name, unit, capacity, times*(value-before.value)/seconds)
+		return (value - before.value) / seconds, true
 	}
+	return 0, false
 }
 
 // thin drops every other look.
@@ -181,12 +190,23 @@ func (l *looker) looks(start time.Time) reports.Looks {
 	return all
 }
 
-// usage adds up what the processes of each component used. A process that dies between two looks
-// keeps what was seen of it.
+// usage adds up what the processes of each component used, each by its number, and what their control
+// groups did. A process that dies between two looks keeps what was seen of it.
 type usage struct {
-	cpuSeconds map[string]map[int]float64
-	firstCPU   map[int]float64
+	cpuSeconds map[string]map[string]float64
+	firstCPU   map[string]float64
 	maxRSS     map[string]int64
+}
+
+// spent files the processor time that a process or a control group of a component has used since it began.
+func (u *usage) spent(component, who string, seconds float64) {
+	if _, seen := u.firstCPU[who]; !seen {
+		u.firstCPU[who] = seconds
+	}
+	if u.cpuSeconds[component] == nil {
+		u.cpuSeconds[component] = map[string]float64{}
+	}
+	u.cpuSeconds[component][who] = seconds - u.firstCPU[who]
 }
 
 func (u *usage) resources() []reports.Resource {
@@ -203,7 +223,7 @@ func (u *usage) resources() []reports.Resource {
 	return all
 }
 
-func sumOf(seconds map[int]float64) (sum float64) {
+func sumOf(seconds map[string]float64) (sum float64) {
 	for _, s := range seconds {
 		sum += s
 	}
@@ -213,8 +233,9 @@ func sumOf(seconds map[int]float64) (sum float64) {
 // processes looks at the components' processes, at the generator's, and at this one.
 type processes struct {
 	// pids are those of each component, now.
-	pids func() map[string][]int
-	host capacities
+	pids   func() map[string][]int
+	host   capacities
+	groups controlGroups
 }
 
 func (p processes) close() {}
@@ -228,37 +249,41 @@ func (p processes) look(_ context.Context, l *looker) {
 	p.component(l, labComponent, []int{os.Getpid()})
 }
 
+// component adds up its processes. Those in a control group of their own, as in a container, have that
+// group's numbers, which know also what has ended.
 func (p processes) component(l *looker, name string, pids []int) {
-	var rss int64
-	var read, written float64
+	var used, read, written float64
 	u := &l.used
+	grouped := map[string]bool{}
 	for _, pid := range pids {
 		one, err := process.NewProcess(int32(pid))
 		if err != nil {
 			continue
 		}
-		if memory, err := one.MemoryInfo(); err == nil {
-			rss += int64(memory.RSS)
-		}
 		if disk, err := one.IOCounters(); err == nil {
 			read, written = read+float64(disk.DiskReadBytes), written+float64(disk.DiskWriteBytes)
 		}
-		times, err := one.Times()
-		if err != nil {
+		group := p.groups.apart(pid)
+		if grouped[group] {
 			continue
 		}
-		spent := times.User + times.System
-		if _, seen := u.firstCPU[pid]; !seen {
-			u.firstCPU[pid] = spent
+		seconds, hasCPU := p.groups.cpuSeconds(group)
+		if memory, hasMemory := p.groups.memory(group); group != "" && hasCPU && hasMemory {
+			grouped[group] = true
+			used += memory
+			u.spent(name, group, seconds)
+			continue
 		}
-		if u.cpuSeconds[name] == nil {
-			u.cpuSeconds[name] = map[int]float64{}
+		if memory, err := one.MemoryInfo(); err == nil {
+			used += float64(memory.RSS)
 		}
-		u.cpuSeconds[name][pid] = spent - u.firstCPU[pid]
+		if times, err := one.Times(); err == nil {
+			u.spent(name, strconv.Itoa(pid), times.User+times.System)
+		}
 	}
-	u.maxRSS[name] = max(u.maxRSS[name], rss)
+	u.maxRSS[name] = max(u.maxRSS[name], int64(used))
 	l.putRate(name, reports.GaugeCPU, "%", p.host.cpuPercent, 100, sumOf(u.cpuSeconds[name]))
-	l.put(name, reports.GaugeMemory, "bytes", p.host.memoryOf(pids[0]), float64(rss))
+	l.put(name, reports.GaugeMemory, "bytes", p.host.memoryOf(pids[0]), used)
 	l.putRate(name, reports.GaugeDiskRead, "bytes/s", 0, 1, read)
 	l.putRate(name, reports.GaugeDiskWrite, "bytes/s", 0, 1, written)
 }

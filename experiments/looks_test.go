@@ -76,7 +76,7 @@ func TestLookerKeepsEveryGaugeAsLongAsTheLooks(t *testing.T) {
 
 // TestProcessesSeeWork: a process that works shows up with its processor time and its memory.
 func TestProcessesSeeWork(t *testing.T) {
-	l := newLooker(processes{func() map[string][]int { return map[string][]int{"gone": {1 << 30}, "none": nil} }, machineCapacities()})
+	l := newLooker(processes{func() map[string][]int { return map[string][]int{"gone": {1 << 30}, "none": nil} }, machineCapacities(), hostGroups})
 	l.look()
 	busy := 0
 	for began := time.Now(); time.Since(began) < 200*time.Millisecond; {

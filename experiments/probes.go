@@ -3,11 +3,7 @@ package experiments
 import (
 	"context"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,26 +35,13 @@ func machineCapacities() capacities {
 	return c
 }
 
-// memoryOf is what a process may use: the machine's memory, or its control group's limit (cgroup v2,
-// memory.max) where that is less, as in a container.
+// memoryOf is what a process may use: the machine's memory, or its control group's limit where that is
+// less, as in a container.
 func (c capacities) memoryOf(pid int) float64 {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
-	if err != nil {
-		return c.memoryBytes
+	if most, limited := hostGroups.number(hostGroups.of(pid), "memory.max", ""); limited {
+		return min(most, c.memoryBytes)
 	}
-	_, group, found := strings.Cut(strings.TrimSpace(string(text)), "0::")
-	if !found {
-		return c.memoryBytes
-	}
-	group, _, _ = strings.Cut(group, "\n")
-	if text, err = os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "memory.max")); err != nil {
-		return c.memoryBytes
-	}
-	most, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
-	if err != nil { // "max"
-		return c.memoryBytes
-	}
-	return min(most, c.memoryBytes)
+	return c.memoryBytes
 }
 
 // hostProbe looks at the machine.
@@ -78,12 +61,21 @@ func (p hostProbe) look(ctx context.Context, l *looker) {
 		l.putRate(hostComponent, reports.GaugeNetworkReceived, "bytes/s", 0, 1, float64(counters[0].BytesRecv))
 	}
 	if devices, err := disk.IOCountersWithContext(ctx); err == nil {
-		var busiest uint64
-		for _, d := range devices {
-			busiest = max(busiest, d.IoTime)
-		}
+		lookAtDisks(l, devices)
+	}
+}
+
+// lookAtDisks files the rate of the disk that is the busiest now.
+func lookAtDisks(l *looker, devices map[string]disk.IOCountersStat) {
+	busiest, known := 0.0, false
+	for name, d := range devices {
 		// IoTime is in milliseconds: a second of it in a second is 100 %.
-		l.putRate(hostComponent, reports.GaugeDiskBusy, "%", 100, 0.1, float64(busiest))
+		if rate, ok := l.rate(gaugeName{hostComponent, reports.GaugeDiskBusy + " " + name}, float64(d.IoTime)); ok {
+			busiest, known = max(busiest, 0.1*rate), true
+		}
+	}
+	if known {
+		l.put(hostComponent, reports.GaugeDiskBusy, "%", 100, busiest)
 	}
 }
 
@@ -120,7 +112,7 @@ func (p *lagProbe) look(ctx context.Context, l *looker) {
 	l.putRate(stack.Consumer, reports.GaugeConsumed, "/s", 0, 1, float64(consumed))
 }
 
-// postgresProbe asks PostgreSQL for its connections and its size.
+// postgresProbe asks PostgreSQL for its connections, its size, and what it has done.
 type postgresProbe struct {
 	dsn  string
 	conn *pgx.Conn
@@ -140,9 +132,11 @@ func (p *postgresProbe) look(ctx context.Context, l *looker) {
 			return
 		}
 	}
-	var connections, most, size float64
-	err = p.conn.QueryRow(ctx, `SELECT count(*), current_setting('max_connections')::int, pg_database_size(current_database())
-		FROM pg_stat_activity WHERE backend_type = 'client backend'`).Scan(&connections, &most, &size)
+	var connections, most, size, commits, read, hit, wal float64
+	err = p.conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+		current_setting('max_connections')::int, pg_database_size(datname), xact_commit, blks_read, blks_hit,
+		pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8
+		FROM pg_stat_database WHERE datname = current_database()`).Scan(&connections, &most, &size, &commits, &read, &hit, &wal)
 	if err != nil {
 		p.close()
 		p.conn = nil
@@ -150,6 +144,10 @@ func (p *postgresProbe) look(ctx context.Context, l *looker) {
 	}
 	l.put(stack.Postgres, reports.GaugeConnections, "", most, connections)
 	l.put(stack.Postgres, reports.GaugeData, "bytes", 0, size)
+	l.putRate(stack.Postgres, reports.GaugeCommits, "/s", 0, 1, commits)
+	l.putRate(stack.Postgres, reports.GaugeBlocksRead, "/s", 0, 1, read)
+	l.putRate(stack.Postgres, reports.GaugeBlocksHit, "/s", 0, 1, hit)
+	l.putRate(stack.Postgres, reports.GaugeWAL, "bytes/s", 0, 1, wal)
 }
 
 // mongoProbe asks MongoDB for its connections and for the size of a database, "" for none.

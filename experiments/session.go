@@ -236,7 +236,7 @@ func (s *session) newLooker() (*looker, error) {
 		return all
 	}
 	probes := []probe{
-		processes{pids, host}, hostProbe{host}, lag,
+		processes{pids, host, hostGroups}, hostProbe{host}, lag,
 	}
 	if s.config.Prometheus != "" {
 		watching, err := newPrometheusProbe(s.config.Prometheus, s.config.LagQuery, s.config.Say)
