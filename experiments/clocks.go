@@ -19,11 +19,20 @@ const clockReadings = 15
 // clockMetric is the consumer's own clock (consumer/metrics.go).
 const clockMetric = "cdc_consumer_clock_seconds"
 
-// measureClocks compares the clocks that stamp the stages with the lab's. The embedded stack's connector and
-// Kafka have the lab's own; Debezium's and a broker's cannot be asked.
+// notMeasured are the clocks of each kind of stack that cannot be asked. The embedded stack's connector and
+// Kafka have the lab's own.
+var notMeasured = map[string]string{
+	stack.Native: "connector and kafka, because neither Debezium nor a broker tells the time; both run on this " +
+		"machine and have its clock",
+	stack.External: "connector and kafka, because neither Debezium nor a broker tells the time: what they stamp may " +
+		"be off by as much as their clocks are",
+}
+
+// measureClocks compares the clocks that stamp the stages with the lab's.
 func (s *session) measureClocks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	s.run.Clock.NotMeasured = notMeasured[s.config.Stack.Kind]
 	endpoints := s.stack.Endpoints()
 	add := func(component string, read func() (time.Time, error)) {
 		offset, uncertainty, err := clockOffset(read)

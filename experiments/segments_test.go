@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,21 +49,10 @@ func TestSegmentsOfOnePipeline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := reports.NewRecorder()
-	var writes int64
-	for _, c := range configs {
-		if _, _, err := ledger.Read(filepath.Join(c.Out, "ledger.jsonl"), func(w ledger.Write) error {
-			if !measured(&w) {
-				return nil
-			}
-			if writes++; w.VisibleNs > 0 {
-				whole.Add(reports.E2E, w.Entity, string(w.Op), 0, time.Duration(w.VisibleNs-w.IntendedNs))
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+	if c := merged.Clock; !strings.HasPrefix(c.NotMeasured, "connector and kafka") || len(c.Offsets) == 0 {
+		t.Errorf("clocks %+v, want that it says which are not measured", c)
 	}
+	whole, writes := recordedOf(t, configs)
 	// k6 may begin an iteration at the very end of the load.
 	if n := int64(6 * rate); merged.Summary.TotalOperations != writes || writes < n || writes > n+2 {
 		t.Errorf("%d operations, %d writes in both ledgers, want %d", merged.Summary.TotalOperations, writes, n)
@@ -84,4 +74,24 @@ func TestSegmentsOfOnePipeline(t *testing.T) {
 	}
 	t.Logf("%d + %d = %d operations; merged p50 %.3f p95 %.3f p99 %.3f ms", runs[0].Summary.TotalOperations,
 		runs[1].Summary.TotalOperations, merged.Summary.TotalOperations, merged.Summary.Latency.P50, merged.Summary.Latency.P95, merged.Summary.Latency.P99)
+}
+
+// recordedOf is what the ledgers of all segments hold.
+func recordedOf(t *testing.T, configs []Config) (whole *reports.Recorder, writes int64) {
+	t.Helper()
+	whole = reports.NewRecorder()
+	for _, c := range configs {
+		if _, _, err := ledger.Read(filepath.Join(c.Out, "ledger.jsonl"), func(w ledger.Write) error {
+			if !measured(&w) {
+				return nil
+			}
+			if writes++; w.VisibleNs > 0 {
+				whole.Add(reports.E2E, w.Entity, string(w.Op), 0, time.Duration(w.VisibleNs-w.IntendedNs))
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return whole, writes
 }

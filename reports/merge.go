@@ -147,7 +147,7 @@ func withMissing(all, more []string) []string {
 }
 
 func (r *Run) mergeCounts(runs []*Run) {
-	r.Summary, r.Ledger, r.Clock = Summary{}, Ledger{}, Clock{Offsets: r.Clock.Offsets}
+	r.Summary, r.Ledger, r.Clock = Summary{}, Ledger{}, Clock{Offsets: r.Clock.Offsets, NotMeasured: r.Clock.NotMeasured}
 	var paths []string
 	for _, one := range runs {
 		s, o := &r.Summary, &one.Summary

@@ -297,6 +297,8 @@ type Clock struct {
 	// Offsets are those of the clocks that stamp the stages below Pipeline. End to end is measured by one
 	// clock and needs none of them.
 	Offsets []ClockOffset `json:"offsets"`
+	// NotMeasured says of which clocks there is no offset, and why.
+	NotMeasured string `json:"notMeasured,omitempty"`
 }
 
 // ClockOffset is by how many milliseconds a component's clock was ahead of the lab's before the load, give

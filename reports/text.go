@@ -89,21 +89,28 @@ func textStages(b *bytes.Buffer, r *Run) {
 		row(indent+stageLabel(shown.stage), fmt.Sprint(s.Count),
 			ms(s.P50), ms(s.P95), ms(s.P99), ms(s.Max))
 	}
-	if len(r.Clock.Offsets) > 0 {
-		fmt.Fprintf(b, "  the stages below pipeline are by other clocks, ahead of the lab's by: %s\n", clocksText(r.Clock.Offsets))
+	if clocks := clocksText(r.Clock); clocks != "" {
+		fmt.Fprintf(b, "  the stages below pipeline are by other clocks, ahead of the lab's by: %s\n", clocks)
 	}
 	if f := &r.Floor; f.Writes > 0 {
 		row("  floor (direct write)", fmt.Sprint(f.Writes), ms(f.P50), ms(f.P95), ms(f.P99))
 	}
 }
 
-// clocksText is "postgres 0.01 ms (+- 0.05), consumer -0.02 ms (+- 0.3)".
-func clocksText(offsets []ClockOffset) string {
+// clocksText is "postgres 0.01 ms (+- 0.05), consumer -0.02 ms (+- 0.3); not measured: kafka, because ...".
+func clocksText(clock Clock) string {
 	var texts []string
-	for _, o := range offsets {
+	for _, o := range clock.Offsets {
 		texts = append(texts, fmt.Sprintf("%s %s (± %s)", o.Component, amount(o.OffsetMs, "ms"), number(o.UncertaintyMs)))
 	}
-	return strings.Join(texts, ", ")
+	text := strings.Join(texts, ", ")
+	switch {
+	case clock.NotMeasured == "":
+		return text
+	case text == "":
+		return "not measured: " + clock.NotMeasured
+	}
+	return text + "; not measured: " + clock.NotMeasured
 }
 
 // padded is like %-30s, but counts characters and not bytes.
