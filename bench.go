@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -68,7 +69,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&config.Prometheus, "prometheus", os.Getenv("CDC_PROMETHEUS_URL"), "`url` of a Prometheus that watches the pipeline, for the lag as it sees it (env CDC_PROMETHEUS_URL)")
 	set.StringVar(&config.LagQuery, "prometheus-lag", config.LagQuery, "`query` for the consumer's lag there")
 	quiet := set.Bool("quiet", false, "no progress, only the report")
-	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output")
+	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output; the floors of a selftest")
 	set.StringVar(&config.Segment, "segment", "", "external: which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
 	scenarios := set.String("scenarios", "", "bench suite: these scenarios in sequence, with commas")
 	suitePath := set.String("suite", "", "bench suite: the scenarios of this `file`, such as experiments/suites/short.yaml")
@@ -85,6 +86,9 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 		}
 	}
 	config.Terminal, config.Say, config.Command = t.err, t.say, redact(os.Args)
+	if config.JSON {
+		config.Say = t.sayJSON
+	}
 	if *quiet {
 		config.Terminal, config.Say = nil, func(string) {}
 	}
@@ -139,24 +143,27 @@ func selftest(ctx context.Context, t terminal, config experiments.Config) (int, 
 	if err != nil {
 		return 0, err
 	}
-	return printFloors(t.out, floors), nil
+	return printFloors(t.out, floors, config.JSON)
 }
 
 // printFloors prints what the selftest measured, and judges the floor by its tracker's limit. What comes
 // at a rate has no limit: how much a server takes is its own affair.
-func printFloors(out io.Writer, floors experiments.Floors) int {
+func printFloors(out io.Writer, floors experiments.Floors, asJSON bool) (int, error) {
+	code, status, limit := exitPass, reports.Pass, maxFloorMs[floors.Tracker]
+	if floors.P50 > limit {
+		code, status = exitFail, reports.Fail
+	}
+	if asJSON {
+		return code, json.NewEncoder(out).Encode(floorsJSON(floors, status, limit))
+	}
 	for _, note := range floors.Notes {
 		fmt.Fprintln(out, note)
-	}
-	code, status, limit := exitPass, "PASS", maxFloorMs[floors.Tracker]
-	if floors.P50 > limit {
-		code, status = exitFail, "FAIL"
 	}
 	percentiles := func(f reports.Floor) string {
 		return fmt.Sprintf("p50 %.3f ms  p95 %.3f ms  p99 %.3f ms  |  %d direct writes", f.P50, f.P95, f.P99, f.Writes)
 	}
 	fmt.Fprintf(out, "%s  floor  %s one after another, tracker %s  |  limit p50 %g ms\n",
-		status, percentiles(floors.Floor), floors.Tracker, limit)
+		strings.ToUpper(string(status)), percentiles(floors.Floor), floors.Tracker, limit)
 	for _, at := range floors.AtRates {
 		text := at.Problem
 		if text == "" {
@@ -164,7 +171,31 @@ func printFloors(out io.Writer, floors experiments.Floors) int {
 		}
 		fmt.Fprintf(out, "      error at %d/s  %s\n", at.Rate, text)
 	}
-	return code
+	return code, nil
+}
+
+// floorsJSON is what the selftest measured for programs.
+func floorsJSON(floors experiments.Floors, status reports.Status, limit float64) any {
+	type at struct {
+		Rate int `json:"rate"`
+		*reports.Floor
+		Problem string `json:"problem,omitempty"`
+	}
+	all := struct {
+		Status     reports.Status `json:"status"`
+		LimitP50Ms float64        `json:"limitP50"`
+		reports.Floor
+		AtRates []at     `json:"atRates"`
+		Notes   []string `json:"notes"`
+	}{status, limit, floors.Floor, []at{}, floors.Notes}
+	for _, one := range floors.AtRates {
+		shown := at{one.Rate, &one.Floor, one.Problem}
+		if one.Problem != "" {
+			shown.Floor = nil
+		}
+		all.AtRates = append(all.AtRates, shown)
+	}
+	return all
 }
 
 func verdictCode(status reports.Status) int {

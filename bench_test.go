@@ -170,11 +170,22 @@ func TestFloors(t *testing.T) {
 			{Rate: 500, Floor: reports.Floor{P50: 3, P95: 4, P99: 5, Writes: 2500}}, {Rate: 2000, Problem: "the server took only 7"},
 		}
 		var out strings.Builder
-		code := printFloors(&out, floors)
+		code, err := printFloors(&out, floors, false)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if code != test.want || !strings.Contains(out.String(), "a note\n") ||
 			!strings.Contains(out.String(), "error at 500/s  p50 3.000 ms  p95 4.000 ms  p99 5.000 ms  |  2500 direct writes") ||
 			!strings.Contains(out.String(), "error at 2000/s  the server took only 7\n") {
 			t.Errorf("%+v: exit %d, want %d:\n%s", test, code, test.want, &out)
+		}
+		status := map[int]string{exitPass: "pass", exitFail: "fail"}[test.want]
+		want := fmt.Sprintf(`{"status":%q,"limitP50":%g,"p50":%g,"p95":0,"p99":0,"writes":300,"tracker":%q,"resolutionMs":0,"atRates":[`+
+			`{"rate":500,"p50":3,"p95":4,"p99":5,"writes":2500,"tracker":"","resolutionMs":0},`+
+			`{"rate":2000,"problem":"the server took only 7"}],"notes":["a note"]}`+"\n", status, maxFloorMs[test.tracker], test.p50, test.tracker)
+		out.Reset()
+		if code, err := printFloors(&out, floors, true); err != nil || code != test.want || out.String() != want {
+			t.Errorf("%+v: exit %d, %v, want %d:\n%swant\n%s", test, code, err, test.want, &out, want)
 		}
 	}
 }

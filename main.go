@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -28,6 +29,11 @@ type terminal struct {
 }
 
 func (t terminal) say(line string) { fmt.Fprintln(t.err, line) }
+
+// sayJSON says it as one of several JSON lines.
+func (t terminal) sayJSON(line string) {
+	_ = json.NewEncoder(t.err).Encode(map[string]string{"say": line})
+}
 
 // command runs with its arguments and returns an exit code; an error means exitCouldNotRun.
 type command struct {

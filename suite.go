@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -14,8 +15,9 @@ import (
 // suiteName is what follows `bench` to run several scenarios in sequence.
 const suiteName = "suite"
 
-// benchSuite runs the scenarios one after the other, also after one that failed, prints each report
-// and in the end one line for each; the worst verdict is the suite's.
+// benchSuite runs the scenarios one after the other, also after one that failed or could not run, prints
+// each report and in the end one line for each; the worst verdict is the suite's, and one that could not
+// run is worse than all of them.
 func benchSuite(ctx context.Context, t terminal, config experiments.Config, scenarios, path string) (int, error) {
 	suite := experiments.SuiteOf(strings.FieldsFunc(scenarios, func(r rune) bool { return r == ',' || r == ' ' }))
 	switch {
@@ -33,32 +35,52 @@ func benchSuite(ctx context.Context, t terminal, config experiments.Config, scen
 	if err != nil {
 		return 0, err
 	}
-	verdict := reports.Verdict{Status: reports.Pass}
-	var lines []string
+	summary := suiteSummary{Suite: suite.Name}
+	verdict, couldNotRun := reports.Verdict{Status: reports.Pass}, false
 	for i, entry := range suite.Runs {
 		one := entry.Apply(config)
 		name := strings.TrimSuffix(filepath.Base(entry.Scenario), ".js")
 		one.Out = filepath.Join(out, fmt.Sprintf("%d-%s", i+1, name))
 		result, err := experiments.Run(ctx, one)
-		if err != nil {
-			return 0, fmt.Errorf("run %d of %d, %s: %w", i+1, len(suite.Runs), name, err)
+		switch {
+		case err != nil:
+			couldNotRun = true
+			summary.add(name, "COULD NOT RUN  "+err.Error())
+		default:
+			if err := printResult(t, result, config.JSON); err != nil {
+				return 0, err
+			}
+			verdict = verdict.Merge(result.Run.Verdict)
+			summary.add(name, reports.LastLine(result.Run, fromHere(result.ReportPath)))
 		}
-		if err := printResult(t, result, config.JSON); err != nil {
-			return 0, err
-		}
-		verdict = verdict.Merge(result.Run.Verdict)
-		lines = append(lines, fmt.Sprintf("%-10s  %s", name, reports.LastLine(result.Run, fromHere(result.ReportPath))))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	to := t.out
-	if config.JSON {
-		to = t.err
+	code := verdictCode(verdict.Status)
+	summary.Status = strings.ToUpper(string(verdict.Status))
+	if couldNotRun {
+		code, summary.Status = exitCouldNotRun, "COULD NOT RUN"
 	}
-	fmt.Fprintf(to, "\nSuite %s: %s\n", suite.Name, strings.ToUpper(string(verdict.Status)))
-	for _, line := range lines {
-		fmt.Fprintln(to, "  "+line)
+	return code, summary.print(t, config.JSON)
+}
+
+// suiteSummary is the end of a suite.
+type suiteSummary struct {
+	Suite  string   `json:"suite"`
+	Status string   `json:"status"`
+	Runs   []string `json:"runs"`
+}
+
+func (s *suiteSummary) add(name, line string) {
+	s.Runs = append(s.Runs, fmt.Sprintf("%-10s  %s", name, line))
+}
+
+// print prints it below the reports, or as one more of the JSON lines, beside the Runs on standard output.
+func (s *suiteSummary) print(t terminal, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(t.err).Encode(s)
 	}
-	return verdictCode(verdict.Status), nil
+	_, err := fmt.Fprintf(t.out, "\nSuite %s: %s\n  %s\n", s.Suite, s.Status, strings.Join(s.Runs, "\n  "))
+	return err
 }

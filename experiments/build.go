@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // Programs are the paths of the programs that a Run starts as children.
@@ -61,6 +62,24 @@ func Build(ctx context.Context, root string, given Programs, log io.Writer) (Pro
 		*program.path = path
 	}
 	return built, nil
+}
+
+// buildLog is where a build says what is wrong: among JSON lines, as such lines.
+func (c *Config) buildLog() io.Writer {
+	if c.JSON && c.Terminal != nil {
+		return linesTo(c.Say)
+	}
+	return c.Terminal
+}
+
+// linesTo says each line that is written to it; what the compiler writes at once has whole lines.
+type linesTo func(string)
+
+func (say linesTo) Write(text []byte) (int, error) {
+	for line := range strings.Lines(string(text)) {
+		say(strings.TrimRight(line, "\n"))
+	}
+	return len(text), nil
 }
 
 func buildOne(ctx context.Context, root, name, pkg string, log io.Writer) (string, error) {

@@ -66,7 +66,7 @@ func prepare(ctx context.Context, c Config) (*session, error) {
 		return nil, err
 	}
 	c.Say("building the consumer and k6")
-	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.Terminal); err != nil {
+	if s.config.Programs, err = Build(ctx, s.root, c.Programs, c.buildLog()); err != nil {
 		return nil, err
 	}
 	s.k6 = &generator{program: s.config.Programs.K6, scenario: s.scenario, dir: s.out, env: s.config.environment(), flags: s.config.segmentFlags()}
