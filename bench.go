@@ -67,7 +67,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
 	set.DurationVar(&config.DrainTimeout, "drain-timeout", config.DrainTimeout, "longest wait for everything to arrive after the load")
 	set.StringVar(&config.Prometheus, "prometheus", os.Getenv("CDC_PROMETHEUS_URL"), "`url` of a Prometheus that watches the pipeline, for the lag as it sees it (env CDC_PROMETHEUS_URL)")
-	set.StringVar(&config.LagQuery, "prometheus-lag", config.LagQuery, "`query` for the consumer's lag there")
+	set.StringVar(&config.LagQuery, "prometheus-lag", config.LagQuery, "`query` for the consumer's lag there (default: the consumer's own metric, else kafka_exporter's)")
 	quiet := set.Bool("quiet", false, "no progress, only the report")
 	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output; the floors of a selftest")
 	set.StringVar(&config.Segment, "segment", "", "external: which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
@@ -218,8 +218,14 @@ func baselineDir() (string, error) {
 }
 
 func fetch(ctx context.Context, t terminal, args []string) (int, error) {
-	if _, err := parse(flags("fetch", t), args, 0, 0); err != nil {
+	what, err := parse(flags("fetch", t), args, 0, 1)
+	switch {
+	case err != nil:
 		return 0, err
+	case len(what) == 0:
+		return exitPass, stack.Fetch(ctx, "", t.say)
+	case what[0] == "prometheus":
+		return exitPass, stack.FetchPrometheus(ctx, "", t.say)
 	}
-	return exitPass, stack.Fetch(ctx, "", t.say)
+	return 0, fmt.Errorf("got %q, want nothing or prometheus", what[0])
 }

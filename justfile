@@ -50,3 +50,7 @@ chaos:
 # the proofs with real Kafka, Connect and Debezium (Java 17, mvn): the stack, conformance, its parts killed under load
 native:
     CDCLAB_NATIVE=1 go test -timeout 40m ./stack ./experiments . -run 'Native|Conformance|Stories/native' && go build -o bin/cdclab . && bin/cdclab bench baseline --stack native --rate 500 && bin/cdclab bench smoke --stack native --chaos chaos/plans/source-kills.yaml
+
+# the proofs with a real Prometheus (built once, some minutes): what k6's outputs bring to it, the lag that it sees
+prometheus:
+    go run . fetch prometheus && go test -v -run Prometheus ./stack ./xk6-cdc ./experiments

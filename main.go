@@ -55,7 +55,7 @@ func commands() []command {
 		{"replay", "FILE.jsonl[.gz]... [flags]", "take recorded records through the consumer and print the documents they end in", replay},
 		{"capture", "TOPIC... [flags]", "write what topics hold to a file that replay reads; a TOPIC is a name or a regular expression", capture},
 		{"dlq", "list|show|replay|drop [ID...] [flags]", "read the dead letters, put them back where they came from, or set them aside", dlq},
-		{"fetch", "", "install the fast MongoDB stand-in and PostgreSQL into the user's cache", fetch},
+		{"fetch", "[prometheus]", "install the fast MongoDB stand-in and PostgreSQL, or a Prometheus for the tests, into the user's cache", fetch},
 	}
 }
 

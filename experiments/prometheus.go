@@ -16,8 +16,13 @@ import (
 // prometheusComponent has what a Prometheus that watches the pipeline says, beside what the lab saw itself.
 const prometheusComponent = "prometheus"
 
-// defaultLagQuery is the consumer's lag as kafka_exporter names it.
-const defaultLagQuery = `sum by (topic, partition) (kafka_consumergroup_lag{consumergroup="cdclab"})`
+// defaultLagQuery is the lag that the lab's consumer, or another that names it as the specification does,
+// says of itself; else the group's as kafka_exporter has it. Each partition is one member's: where two say
+// something of it, as after a rebalance, the greater counts.
+func defaultLagQuery(group string) string {
+	return fmt.Sprintf(`max by (topic, partition) ({__name__=~"cdc_consumer_lag_records|kafka_consumer_lag"}) or `+
+		`max by (topic, partition) (kafka_consumergroup_lag{consumergroup=%q})`, group)
+}
 
 // prometheusProbe asks a Prometheus for the consumer's lag: a query that gives one number for each
 // partition, or one for all.

@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -239,7 +240,8 @@ func (s *session) newLooker() (*looker, error) {
 		processes{pids, host, hostGroups}, hostProbe{host}, lag,
 	}
 	if s.config.Prometheus != "" {
-		watching, err := newPrometheusProbe(s.config.Prometheus, s.config.LagQuery, s.config.Say)
+		query := cmp.Or(s.config.LagQuery, defaultLagQuery(s.stack.Group()))
+		watching, err := newPrometheusProbe(s.config.Prometheus, query, s.config.Say)
 		if err != nil {
 			return nil, err
 		}

@@ -121,7 +121,7 @@ func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, er
 		return nil, fmt.Errorf("list the topics: %w", err)
 	}
 	// What is committed first: a lag may be seen too large then, and never as none when there is one.
-	committed, err := admin.FetchOffsets(ctx, s.group())
+	committed, err := admin.FetchOffsets(ctx, s.Group())
 	// A group is there only once it has committed something.
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("read what the consumer has committed: %w", err)
@@ -169,8 +169,8 @@ func (s *Stack) KafkaOptions() []kgo.Opt {
 	return append(slices.Clone(s.parts.kafka.clientOptions()), kgo.SeedBrokers(s.parts.kafka.brokers(listenLab)...))
 }
 
-// group is the consumers'.
-func (s *Stack) group() string { return cmp.Or(s.options.External.Group, consumerGroup) }
+// Group is the consumers'.
+func (s *Stack) Group() string { return cmp.Or(s.options.External.Group, consumerGroup) }
 
 // topicPrefix is Debezium's topic.prefix.
 func (s *Stack) topicPrefix() string { return cmp.Or(s.options.External.TopicPrefix, topicPrefix) }

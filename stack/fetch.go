@@ -30,3 +30,19 @@ func Fetch(ctx context.Context, cacheDir string, say func(string)) error {
 	}
 	return nil
 }
+
+// FetchPrometheus builds a Prometheus into the cache for StartPrometheus, which takes some minutes.
+// Otherwise it is as Fetch.
+func FetchPrometheus(ctx context.Context, cacheDir string, say func(string)) error {
+	if say == nil {
+		say = func(string) {}
+	}
+	cacheDir, err := CacheDir(cacheDir)
+	if err == nil {
+		err = installPrometheus(ctx, cacheDir, say)
+	}
+	if err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	return nil
+}

@@ -16,6 +16,8 @@ const (
 	secantusPyPackage = "SecantusDB==0.7.0b3"
 	secantusRSCrate   = "secantus-mdb"
 	secantusRSVersion = "0.5.3-beta.196"
+	prometheusModule  = "github.com/prometheus/prometheus"
+	prometheusVersion = "v0.313.5"
 )
 
 // installSecantusPy puts secantusd-py into a virtual environment in the cache, unless it is there,
@@ -79,6 +81,48 @@ func installSecantusRS(ctx context.Context, cacheDir string, say func(string)) e
 			return fmt.Errorf("install %s: %w", SecantusRS, err)
 		}
 		say(SecantusRS + " is built: " + filepath.Join(root, "bin", SecantusRS))
+		return nil
+	})
+}
+
+// installPrometheus builds Prometheus into the cache, unless there is one to be found. It is a program in a
+// module of its own, for its dependencies are not the lab's.
+func installPrometheus(ctx context.Context, cacheDir string, say func(string)) error {
+	root := prometheusRoot(cacheDir)
+	return alone(ctx, root, func() error {
+		path, err := FindPrometheus(cacheDir)
+		if err == nil {
+			say(prometheusName + " is there: " + path)
+		}
+		if !errors.Is(err, ErrNoPrometheus) {
+			return err
+		}
+		golang, err := exec.LookPath("go")
+		if err != nil {
+			return fmt.Errorf("install %s: %w", prometheusName, err)
+		}
+		say("building " + prometheusName + " with go: some minutes on 2 cores, once")
+		module := filepath.Join(root, "module")
+		if err := errors.Join(os.RemoveAll(module), os.MkdirAll(module, 0o755),
+			os.WriteFile(filepath.Join(module, "go.mod"), []byte("module prometheus\n"), 0o644)); err != nil {
+			return err
+		}
+		const program = prometheusModule + "/cmd/" + prometheusName
+		env := []string{"GOFLAGS=-mod=mod", "GOWORK=off"}
+		// The program gets its name last: an interrupted build is done again.
+		for _, args := range [][]string{
+			{"get", program + "@" + prometheusVersion},
+			{"build", "-tags", "remove_all_sd", "-o", prometheusName, program},
+		} {
+			if err := runToolIn(ctx, module, env, golang, args...); err != nil {
+				return fmt.Errorf("install %s: %w", prometheusName, err)
+			}
+		}
+		path = filepath.Join(root, prometheusName)
+		if err := os.Rename(filepath.Join(module, prometheusName), path); err != nil {
+			return err
+		}
+		say(prometheusName + " is built: " + path)
 		return nil
 	})
 }

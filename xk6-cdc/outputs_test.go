@@ -119,27 +119,34 @@ func otlpLabels(point *metricspb.HistogramDataPoint) map[string]string {
 	return labels
 }
 
+// newOutputs is a run with both outputs, whose thresholds name each entity and operation. A threshold on a
+// series without a sample is crossed: its p(95) and its rate are 0.
+func newOutputs(t *testing.T, more, remoteWrite, otlp string) *k6 {
+	t.Helper()
+	target, source := startServer(t), startDatabase(t)
+	startCopier(t, source, target, "cdc")
+	k := newK6(t, strings.Replace(load(`rate: 200, duration: '3s'`,
+		`const lab = cdc.open({seedRows: 40, mix: {insert: 40, update: 40, delete: 20}});`), "setupTimeout", `thresholds: Object.fromEntries(
+    ['customer', 'address', 'order', 'order_item'].flatMap((entity) => ['insert', 'update', 'delete'].flatMap((operation) => [
+      ['cdc_e2e_latency_ms', 'p(95)>0'], ['db_query_duration', 'p(95)>0'], ['cdc_commit_ms', 'p(95)>0'], ['cdc_writes', 'count>0'],
+      ['cdc_schedule_delay_ms', 'max>0'], ['cdc_e2e_success_rate', 'rate==1'], ['cdc_e2e_timeout_rate', 'rate==0'],
+    ].map(([metric, limit]) => [metric + '{scenario:load,entity:' + entity + ',operation:' + operation + '}', [limit]])))),
+  setupTimeout`, 1)+more,
+		"CDC_POSTGRES_DSN="+source.dsn(), "CDC_MONGO_URI="+target.uri())
+	k.arguments = []string{"-o", "experimental-prometheus-rw", "-o", "opentelemetry"}
+	k.env = append(k.env, "K6_PROMETHEUS_RW_SERVER_URL="+remoteWrite,
+		"K6_PROMETHEUS_RW_TREND_AS_NATIVE_HISTOGRAM=true", "K6_PROMETHEUS_RW_PUSH_INTERVAL=1s",
+		"K6_OTEL_EXPORTER_PROTOCOL=http/protobuf", "K6_OTEL_HTTP_EXPORTER_INSECURE=true", "K6_OTEL_EXPORT_INTERVAL=1s",
+		"K6_OTEL_HTTP_EXPORTER_ENDPOINT="+strings.TrimPrefix(otlp, "http://"))
+	return k
+}
+
 // The metrics reach Prometheus, as native histograms, and an OTLP collector, and thresholds can name
 // an entity and an operation.
 func TestRunOutputs(t *testing.T) {
 	t.Parallel()
-	target, source := startServer(t), startDatabase(t)
-	startCopier(t, source, target, "cdc")
-	// A threshold on a series without a sample is crossed: its p(95) and its rate are 0.
-	k := newK6(t, strings.Replace(load(`rate: 200, duration: '3s'`,
-		`const lab = cdc.open({seedRows: 40, mix: {insert: 40, update: 40, delete: 20}});`), "setupTimeout", `thresholds: Object.fromEntries(
-    ['customer', 'address', 'order', 'order_item'].flatMap((entity) => ['insert', 'update', 'delete'].flatMap((operation) => [
-      ['cdc_e2e_latency_ms', 'p(95)>0'], ['db_query_duration', 'p(95)>0'], ['cdc_commit_ms', 'p(95)>0'],
-      ['cdc_schedule_delay_ms', 'max>0'], ['cdc_e2e_success_rate', 'rate==1'], ['cdc_e2e_timeout_rate', 'rate==0'],
-    ].map(([metric, limit]) => [metric + '{scenario:load,entity:' + entity + ',operation:' + operation + '}', [limit]])))),
-  setupTimeout`, 1),
-		"CDC_POSTGRES_DSN="+source.dsn(), "CDC_MONGO_URI="+target.uri())
 	var prometheus, otlp received
-	k.arguments = []string{"-o", "experimental-prometheus-rw", "-o", "opentelemetry"}
-	k.env = append(k.env, "K6_PROMETHEUS_RW_SERVER_URL="+prometheus.listen(t, prometheus.prometheus)+"/api/v1/write",
-		"K6_PROMETHEUS_RW_TREND_AS_NATIVE_HISTOGRAM=true", "K6_PROMETHEUS_RW_PUSH_INTERVAL=1s",
-		"K6_OTEL_EXPORTER_PROTOCOL=http/protobuf", "K6_OTEL_HTTP_EXPORTER_INSECURE=true", "K6_OTEL_EXPORT_INTERVAL=1s",
-		"K6_OTEL_HTTP_EXPORTER_ENDPOINT="+strings.TrimPrefix(otlp.listen(t, otlp.otlp), "http://"))
+	k := newOutputs(t, "", prometheus.listen(t, prometheus.prometheus)+"/api/v1/write", otlp.listen(t, otlp.otlp))
 	if code, output := k.run(t); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, output)
 	}
