@@ -71,7 +71,10 @@ const saturatedPercent = 95
 // would have broken.
 func Limiting(held, broke *Run) (part, why string) {
 	var most float64
-	if broke.Summary.DroppedIterations > 0 || broke.Generator.LateTicksP99Ms > broke.maxLateTicksMs() {
+	// A generator that is late where the processors are used up waits for one, like every part.
+	usedUp := broke.Host.CPUBusyPercent > saturatedPercent
+	late := broke.Generator.LateTicksP99Ms > broke.maxLateTicksMs()
+	if broke.Summary.DroppedIterations > 0 || late && !usedUp {
 		part, why = "generator", fmt.Sprintf("it dropped %s and was %s ms late at p99",
 			plural(broke.Summary.DroppedIterations, "iteration", "iterations"), number(broke.Generator.LateTicksP99Ms))
 	} else {
@@ -87,8 +90,8 @@ func Limiting(held, broke *Run) (part, why string) {
 			}
 		}
 	}
-	if busy := broke.Host.CPUBusyPercent; busy > saturatedPercent {
-		why += fmt.Sprintf("; the machine's processors were used up (%s %%)", number(busy))
+	if usedUp {
+		why += fmt.Sprintf("; the machine's processors were used up (%s %%)", number(broke.Host.CPUBusyPercent))
 	}
 	if user, share := broke.busiest(); user != "" {
 		why += fmt.Sprintf("; most of the processor's time, %s %% of a core, was %s's", number(share), user)

@@ -35,6 +35,15 @@ func TestLimitingNamesTheStageThatGrewMost(t *testing.T) {
 	if got, why := Limiting(held, stagedRun(t, Pipeline, 900)); got != "tracker" || !strings.Contains(why, "rest of the pipeline took 89") {
 		t.Errorf("slow between applied and seen: %s, %s; want the tracker", got, why)
 	}
+	late := stagedRun(t, ConsumerToApplied, 900)
+	late.Generator.LateTicksP99Ms = 73
+	if got, why := Limiting(held, late); got != "generator" || !strings.Contains(why, "73 ms late") {
+		t.Errorf("late where there are processors: %s, %s; want the generator", got, why)
+	}
+	late.Host.CPUBusyPercent = 99
+	if got, why := Limiting(held, late); got != "mongo" || !strings.Contains(why, "used up (99 %)") {
+		t.Errorf("late where the processors are used up: %s, %s; want mongo, which grew most", got, why)
+	}
 	broke := stagedRun(t, Commit, 900)
 	broke.Summary.DroppedIterations, broke.Host.CPUBusyPercent = 7, 99
 	if got, why := Limiting(held, broke); got != "generator" || !strings.Contains(why, "7 iterations") || !strings.Contains(why, "used up (99 %)") {
