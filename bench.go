@@ -59,7 +59,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	stackFlags(set, &config.Stack, &config.Programs)
 	set.IntVar(&config.Rate, "rate", 0, "operations per second (default: the chaos plan's, else the scenario's)")
 	set.DurationVar(&config.Duration, "duration", 0, "length of the measured load (default: the chaos plan's, else the scenario's)")
-	set.DurationVar(&config.Warmup, "warmup", 0, "length of the load before it, not measured (default: the scenario's)")
+	set.DurationVar(&config.Warmup, "warmup", 0, "length of the load before it, not measured (default: the scenario's; 30s for the JVMs of native)")
 	set.StringVar(&config.Mix, "mix", "", "insert/update/delete in per cent (default: the scenario's 70/20/10)")
 	set.StringVar(&config.Options, "options", os.Getenv("CDC_OPTIONS"), "more of the generator's options as a `JSON` object, such as {\"tracker\": \"poll\", \"rowBytes\": 2048}; xk6-cdc/index.d.ts lists them (env CDC_OPTIONS)")
 	set.Int64Var(&config.Seed, "seed", config.Seed, "seed of every random choice")

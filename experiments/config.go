@@ -22,7 +22,7 @@ type Config struct {
 	Scenario string
 	// Rate is in operations per second, Duration and Warmup are lengths of the two phases, Mix is
 	// "insert/update/delete" in per cent. A zero value leaves the chaos plan's, or else the
-	// scenario's own default.
+	// scenario's own default; of Warmup, on the native stack, half a minute.
 	Rate     int
 	Duration time.Duration
 	Warmup   time.Duration
@@ -227,6 +227,17 @@ func PrepareOut(out, name string, now time.Time) (string, error) {
 	return filepath.Abs(out)
 }
 
+// jvmWarmup is how long a new JVM is slow under load, for it compiles what it runs.
+const jvmWarmup = 30 * time.Second
+
+// warmup is the length of the load that is not measured; 0 leaves it to the scenario.
+func (c *Config) warmup() time.Duration {
+	if c.Warmup == 0 && c.Stack.Kind == stack.Native {
+		return jvmWarmup
+	}
+	return c.Warmup
+}
+
 // environment is what the scenario is told.
 func (c *Config) environment() map[string]string {
 	env := map[string]string{"SEED": fmt.Sprint(c.Seed), "DRAIN": c.DrainTimeout.String(), "CDC_OPTIONS": c.Options}
@@ -240,8 +251,8 @@ func (c *Config) environment() map[string]string {
 	if c.Duration > 0 {
 		env["DURATION"] = c.Duration.String()
 	}
-	if c.Warmup > 0 {
-		env["WARMUP"] = c.Warmup.String()
+	if warmup := c.warmup(); warmup > 0 {
+		env["WARMUP"] = warmup.String()
 	}
 	if c.Mix != "" {
 		env["MIX"] = c.Mix

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cdclab/cdclab/stack"
 )
 
 func writeFile(t *testing.T, path, text string) {
@@ -95,5 +97,24 @@ func TestSettings(t *testing.T) {
 	c.Programs, c.Options = s.config.Programs, `{"tracker": "magic"}`
 	if _, err := prepare(t.Context(), c); err == nil || !strings.Contains(err.Error(), `CDC_OPTIONS: option`) {
 		t.Errorf("error %v, want one that names the option before a stack is up", err)
+	}
+}
+
+// TestWarmup: JVMs are given time to compile, unless one says how much.
+func TestWarmup(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind  string
+		asked time.Duration
+		want  string
+	}{
+		{"embedded", 0, ""}, {"embedded", time.Second, "1s"}, {stack.External, 0, ""},
+		{stack.Native, 0, "30s"}, {stack.Native, time.Second, "1s"},
+	} {
+		config := DefaultConfig()
+		config.Stack.Kind, config.Warmup = c.kind, c.asked
+		if got := config.environment()["WARMUP"]; got != c.want {
+			t.Errorf("%s, --warmup %v: %q, want %q", c.kind, c.asked, got, c.want)
+		}
 	}
 }
