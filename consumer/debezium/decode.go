@@ -2,7 +2,9 @@ package debezium
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 )
 
@@ -123,9 +125,9 @@ const (
 func (d *Decoder) readHeader(h Header) {
 	switch h.Key {
 	case HeaderOldKey:
-		d.event.OldKey = d.readKey(placeOldKey, h.Value, &d.oldKey)
+		d.event.OldKey = d.readOtherKey(placeOldKey, h.Value, &d.oldKey)
 	case HeaderNewKey:
-		d.event.NewKey = d.readKey(placeNewKey, h.Value, &d.newKey)
+		d.event.NewKey = d.readOtherKey(placeNewKey, h.Value, &d.newKey)
 	case HeaderCommitLSN:
 		lsn, err := strconv.ParseUint(string(h.Value), 10, 64)
 		if err != nil {
@@ -133,6 +135,40 @@ func (d *Decoder) readHeader(h Header) {
 		}
 		d.event.CommitLSN = lsn
 	}
+}
+
+// readOtherKey reads a key in a header. Connect writes headers by SimpleHeaderConverter, unless told
+// otherwise, and what that writes of a row is JSON but for some values: see mended.
+func (d *Decoder) readOtherKey(place string, key []byte, m *rowMemory) Row {
+	row := d.readKey(place, key, m)
+	if d.problem == nil {
+		return row
+	}
+	if text := mended(key); !bytes.Equal(text, key) {
+		d.problem = nil
+		row = d.readKey(place, text, m)
+	}
+	return row
+}
+
+// The texts and the other values in JSON, and the characters that it wants escaped.
+var (
+	literals = regexp.MustCompile(`(?s)"(?:[^"\\]|\\.)*"|[^\s"{}\[\],:][^"{}\[\],]*`)
+	controls = regexp.MustCompile(`[\x00-\x1f]`)
+)
+
+// mended is what Connect's Values.java wrote as JSON: it leaves control characters in texts as they
+// are, and writes NaN and Connect's own dates and times (time.precision.mode=connect) without quotes.
+func mended(text []byte) []byte {
+	return literals.ReplaceAllFunc(text, func(value []byte) []byte {
+		if json.Valid(value) {
+			return value
+		}
+		if value[0] != '"' {
+			value = fmt.Appendf(nil, `"%s"`, value)
+		}
+		return controls.ReplaceAllFunc(value, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, c) })
+	})
 }
 
 // readKey reads a key, wrapped with its schema or not; a null key is a nil Row.

@@ -84,6 +84,33 @@ func TestDecodeKeys(t *testing.T) {
 	}
 }
 
+// TestDecodeHeaders: a key in a header is what Connect 4.3's SimpleHeaderConverter writes of it.
+func TestDecodeHeaders(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]map[string]any{
+		"{\"id\":\"a\\\"b\\\\c\né\t\x01\"}":                {"id": "a\"b\\c\né\t\x01"},
+		`{"id":1.0E10,"d":2.50,"b":true,"raw":"AQID//4="}`: {"id": json.Number("1.0E10"), "d": json.Number("2.50"), "b": true, "raw": "AQID//4="},
+		`{"id":NaN,"x":-Infinity}`:                         {"id": "NaN", "x": "-Infinity"},
+		`{"d":2026-11-22,"at":2026-11-22T07:55:47.954Z,"t":13:01:02.346Z,"x":"a,\"}{:"}`: {"d": "2026-11-22",
+			"at": "2026-11-22T07:55:47.954Z", "t": "13:01:02.346Z", "x": `a,"}{:`},
+	} {
+		e, err := Decode([]byte(`{"id":1}`), nil, []Header{{HeaderOldKey, []byte(header)}, {HeaderNewKey, []byte(header)}})
+		if err != nil {
+			t.Errorf("%q: %v", header, err)
+		}
+		for _, row := range []Row{e.OldKey, e.NewKey} {
+			if diff := cmp.Diff(want, plainRow(row)); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", header, diff)
+			}
+		}
+	}
+	for _, header := range []string{"{", `{"id":}`, `{"id"}`, `{a:1}`, `{"id":"a`, "{\"id\":\"\xff\n\"}", `{"id":a\x}`, `[NaN]`, `{"id":1}}`} {
+		if e, err := Decode([]byte(`{"id":1}`), nil, []Header{{HeaderOldKey, []byte(header)}}); err == nil {
+			t.Errorf("%q became %v", header, plainRow(e.OldKey))
+		}
+	}
+}
+
 func TestSnapshotTexts(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
