@@ -184,6 +184,11 @@ func TestKeys(t *testing.T) {
 		{`{"id":46862346}`, map[string]*debezium.Type{"id": debeziumType("int32", "time.Time")}, "13:01:02.346"},
 		{`{"id":"AQID/w=="}`, map[string]*debezium.Type{"id": named("bytes", "")}, "AQID/w=="},
 		{`{"id":1.5}`, map[string]*debezium.Type{"id": named("double", "")}, "1.5"},
+		{`{"id":1.0}`, map[string]*debezium.Type{"id": named("double", "")}, "1.0"}, {`{"id":1.0}`, nil, "1.0"},
+		{`{"id":2.50}`, nil, "2.50"}, // decimal.format=NUMERIC
+		{`{"id":false}`, map[string]*debezium.Type{"id": named("boolean", "")}, "false"},
+		{`{"id":"2026-11-22T07:55:47.500000Z"}`, map[string]*debezium.Type{"id": named("string", "")}, "2026-11-22T07:55:47.500000Z"}, // a text
+		{`{"id":"AQID/w=="}`, nil, "AQID/w=="},
 		{`{"id":"NaN"}`, map[string]*debezium.Type{"id": named("double", "")}, "NaN"},
 		{`{"id":[1,"a"]}`, nil, `[1,"a"]`},
 		{`{"a":1,"b":"x\"\\\u0001é😀"}`, nil, `["1","x\"\\\u0001é😀"]`},
@@ -247,10 +252,25 @@ func TestKeyOfAnotherMessage(t *testing.T) {
 // same texts.
 func TestKeyText(t *testing.T) {
 	t.Parallel()
-	typed := map[string]*debezium.Type{"id": scaled(2)}
-	got, err := generic().KeyText(cells(t, `{"id":"APo="}`, nil), cells(t, `{"id":"AA=="}`, typed))
-	if err != nil || got != "2.50" {
-		t.Errorf("the key is %q, %v", got, err)
+	for _, c := range []struct {
+		header, key string
+		typ         *debezium.Type
+		want        string
+	}{
+		{`"APo="`, `"AA=="`, scaled(2), "2.50"},
+		{`2.50`, `"AA=="`, scaled(2), "2.50"},
+		{`{"scale":1,"value":"Dw=="}`, `{"scale":0,"value":"AA=="}`, debeziumType("struct", "data.VariableScaleDecimal"), "1.5"},
+		{`"2026-11-22"`, `0`, kafkaType("int32", "Date"), "2026-11-22"},
+		{`"2026-11-22T07:55:47.500Z"`, `0`, kafkaType("int64", "Timestamp"), "2026-11-22T07:55:47.5Z"},
+		{`1.0`, `2.0`, named("double", ""), "1.0"},
+		{`true`, `false`, named("boolean", ""), "true"},
+		{`"AQID/w=="`, `""`, named("bytes", ""), "AQID/w=="},
+	} {
+		typed := map[string]*debezium.Type{"id": c.typ}
+		got, err := generic().KeyText(cells(t, `{"id":`+c.header+`}`, nil), cells(t, `{"id":`+c.key+`}`, typed))
+		if err != nil || got != c.want {
+			t.Errorf("%s is the key %q, %v; want %q", c.header, got, err, c.want)
+		}
 	}
 	for json, typ := range map[string]*debezium.Type{
 		quote(someUUID): debeziumType("string", "data.Uuid"), `"a"`: named("string", ""), `5`: named("int64", ""),

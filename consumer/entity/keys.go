@@ -82,8 +82,9 @@ func (w *writer) keyText(dst []byte, f *field, t *debezium.Type, v debezium.Valu
 		return append(dst, v.Text()...)
 	case v.Kind() == debezium.Number && (as == asPlain || as == asInt || as == asFloat || as == asNumeric):
 		return append(dst, v.Text()...)
-	case as == asPlain && s.is == isText:
-		// Without a schema a timestamp is a text, and its digits differ between snapshot and stream.
+	case s.is == isText && (as == asPlain || as.natural() == Timestamp):
+		// Without a schema a timestamp is a text, and its digits differ between snapshot and stream; so
+		// is one of Connect's own types in the header of a changed key.
 		if at, dated, _ := parseZoned(s.text); dated && s.text[len(s.text)-1] == 'Z' {
 			return at.appendISO(dst)
 		}
