@@ -102,9 +102,10 @@ type draft struct {
 	references          []entity.Ref
 	states              []entity.State
 	rejected            error // by the rules that the event alone decides, where others are to be asked too
-	// oldID and newID are the other id of a row whose primary key changed.
-	oldID, newID string
-	txID         uint32
+	// leaves and comes: the row's primary key changed to another, or to this one from oldID.
+	leaves, comes bool
+	oldID         string
+	txID          uint32
 
 	sourceAt, connectorAt, polled, processedAt time.Time
 	deletedAt                                  time.Time // zero: processedAt
@@ -125,7 +126,7 @@ func (d *draft) begins() bool { return d.op == debezium.Create || d.op == debezi
 // alone: the draft needs to see what is stored after everything before it is written.
 func (d *draft) alone() bool {
 	switch {
-	case d.op == debezium.Truncate || d.newID != "":
+	case d.op == debezium.Truncate || d.leaves:
 		return true
 	case len(d.drifted) > 0:
 		return true
@@ -296,13 +297,12 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	for _, change := range e.Changes {
 		p.log.schemaChange(d, &change)
 	}
-	if len(event.OldKey) > 0 {
-		d.oldID, err = d.table.KeyText(event.OldKey, event.Key)
-	} else if len(event.NewKey) > 0 {
-		d.newID, err = d.table.KeyText(event.NewKey, event.Key)
-	}
-	if err != nil {
-		return rejectf(ruleKey, "the other key: %v", err)
+	if d.comes = len(event.OldKey) > 0; d.comes {
+		if d.oldID, err = d.table.KeyText(event.OldKey, event.Key); err != nil {
+			return rejectf(ruleKey, "the old key: %v", err)
+		}
+	} else {
+		d.leaves = len(event.NewKey) > 0
 	}
 	if v := d.table.OutOfOrder(); v != nil && d.behind && !p.noRules {
 		e.Violations = append(e.Violations, *v)

@@ -35,9 +35,9 @@ func (s *settler) prepare(ctx context.Context, d *draft, h *held) error {
 	switch {
 	case d.op == debezium.Truncate:
 		return s.truncate(ctx, d)
-	case d.newID != "":
+	case d.leaves:
 		return s.keepOld(ctx, d)
-	case d.oldID != "":
+	case d.comes:
 		return s.takeOld(ctx, d)
 	case len(d.drifted) > 0:
 		return s.drift(ctx, d)

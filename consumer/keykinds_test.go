@@ -1,0 +1,76 @@
+package consumer
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestKeyChangesOfEveryKind: a row whose key changes moves to its new document with the large value that
+// neither event has, whatever the key is. The other key is in a header as Connect's SimpleHeaderConverter
+// writes it.
+func TestKeyChangesOfEveryKind(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		types []string // "": schemas off
+		keys  [2]string
+		heads [2]string // what the headers have where it is not the key
+		id    string    // of the document in the end
+	}{
+		"text":      {nil, [2]string{`{"k":"a"}`, `{"k":"a\nb\u0001"}`}, [2]string{"", "{\"k\":\"a\nb\x01\"}"}, `a\nb\u0001`},
+		"back":      {nil, [2]string{`{"k":"a\tb"}`, `{"k":"a"}`}, [2]string{"{\"k\":\"a\tb\"}", ""}, "a"},
+		"default":   {nil, [2]string{`{"k":"a"}`, `{"k":""}`}, [2]string{}, ""},
+		"no more":   {nil, [2]string{`{"k":""}`, `{"k":"a"}`}, [2]string{}, "a"},
+		"zero":      {nil, [2]string{`{"k":7}`, `{"k":0}`}, [2]string{}, "0"},
+		"boolean":   {nil, [2]string{`{"k":true}`, `{"k":false}`}, [2]string{}, "false"},
+		"double":    {nil, [2]string{`{"k":1.0}`, `{"k":"NaN"}`}, [2]string{"", `{"k":NaN}`}, "NaN"},
+		"bytea":     {nil, [2]string{`{"k":"AQID/w=="}`, `{"k":""}`}, [2]string{}, ""},
+		"composite": {nil, [2]string{`{"a":1,"b":"x"}`, `{"a":1,"b":"y"}`}, [2]string{}, `[\"1\",\"y\"]`},
+		"typed composite": {[]string{"a int32", "b string"}, [2]string{`{"a":1,"b":"x"}`, `{"a":2,"b":"x"}`}, [2]string{},
+			`[\"2\",\"x\"]`},
+		"typed boolean": {[]string{"k boolean"}, [2]string{`{"k":true}`, `{"k":false}`}, [2]string{}, "false"},
+		"typed double":  {[]string{"k double"}, [2]string{`{"k":1.0}`, `{"k":1.5E10}`}, [2]string{}, "1.5E10"},
+		"typed bytea":   {[]string{"k bytes"}, [2]string{`{"k":"AQID/w=="}`, `{"k":"AQID"}`}, [2]string{}, "AQID"},
+		"connect date": {[]string{"k int32 org.apache.kafka.connect.data.Date"}, [2]string{`{"k":20779}`, `{"k":20780}`},
+			[2]string{`{"k":2026-11-22}`, `{"k":2026-11-23}`}, "2026-11-23"},
+		"connect timestamp": {[]string{"k int64 org.apache.kafka.connect.data.Timestamp"}, [2]string{`{"k":1795334147500}`, `{"k":1795334147000}`},
+			[2]string{`{"k":2026-11-22T07:55:47.500Z}`, `{"k":2026-11-22T07:55:47.000Z}`}, "2026-11-22T07:55:47Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			heads := c.heads
+			for i := range heads {
+				if heads[i] == "" {
+					heads[i] = c.keys[i]
+				}
+			}
+			fields, keyFields := "", ""
+			if c.types != nil {
+				keyFields = fieldsOf(c.types...)
+				fields = fieldsOf(append(c.types, "body string")...)
+			}
+			row := func(key, body string) string { return fmt.Sprintf(`%s,"body":%s}`, key[:len(key)-1], body) }
+			log := tape{
+				{lsn: 101, key: c.keys[0], op: "c", after: row(c.keys[0], `"A"`)},
+				{lsn: 120, key: c.keys[0], op: "d", before: row(c.keys[0], `""`), newKey: heads[1]},
+				{key: c.keys[0]},
+				{partition: 1, lsn: 120, key: c.keys[1], op: "c", after: row(c.keys[1], placeholder), oldKey: heads[0]},
+			}
+			for i := range log {
+				log[i].table, log[i].fields, log[i].keyFields = "doc", fields, keyFields
+			}
+			records := log.records()
+			for _, r := range records {
+				for i := range r.Headers {
+					r.Headers[i].Value = []byte(map[string]string{"__debezium.newkey": heads[1], "__debezium.oldkey": heads[0]}[r.Headers[i].Key])
+				}
+			}
+			printed, counts := sameHoweverDelivered(t, records, 10, ReplayOptions{})
+			if len(counts.DeadLettered) > 0 {
+				t.Errorf("dead letters: %v", counts.DeadLettered)
+			}
+			if got := members(t, printed, "body"); len(got) != 1 || got[c.id] != `"A"` {
+				t.Errorf("the rows are %v, want one under %s", got, c.id)
+			}
+		})
+	}
+}
