@@ -141,12 +141,13 @@ func (d *Decoder) readHeader(h Header) {
 // otherwise, and what that writes of a row is JSON but for some values: see mended.
 func (d *Decoder) readOtherKey(place string, key []byte, m *rowMemory) Row {
 	row := d.readKey(place, key, m)
-	if d.problem == nil {
+	first := d.problem
+	if first == nil || d.tooLong(place, key) {
 		return row
 	}
-	if text := mended(key); !bytes.Equal(text, key) {
-		d.problem = nil
-		row = d.readKey(place, text, m)
+	d.problem = nil
+	if row = d.readKey(place, mended(key), m); d.problem != nil {
+		d.problem = first
 	}
 	return row
 }
