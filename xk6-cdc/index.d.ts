@@ -61,8 +61,8 @@ declare module 'k6/x/cdc' {
      */
     started?: string;
     /**
-     * File that is replaced once a second: how many writes wait, are outstanding, were acked and seen, and
-     * the p95 so far, as JSON. Default: CDC_STATUS, else none.
+     * File that is replaced once a second from the end of start() on: how many writes wait, are outstanding,
+     * were acked and seen, and the p95 so far, as JSON. Default: CDC_STATUS, else none.
      */
     status?: string;
     /** Seed of every random choice. Default: CDC_SEED, else 1. Keys differ in every run. */

@@ -118,12 +118,12 @@ func (l *Lab) Start(ctx context.Context, test *lib.Options) error {
 	for range l.options.Workers {
 		l.workers.Go(func() { l.work(work) })
 	}
-	if l.options.Status != "" {
-		l.workers.Go(func() { l.reportStatus(work) })
-	}
 	l.phase.value.Store(started)
 	if err := l.seed(ctx); err != nil {
 		return errors.Join(err, l.end(false))
+	}
+	if l.options.Status != "" { // how far the load is: the seed rows are none of it
+		l.workers.Go(func() { l.reportStatus(work) })
 	}
 	return nil
 }

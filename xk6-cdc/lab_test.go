@@ -122,6 +122,9 @@ func TestLabFromStartToDrain(t *testing.T) {
 	if err := lab.Start(t.Context(), &lib.Options{}); err != nil {
 		t.Fatal(err)
 	}
+	if status := lab.status(); status.Visible != 40 || status.P95Ns != 0 {
+		t.Errorf("%+v: the seed rows were all at once, and say nothing of the load", status)
+	}
 	const writes = 400
 	for range writes {
 		now := lab.now()

@@ -80,7 +80,7 @@ type tracker struct {
 	// waiting holds, by key of the row, its newest write that waits; older ones hang on it.
 	waiting map[string]*pending
 	counts  counts
-	// took are the latencies of what was seen, in microseconds.
+	// took are the latencies of what was seen, but for the seed rows, in microseconds.
 	took *hdrhistogram.Histogram
 }
 
@@ -216,8 +216,9 @@ func (t *tracker) finish(p *pending) {
 		t.timeOut(p)
 	}
 	t.counts.visible++
-	took := time.Duration(max(0, p.visibleNs-p.intendedNs))
-	_ = t.took.RecordValue(min(took, longestTook).Microseconds()) // which is always within its bounds
+	if took := time.Duration(max(0, p.visibleNs-p.intendedNs)); p.scenario != seedScenario {
+		_ = t.took.RecordValue(min(took, longestTook).Microseconds()) // which is always within its bounds
+	}
 	if p.superseded {
 		t.counts.superseded++
 	}

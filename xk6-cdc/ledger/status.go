@@ -20,7 +20,8 @@ type Status struct {
 	Failed   int64 `json:"failed"`
 	Visible  int64 `json:"visible"`
 	TimedOut int64 `json:"timedOut"`
-	// P95Ns is that of the latencies so far, seed rows included, from the intended time until seen.
+	// P95Ns is that of the latencies so far, without the seed rows', from the intended time until seen; 0
+	// while nothing was.
 	P95Ns int64 `json:"p95Ns"`
 }
 
