@@ -57,7 +57,8 @@ func TestScriptErrors(t *testing.T) {
 	s := newScript(t, New(), nil)
 	for code, want := range map[string]string{
 		`cdc.open({postgress: 1})`: `cdc.open(): there is no option "postgress"`,
-		`cdc.open({workers: "x"})`: `cdc.open(): option "workers": got a string, want int`,
+		`cdc.open({workers: "x"})`: `cdc.open(): option "workers": got a string, want a whole number`,
+		`cdc.open({sample: NaN})`:  `cdc.open(): option "sample": got NaN, want what JSON can hold`,
 		`cdc.open(7)`:              `cdc.open(): want an object of options`,
 	} {
 		if got := s.run(code); !strings.Contains(got, want) {
@@ -87,6 +88,9 @@ func TestScriptErrors(t *testing.T) {
 		`lab.write()`:                  `the lab was not started`,
 		`lab.write("customers")`:       `no entity "customers": want one of customer, address, order, order_item`,
 		`lab.write("order", "upsert")`: `no operation "upsert"`,
+		`lab.write("")`:                `no entity ""`,
+		`lab.write(7)`:                 `no entity "7"`,
+		`lab.write("order", "")`:       `no operation ""`,
 		`lab.write("order", "insert", {sttus: "paid"})`:     `cannot set "sttus" of order: want some of status, total_amount`,
 		`lab.write(null, "insert", {status: "paid"})`:       `fields: want an object, with an entity`,
 		`lab.write("customer", "delete", {status: "paid"})`: `not for a delete`,

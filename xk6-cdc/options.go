@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,7 +165,7 @@ func (o *Options) overlay(given any) error {
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		text, err := json.Marshal(map[string]any{name: members[name]})
 		if err != nil {
-			return fmt.Errorf("option %q: %w", name, err)
+			return optionError(name, err)
 		}
 		decoder := json.NewDecoder(strings.NewReader(string(text)))
 		decoder.DisallowUnknownFields()
@@ -178,10 +179,20 @@ func (o *Options) overlay(given any) error {
 	return nil
 }
 
+// inScripts is what a script's author calls the kinds of Options' members.
+var inScripts = map[reflect.Kind]string{
+	reflect.String: "a string", reflect.Int: "a whole number", reflect.Int64: "a whole number",
+	reflect.Float64: "a number", reflect.Struct: "an object",
+}
+
 func optionError(name string, err error) error {
 	var mistyped *json.UnmarshalTypeError
 	if errors.As(err, &mistyped) {
-		return fmt.Errorf("option %q: got a %s, want %s", mistyped.Field, mistyped.Value, mistyped.Type)
+		return fmt.Errorf("option %q: got a %s, want %s", mistyped.Field, mistyped.Value, inScripts[mistyped.Type.Kind()])
+	}
+	var notJSON *json.UnsupportedValueError
+	if errors.As(err, &notJSON) { // NaN, for example
+		return fmt.Errorf("option %q: got %s, want what JSON can hold", name, notJSON.Str)
 	}
 	if unknown, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		if strings.Trim(unknown, `"`) == name {

@@ -81,18 +81,20 @@ func (h *handle) enqueue(caller string, r request, now time.Time) error {
 // readPart reads the arguments of lab.write().
 func readPart(named []sobek.Value) (part, error) {
 	given := func(i int) bool { return i < len(named) && !common.IsNullish(named[i]) }
-	entityName, op := "", ""
-	if given(0) {
-		entityName = named[0].String()
-	}
-	if given(1) {
-		op = named[1].String()
+	var names [2]string
+	for i, what := range [...]string{"entity", "operation"} {
+		if !given(i) {
+			continue
+		}
+		if names[i] = named[i].String(); names[i] == "" { // by mistake: what is left to chance is left out
+			return part{}, fmt.Errorf("no %s \"\"", what)
+		}
 	}
 	var fields any
 	if given(2) {
 		fields = named[2].Export()
 	}
-	return newPart(entityName, op, fields)
+	return newPart(names[0], names[1], fields)
 }
 
 // newPart checks what a script asks for: "" and nil leave it to chance.
