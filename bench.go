@@ -92,11 +92,13 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	if *quiet {
 		config.Terminal, config.Say = nil, func(string) {}
 	}
-	if config.Scenario == experiments.Selftest {
-		return selftest(ctx, t, config)
-	}
-	if config.Scenario == suiteName {
+	switch {
+	case config.Scenario == suiteName:
 		return benchSuite(ctx, t, config, *scenarios, *suitePath)
+	case *scenarios+*suitePath != "":
+		return 0, fmt.Errorf("--scenarios and --suite belong to `bench %s`, not to `bench %s`", suiteName, config.Scenario)
+	case config.Scenario == experiments.Selftest:
+		return selftest(ctx, t, config)
 	}
 	result, err := experiments.Run(ctx, config)
 	if err != nil {
