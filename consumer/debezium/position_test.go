@@ -88,7 +88,8 @@ func TestUnavailable(t *testing.T) {
 		"text[]":    array(quoted),
 		"spaces":    "[ " + quoted + " ]",
 		"uuid[]":    array(`"b68a35a7-17ad-35b3-af2a-ae46edb4545a"`),
-		"int[]":     array(numbers...),
+		"bytea[]":   array(strconv.Quote(base64.StdEncoding.EncodeToString([]byte(Unavailable)))),
+		"int[]":     array(numbers...), // also of bigint[] and date[]
 		"hstore":    `"{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}"`,
 		"map":       "{" + quoted + ":" + quoted + "}",
 	} {

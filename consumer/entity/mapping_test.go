@@ -1,8 +1,10 @@
 package entity
 
 import (
+	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -255,6 +257,34 @@ func TestMappingIsDocumented(t *testing.T) {
 		short := name[strings.LastIndexByte(name, '.')+1:]
 		if !strings.Contains(table, short) {
 			t.Errorf("the type %s is not in the table", name)
+		}
+	}
+}
+
+// TestPlaceholders: the value that Debezium 3.6 has for an unchanged large one, of each type that it has one
+// for, is no value, with schemas and without.
+func TestPlaceholders(t *testing.T) {
+	t.Parallel()
+	bytes := strings.ReplaceAll(fmt.Sprint([]byte(debezium.Unavailable)), " ", ",")
+	text, base64 := quote(debezium.Unavailable), `"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="`
+	for name, c := range map[string]struct {
+		value string
+		typ   *debezium.Type
+	}{
+		"text": {text, named("string", "")}, "xml": {text, debeziumType("string", "data.Xml")}, "json": {text, debeziumType("string", "data.Json")},
+		"numeric as string": {text, named("string", "")}, "bytea": {base64, named("bytes", "")}, "bytea in hex": {text, named("string", "")},
+		"hstore":     {quote("{" + text + ":" + text + "}"), debeziumType("string", "data.Json")},
+		"hstore map": {"{" + text + ":" + text + "}", named("map", "")},
+		"text[]":     {"[" + text + "]", arrayOf(named("string", ""))}, "jsonb[]": {"[" + text + "]", arrayOf(debeziumType("string", "data.Json"))},
+		"bytea[]": {"[" + base64 + "]", arrayOf(named("bytes", ""))}, "int[]": {bytes, arrayOf(named("int32", ""))},
+		"bigint[]": {bytes, arrayOf(named("int64", ""))}, "date[]": {bytes, arrayOf(debeziumType("int32", "time.Date"))},
+		"uuid[]": {`["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]`, arrayOf(debeziumType("string", "data.Uuid"))},
+	} {
+		for _, types := range []map[string]*debezium.Type{nil, {"v": c.typ}} {
+			e := encode(t, generic(), change{key: `{"id":1}`, after: `{"id":1,"v":` + c.value + `}`, types: types})
+			if !slices.Equal(e.Missing, []string{"v"}) || len(e.Elements) > 0 || len(e.Violations) > 0 || len(e.Drifted) > 0 {
+				t.Errorf("%s, schemas %t: missing %v, members %v, violations %v", name, types != nil, e.Missing, readBack(t, e.Elements), e.Violations)
+			}
 		}
 	}
 }
