@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/consumer/entity"
 )
 
 const placeholder = `"__debezium_unavailable_value"`
@@ -208,6 +210,30 @@ func TestOutOfOrder(t *testing.T) {
 		got.documents = len(bytes.Split(bytes.TrimSpace(plain), []byte("\n")))
 		if got != want {
 			t.Errorf("%q: %+v, want %+v", severity, got, want)
+		}
+	}
+}
+
+// TestRequiredColumnRemoved: its rows are dead letters until the spec says otherwise, and the documents
+// keep what they have of it.
+func TestRequiredColumnRemoved(t *testing.T) {
+	t.Parallel()
+	log := tape{
+		{table: "doc", lsn: 101, key: docKey(1), op: "c", after: `{"id":1,"name":"a","x":1}`},
+		{table: "doc", lsn: 102, key: docKey(1), op: "u", after: `{"id":1,"x":2}`},
+	}
+	for severity, want := range map[string]struct{ letters, x int }{"reject": {1, 1}, "warn": {0, 2}} {
+		specs := t.TempDir()
+		spec := "entity: doc\ntable: public.doc\ncollection: docs\nkey: id\nseverity: {required: " + severity + "}\n" +
+			"fields: [{column: id, kind: int}, {column: name, kind: text, required: true}]\n"
+		if err := os.WriteFile(filepath.Join(specs, "doc.yaml"), []byte(spec), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		printed, counts := sameHoweverDelivered(t, log.records(), 4, ReplayOptions{Config: Config{Specs: specs}})
+		name, x := members(t, printed, "name")["1"], members(t, printed, "x")["1"]
+		if counts.DeadLettered[entity.RuleRequired] != want.letters || counts.Drift["removed"] != 1 ||
+			name != `"a"` || x != fmt.Sprintf(`{"$numberLong":"%d"}`, want.x) {
+			t.Errorf("%s: %+v, name %s, x %s", severity, counts, name, x)
 		}
 	}
 }
