@@ -102,9 +102,10 @@ type draft struct {
 	references          []entity.Ref
 	states              []entity.State
 	rejected            error // by the rules that the event alone decides, where others are to be asked too
-	// leaves and comes: the row's primary key changed to another, or to this one from oldID.
+	// leaves and comes: the row's primary key changed to another, or to this one. otherID is the id under
+	// the other one: the same where the id is of columns that did not change.
 	leaves, comes bool
-	oldID         string
+	otherID       string
 	txID          uint32
 
 	sourceAt, connectorAt, polled, processedAt time.Time
@@ -133,7 +134,7 @@ func (d *draft) alone() bool {
 	case len(d.missing) == 0 || d.deleted():
 		return false
 	}
-	return d.begins() || d.table.Spec().Embed != nil && d.before != d.parent
+	return d.begins() || d.comes || d.table.Spec().Embed != nil && d.before != d.parent
 }
 
 // planner turns the records of one partition into drafts. It talks to no server.
@@ -297,12 +298,8 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 	for _, change := range e.Changes {
 		p.log.schemaChange(d, &change)
 	}
-	if d.comes = len(event.OldKey) > 0; d.comes {
-		if d.oldID, err = d.table.KeyText(event.OldKey, event.Key); err != nil {
-			return rejectf(ruleKey, "the old key: %v", err)
-		}
-	} else {
-		d.leaves = len(event.NewKey) > 0
+	if err := d.otherKey(event); err != nil {
+		return err
 	}
 	if v := d.table.OutOfOrder(); v != nil && d.behind && !p.noRules {
 		e.Violations = append(e.Violations, *v)
@@ -317,6 +314,25 @@ func (p *planner) convert(d *draft, event *debezium.Event, j *job) error {
 		return nil
 	}
 	return err
+}
+
+// otherKey reads what a change of the primary key has in its header. One that leaves the id as it is
+// changes a row.
+func (d *draft) otherKey(event *debezium.Event) (err error) {
+	key := event.OldKey
+	if d.comes = len(key) > 0; !d.comes {
+		key = event.NewKey
+		if d.leaves = len(key) > 0; !d.leaves {
+			return nil
+		}
+	}
+	if d.otherID, err = d.table.KeyText(key, event.Key); err != nil {
+		return rejectf(ruleKey, "the other key: %v", err)
+	}
+	if d.comes && d.otherID == d.key {
+		d.op, d.operation = debezium.Update, operations[debezium.Update]
+	}
+	return nil
 }
 
 func (d *draft) embeddable(embed *entity.Embed) error {

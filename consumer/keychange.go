@@ -30,13 +30,20 @@ const keyChangeBound = 5 * time.Minute
 // errStale: the row has a newer state already.
 var errStale = errors.New("stale")
 
+// errFolded: the row stays where it is, and the create that follows writes it.
+var errFolded = errors.New("folded")
+
 // prepare does what a draft that is alone needs besides its write.
 func (s *settler) prepare(ctx context.Context, d *draft, h *held) error {
 	switch {
 	case d.op == debezium.Truncate:
 		return s.truncate(ctx, d)
 	case d.leaves:
-		return s.keepOld(ctx, d)
+		err := s.keepOld(ctx, d)
+		if err == nil && d.otherID == d.key {
+			return errFolded
+		}
+		return err
 	case d.comes:
 		return s.takeOld(ctx, d)
 	case len(d.drifted) > 0:
@@ -109,11 +116,11 @@ func (d *draft) keptID(id string) string {
 // until the store shows that it has been there and had nothing to put aside.
 func (s *settler) takeOld(ctx context.Context, d *draft) error {
 	// The old key first: what is put aside is there before the delete is written.
-	old, _, err := s.stored(ctx, d, d.oldID)
+	old, _, err := s.stored(ctx, d, d.otherID)
 	if err != nil {
 		return err
 	}
-	id := d.keptID(d.oldID)
+	id := d.keptID(d.otherID)
 	found, err := s.store.find(ctx, keptCollection, []string{id})
 	if err != nil {
 		return fmt.Errorf("look for the values under the old key: %w", err)

@@ -182,3 +182,24 @@ func TestKeyChangeShows(t *testing.T) {
 		}
 	})
 }
+
+// TestKeyChangeOfItemBesideItsId: the item moves to another order in the same update.
+func TestKeyChangeOfItemBesideItsId(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	row := itemColumns(1, 20, 2)
+	row[3].Value = debezium.Unavailable
+	gone, made := item(remove, 1, 2, columns("id", uuid(1), "order_id", ""), nil), item(insert, 1, 2, nil, row)
+	other := fmt.Appendf(nil, `{"id":%q,"at":5}`, uuid(1))
+	gone.Headers = append(gone.Headers, kgo.RecordHeader{Key: debezium.HeaderNewKey, Value: other})
+	made.Headers = append(made.Headers, kgo.RecordHeader{Key: debezium.HeaderOldKey, Value: other})
+	if got := p.feed(t, item(insert, 1, 1, nil, itemColumns(1, 10, 1)), gone, made); got != nil {
+		t.Fatalf("rejected by %v", got)
+	}
+	if row := itemIn(p, t, 10); row["ended"] != true {
+		t.Errorf("where it was there is %v", row)
+	}
+	if row := itemIn(p, t, 20); row["ended"] != nil || row["productName"] != itemColumns(1, 10, 1)[3].Value {
+		t.Errorf("where it went there is %v", row)
+	}
+}

@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -72,5 +74,41 @@ func TestKeyChangesOfEveryKind(t *testing.T) {
 				t.Errorf("the rows are %v, want one under %s", got, c.id)
 			}
 		})
+	}
+}
+
+// TestKeyChangesBesideTheId: where a spec names one column of several as the key, a change of another one
+// is no end of the document.
+func TestKeyChangesBesideTheId(t *testing.T) {
+	t.Parallel()
+	specs := t.TempDir()
+	spec := "entity: doc\ntable: public.doc\ncollection: docs\nkey: id\nfields: [{column: id, kind: int}]\n"
+	if err := os.WriteFile(filepath.Join(specs, "doc.yaml"), []byte(spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := func(r string) string { return fmt.Sprintf(`{"id":1,"r":%q}`, r) }
+	row := func(r, body string, x int) string { return fmt.Sprintf(`{"id":1,"r":%q,"body":%s,"x":%d}`, r, body, x) }
+	for name, c := range map[string]struct{ body, before, last string }{
+		"default": {placeholder, row("eu", `""`, 0), placeholder}, "full": {`"A"`, row("eu", `"A"`, 1), `"A"`},
+	} {
+		log := tape{
+			{table: "doc", lsn: 101, key: key("eu"), op: "c", after: row("eu", `"A"`, 1)},
+			{table: "doc", lsn: 120, key: key("eu"), op: "d", before: c.before, newKey: key("us")},
+			{table: "doc", key: key("eu")},
+			{table: "doc", partition: 1, lsn: 120, key: key("us"), op: "c", after: row("us", c.body, 1), oldKey: key("eu")},
+			{table: "doc", partition: 1, lsn: 130, key: key("us"), op: "u", after: row("us", c.last, 2)},
+			{table: "doc", partition: 1, lsn: 140, key: key("us"), op: "d", before: row("us", `""`, 0)},
+			{table: "doc", partition: 1, key: key("us")},
+		}
+		for n, want := range map[int]int{4: 1, 5: 2, 7: 0} {
+			printed, counts := sameHoweverDelivered(t, log[:n].records(), 20, ReplayOptions{Config: Config{Specs: specs}})
+			body, x, r := members(t, printed, "body")["1"], members(t, printed, "x")["1"], members(t, printed, "r")["1"]
+			if want == 0 && body == "" {
+				continue
+			}
+			if len(counts.DeadLettered) > 0 || body != `"A"` || r != `"us"` || x != fmt.Sprintf(`{"$numberLong":"%d"}`, want) {
+				t.Errorf("%s, after %d records: %+v, body %s, r %s, x %s", name, n, counts, body, r, x)
+			}
+		}
 	}
 }

@@ -57,6 +57,9 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 		case errors.Is(err, errStale):
 			s.metrics.settled(only, OutcomeStale)
 			r.drafts = nil
+		case errors.Is(err, errFolded):
+			s.metrics.settled(only, OutcomeFolded)
+			r.drafts = nil
 		case fateOf(err) == reject:
 			j.rejected = append(j.rejected, only.letter(err))
 			r.drafts = nil
