@@ -52,6 +52,10 @@
 //	                                                           has the same digits, else Decimal128
 //	                       array object             any        array, document
 //
+// Which of binary.handling.mode's texts a bytea is in is not in a record: with a schema a Field of bytes
+// takes what can be hexadecimal for that, and else for base64; without one for base64, so that in hex mode
+// such a column must have no Field, or the kind text. The mode bytes leaves no doubt.
+//
 // Names within documents that MongoDB does not take are changed: a dot becomes U+FF0E, a leading $
 // U+FF04.
 package entity

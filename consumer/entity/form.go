@@ -29,7 +29,7 @@ const (
 	asNanoDuration
 	asISODuration // text
 	asBase64
-	asHex  // text; base64 too, if it is no hexadecimal number
+	asHex  // text; base64 too, if it is no hexadecimal number in small letters
 	asBits // base64, little-endian
 	asBitText
 	asJSON // text; anything else is made one

@@ -288,3 +288,15 @@ func TestPlaceholders(t *testing.T) {
 		}
 	}
 }
+
+// TestByteaAsText: binary.handling.mode hex and base64 have the same type, for which a Field of bytes is.
+func TestByteaAsText(t *testing.T) {
+	t.Parallel()
+	table := tableOf(t, "kind: bytes")
+	for text, want := range map[string]string{"": "", "0a0bff": "\n\v\xff", "AAAA": "\x00\x00\x00", "AQID/w==": "\x01\x02\x03\xff", "AQID_w==": "\x01\x02\x03\xff"} {
+		e := encode(t, table, change{key: `{"id":1}`, after: `{"id":1,"v":` + quote(text) + `}`, types: map[string]*debezium.Type{"v": named("string", "")}})
+		if got := readBack(t, e.Elements)["v"]; !cmp.Equal(got, any(bson.Binary{Data: []byte(want)})) {
+			t.Errorf("%q is stored as %v", text, got)
+		}
+	}
+}

@@ -42,7 +42,7 @@ func (r *reader) word(f form, t *debezium.Type, text []byte, s *scalar) bool {
 		return r.base64(text, s)
 	case asHex:
 		raw, err := hex.AppendDecode(r.scratch[:0], text)
-		if err != nil {
+		if err != nil || bytes.ContainsAny(text, "ABCDEF") { // Debezium writes small letters
 			return r.base64(text, s)
 		}
 		r.scratch = raw
