@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -120,5 +121,44 @@ func TestInspectMistakes(t *testing.T) {
 	}
 	if _, failure := inspect(t, "spike.js", "DURATION=0s"); !strings.Contains(failure, "DURATION: want a length above 0") {
 		t.Errorf("got %q", failure)
+	}
+}
+
+// TestReadme: the scripts that README.md names are there, and it names each of them and each variable that they read.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	root := ".."
+	folder := filepath.Join(root, "experiments", "scenarios")
+	text := readFile(t, filepath.Join(folder, "README.md"))
+	for _, line := range strings.Split(text, "\n") {
+		for _, word := range strings.Fields(line) {
+			if strings.HasPrefix(line, "    ") && strings.HasSuffix(word, ".js") {
+				if _, err := os.Stat(filepath.Join(root, word)); err != nil {
+					t.Errorf("%s: %v", line, err)
+				}
+			}
+		}
+	}
+	scripts, err := filepath.Glob(filepath.Join(folder, "*.js"))
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	parts, err := filepath.Glob(filepath.Join(folder, "lib", "*.js"))
+	if err != nil || len(parts) == 0 {
+		t.Fatal(parts, err)
+	}
+	names := append(slices.Collect(maps.Values(ownVariable)), optionsVariable)
+	for _, script := range scripts {
+		names = append(names, filepath.Base(script))
+	}
+	for _, path := range slices.Concat(scripts, parts) {
+		for _, match := range regexp.MustCompile(`__ENV\.(\w+)|wholeNumber\('(\w+)'`).FindAllStringSubmatch(readFile(t, path), -1) {
+			names = append(names, match[1]+match[2])
+		}
+	}
+	for _, name := range names {
+		if !strings.Contains(text, "`"+name) {
+			t.Errorf("README.md does not name %s", name)
+		}
 	}
 }

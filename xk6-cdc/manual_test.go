@@ -1,6 +1,8 @@
 package cdc
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -9,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
 // TestManual: what index.d.ts describes is what there is, with the same names.
@@ -46,6 +50,49 @@ func TestManual(t *testing.T) {
 		MetricPipeline, MetricWrites} {
 		if !strings.Contains(text, "`"+metric+"`") {
 			t.Errorf("index.d.ts does not describe the metric %s", metric)
+		}
+	}
+}
+
+// TestManualDefaults: the defaults and the names that index.d.ts tells are those of the program.
+func TestManualDefaults(t *testing.T) {
+	t.Parallel()
+	body := interfaceOf(t, readFile(t, "index.d.ts"), "Options")
+	text, err := json.Marshal(DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var defaults map[string]json.RawMessage
+	if err := json.Unmarshal(text, &defaults); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range defaults {
+		before, _, _ := strings.Cut(body, "\n    "+name+"?:")
+		comment := strings.Join(strings.Fields(before[strings.LastIndex(before, "/**"):]), " ")
+		want := regexp.MustCompile(`[{}]|"\w+":`).ReplaceAllString(string(value), "")
+		want = strings.ReplaceAll(want, ",", ", ")
+		switch name {
+		case "postgres", "mongo", "database", "ledger", "started", "status", "seed":
+			if variable := "Default: " + ownVariable[name] + ", else "; !strings.Contains(comment, variable) {
+				t.Errorf("option %s: want %q in %s", name, variable, comment)
+			}
+			continue
+		case "trackerBudget":
+			want = fmt.Sprintf("%g for a poll, %g for a change stream", pollBudget, streamBudget)
+		case "timeout", "statementTimeout", "abortAfter":
+			want = strings.Replace(want, "m0s", "m", 1)
+		}
+		if want = "Default: " + want; !regexp.MustCompile(regexp.QuoteMeta(want) + `[.,]`).MatchString(comment) {
+			t.Errorf("option %s: want %q in %s", name, want, comment)
+		}
+	}
+	quoted := func(names ...string) string { return "'" + strings.Join(names, "' | '") + "';" }
+	for _, declaration := range []string{
+		"export type Entity = " + quoted(entityNames[:]...), "export type Operation = " + quoted(string(ledger.Insert), string(ledger.Update), string(ledger.Delete)),
+		"tracker?: " + quoted(TrackAuto, TrackChangeStream, TrackPoll), "choice?: " + quoted(ChooseUniform, ChooseZipf),
+	} {
+		if !strings.Contains(readFile(t, "index.d.ts"), declaration) {
+			t.Errorf("index.d.ts does not say %s", declaration)
 		}
 	}
 }
