@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // inspected is what k6 makes of a script's options.
@@ -24,7 +26,21 @@ type inspected struct {
 			Target   int
 		}
 	}
-	Thresholds map[string]any
+	Thresholds map[string][]limit
+}
+
+// limit is a threshold; k6 prints one that is no more than its expression as a string.
+type limit struct {
+	Threshold, DelayAbortEval string
+	AbortOnFail               bool
+}
+
+func (l *limit) UnmarshalJSON(text []byte) error {
+	if text[0] == '"' {
+		return json.Unmarshal(text, &l.Threshold)
+	}
+	type whole limit
+	return json.Unmarshal(text, (*whole)(l))
 }
 
 func inspect(t *testing.T, script string, env ...string) (options inspected, failure string) {
@@ -159,6 +175,40 @@ func TestReadme(t *testing.T) {
 	for _, name := range names {
 		if !strings.Contains(text, "`"+name) {
 			t.Errorf("README.md does not name %s", name)
+		}
+	}
+}
+
+// TestThresholds: each scenario has the specification's numbers (2.7.2 and 2.7.7) that it can be held to, of its
+// measured load alone.
+func TestThresholds(t *testing.T) {
+	t.Parallel()
+	const latency, success, query, iteration = MetricLatency, MetricSuccess, MetricQuery, "iteration_duration"
+	always := []string{latency + " p(95)<2000", latency + " p(99)<5000", success + " rate>0.999", "dropped_iterations count==0"}
+	normal := append([]string{latency + " p(50)<500", query + " p(95)<100", query + " p(99)<200"}, always...)
+	for script, want := range map[string][]string{
+		"smoke": normal, "soak": normal, "baseline": append([]string{iteration + " p(95)<500"}, normal...),
+		"stress": always, "spike": append([]string{latency + " p(50)<500"}, always...), "breakpoint": {latency + " p(95)<2000 abort after 10s"},
+	} {
+		options, failure := inspect(t, script+".js")
+		var got []string
+		for name, limits := range options.Thresholds {
+			metric, isOfLoad := strings.CutSuffix(name, "{scenario:load}")
+			if !isOfLoad && name != "dropped_iterations" {
+				t.Errorf("%s: %s counts the warmup too", script, name)
+			}
+			for _, limit := range limits {
+				text := metric + " " + limit.Threshold
+				if limit.AbortOnFail {
+					text += " abort after " + limit.DelayAbortEval
+				}
+				got = append(got, text)
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s%s", script, failure, diff)
 		}
 	}
 }
