@@ -33,7 +33,9 @@
  * | `cdc_pipeline_ms` | trend | commit acknowledged -> visible in MongoDB |
  * | `cdc_writes` | counter | writes, also tagged with their `fate`: acked, failed, indeterminate |
  *
- * A run with `dropped_iterations` above 0 left writes out: give it more VUs and repeat it.
+ * A run with `dropped_iterations` above 0 left writes out: give it more VUs and repeat it. k6 takes a
+ * threshold of what has no samples for kept, so a script that writes nothing would pass: add
+ * `cdc_writes: ['count>0']`.
  */
 declare module 'k6/x/cdc' {
   export type Entity = 'customer' | 'address' | 'order' | 'order_item';

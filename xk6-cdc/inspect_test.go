@@ -184,11 +184,11 @@ func TestReadme(t *testing.T) {
 func TestThresholds(t *testing.T) {
 	t.Parallel()
 	const latency, success, query, iteration = MetricLatency, MetricSuccess, MetricQuery, "iteration_duration"
-	always := []string{latency + " p(95)<2000", latency + " p(99)<5000", success + " rate>0.999", "dropped_iterations count==0"}
+	always := []string{latency + " p(95)<2000", latency + " p(99)<5000", success + " rate>0.999", MetricWrites + " count>0", "dropped_iterations count==0"}
 	normal := append([]string{latency + " p(50)<500", query + " p(95)<100", query + " p(99)<200"}, always...)
 	for script, want := range map[string][]string{
 		"smoke": normal, "soak": normal, "baseline": append([]string{iteration + " p(95)<500"}, normal...),
-		"stress": always, "spike": append([]string{latency + " p(50)<500"}, always...), "breakpoint": {latency + " p(95)<2000 abort after 10s"},
+		"stress": always, "spike": append([]string{latency + " p(50)<500"}, always...), "breakpoint": {latency + " p(95)<2000 abort after 10s", MetricWrites + " count>0"},
 	} {
 		options, failure := inspect(t, script+".js")
 		var got []string

@@ -111,6 +111,17 @@ func TestRunNamesTheLine(t *testing.T) {
 	}
 }
 
+// k6 holds a threshold of what has no samples to be kept: a script that writes nothing must cross another one.
+func TestRunOfNothingFails(t *testing.T) {
+	t.Parallel()
+	limits := readFile(t, filepath.Join("..", "experiments", "thresholds", "smoke.json"))
+	code, output := newK6(t, "import cdc from 'k6/x/cdc';\nexport const options = { scenarios: { load: { executor: 'per-vu-iterations' } }, thresholds: "+
+		limits+" };\nconst lab = cdc.open();\nexport default function () { lab.write('customers'); }").run(t)
+	if code != int(exitcodes.ThresholdsHaveFailed) || !strings.Contains(output, "thresholds on metrics 'cdc_writes{scenario:load}' have been crossed") {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+}
+
 // load is a script at a rate, with what comes before `export default`.
 func load(scenario, before string) string {
 	return `
