@@ -30,6 +30,7 @@ type progress struct {
 	// lag is the consumer's, -1 while it is not known.
 	lag func() float64
 
+	// began is when the generator was seen to have begun the load.
 	began, shown time.Time
 	before       ledger.Status
 }
@@ -57,8 +58,6 @@ func (p *progress) watch(ctx context.Context) {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	p.began = time.Now()
-	p.shown = p.began
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,8 +77,8 @@ func (p *progress) look(now time.Time) {
 	if err != nil {
 		return // it has not begun
 	}
-	if p.before.AtNs == 0 { // it has just begun, and there is no rate yet
-		p.before = s
+	if p.before.AtNs == 0 { // the load has just begun, and there is no rate yet
+		p.before, p.began, p.shown = s, now, now
 		return
 	}
 	if !p.inPlace && now.Sub(p.shown) < progressEvery {

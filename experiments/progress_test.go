@@ -15,15 +15,14 @@ func shownBy(t *testing.T, change func(*progress), seconds ...int) string {
 	var out strings.Builder
 	p := newProgress(&out, false, filepath.Join(t.TempDir(), "status"), 30*time.Second, func() float64 { return 12 })
 	change(p)
-	p.began = time.Unix(1000, 0)
-	p.shown = p.began
-	p.look(p.began.Add(time.Minute)) // there is no status yet
-	for _, s := range seconds {
+	begin := time.Unix(1000, 0)
+	p.look(begin.Add(-time.Minute)) // there is no status yet
+	for _, s := range append([]int{0}, seconds...) {
 		status := ledger.Status{AtNs: int64(1+s) * 1e9, Acked: int64(100 * s), Queued: 1, Executing: 2, Outstanding: 3, P95Ns: 4_200_000}
 		if err := status.Store(p.status); err != nil {
 			t.Fatal(err)
 		}
-		p.look(p.began.Add(time.Duration(s) * time.Second))
+		p.look(begin.Add(time.Duration(s) * time.Second))
 	}
 	return out.String()
 }
@@ -37,7 +36,7 @@ func TestProgressInALog(t *testing.T) {
 }
 
 func TestProgressInPlace(t *testing.T) {
-	got := shownBy(t, func(p *progress) { p.inPlace = true; p.lag = func() float64 { return -1 } }, 0, 1, 2)
+	got := shownBy(t, func(p *progress) { p.inPlace = true; p.lag = func() float64 { return -1 } }, 1, 2)
 	want := "\r\x1b[K1s of 30s, 100/s, 6 in flight, lag ?, p95 4.2 ms so far, 29s to go" +
 		"\r\x1b[K2s of 30s, 100/s, 6 in flight, lag ?, p95 4.2 ms so far, 28s to go"
 	if got != want {
@@ -47,7 +46,7 @@ func TestProgressInPlace(t *testing.T) {
 
 // TestProgressInANarrowTerminal: a line that wraps could not be written over.
 func TestProgressInANarrowTerminal(t *testing.T) {
-	got := shownBy(t, func(p *progress) { p.inPlace = true; p.width = func() int { return 30 } }, 0, 1)
+	got := shownBy(t, func(p *progress) { p.inPlace = true; p.width = func() int { return 30 } }, 1)
 	if want := "\r\x1b[K1s of 30s, 100/s, 6 in flight"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -58,13 +57,11 @@ func TestProgressInANarrowTerminal(t *testing.T) {
 func TestProgressBeginsWithTheLoad(t *testing.T) {
 	var out strings.Builder
 	p := newProgress(&out, false, filepath.Join(t.TempDir(), "status"), 30*time.Second, func() float64 { return 12 })
-	p.began = time.Unix(1000, 0)
-	p.shown = p.began
 	for s := range int64(11) {
 		if err := (ledger.Status{AtNs: (5 + s) * 1e9, Acked: 200 + 50*s}).Store(p.status); err != nil {
 			t.Fatal(err)
 		}
-		p.look(p.began.Add(time.Duration(s) * time.Second))
+		p.look(time.Unix(1000+s, 0))
 	}
 	if want := "load: 10s of 30s, 50/s, 0 in flight, lag 12, p95 ? so far, 20s to go\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
