@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.k6.io/k6/metrics"
 
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
@@ -153,6 +154,9 @@ func (l *Lab) settle(writes []planned, fate ledger.Fate, err error) {
 	atNs := l.now()
 	var missing *noRowError
 	isMissing := errors.As(err, &missing)
+	if err != nil {
+		l.tell(writes[0].pending, fate, err)
+	}
 	for i, w := range writes {
 		if isMissing && missing.statement == i {
 			l.rows.settle(w.choice, ledger.Indeterminate) // somebody else deleted it: never write it again
@@ -160,6 +164,18 @@ func (l *Lab) settle(writes []planned, fate ledger.Fate, err error) {
 			l.rows.settle(w.choice, fate)
 		}
 		l.tracker.settle(w.pending, fate, atNs, err)
+	}
+}
+
+// tell logs the first write of which PostgreSQL said this, or said nothing: a script has long gone on.
+func (l *Lab) tell(first *pending, fate ledger.Fate, err error) {
+	said, what := &pgconn.PgError{}, ""
+	if errors.As(err, &said) {
+		what = said.Code
+	}
+	if _, told := l.told.LoadOrStore(what, true); !told {
+		l.logger.Warnf("cdc: a write (%s of %s) is %s: %v; others like it are only counted (cdc_writes), and in the ledger",
+			first.op, first.entity, fate, err)
 	}
 }
 

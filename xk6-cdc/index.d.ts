@@ -197,8 +197,11 @@ declare module 'k6/x/cdc' {
 
     /**
      * Asks for one write and returns at once: a worker executes it when its turn comes. Its latency
-     * starts when the schedule of the scenario intended it. What is left out is chosen by the weights;
-     * the row always is. An update or a delete for which no row is free becomes an insert.
+     * starts when the schedule of the scenario intended the iteration, so what the script does before, such
+     * as sleep(), counts; where the executor has no schedule (all but the two of arrival rates), it starts
+     * now. What is left out is chosen by the weights; the row always is. An update or a delete for which no
+     * row is free becomes an insert. A write that PostgreSQL refuses throws nothing: it is counted in
+     * `cdc_writes` as failed, its reason is in the ledger, and k6 logs the first one of each kind.
      *
      * @param entity the table
      * @param operation what to do

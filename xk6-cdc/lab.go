@@ -46,6 +46,8 @@ type Lab struct {
 	workers, watchers         sync.WaitGroup
 	marked                    sync.Once
 
+	// told are the SQLSTATEs of failures that were logged; "" is one without.
+	told sync.Map
 	// fatal is why the test should be aborted; nil while there is no reason.
 	fatal atomic.Pointer[string]
 	// answeredNs is when PostgreSQL was last known to be there.

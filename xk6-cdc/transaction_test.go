@@ -2,10 +2,12 @@ package cdc
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/types"
 
@@ -96,7 +98,7 @@ func TestTransactFates(t *testing.T) {
 func TestLabTransactions(t *testing.T) {
 	t.Parallel()
 	target, source := startServer(t), startDatabase(t)
-	lab, _ := labOn(t, target, func(o *Options) { o.Postgres, o.SeedRows = source.dsn(), 8 })
+	lab, hook := labOn(t, target, func(o *Options) { o.Postgres, o.SeedRows = source.dsn(), 8 })
 	startCopier(t, source, target, lab.options.Database)
 	if err := lab.Mark("early", ""); err == nil || !strings.Contains(err.Error(), "not started") {
 		t.Errorf("got %v", err)
@@ -119,6 +121,7 @@ func TestLabTransactions(t *testing.T) {
 	for n := range 20 {
 		put(n)
 	}
+	put(13)
 	if err := lab.Drain(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -148,13 +151,26 @@ func TestLabTransactions(t *testing.T) {
 			failed++
 		}
 	}
-	if len(groups) != 20 || len(ids) != 60 || failed != 1 {
+	if len(groups) != 21 || len(ids) != 63 || failed != 2 {
 		t.Errorf("%d transactions, %d IDs, %d failed", len(groups), len(ids), failed)
+	}
+	if n := said(hook, "a write (insert of order) is failed: ", "SQLSTATE 23514"); n != 1 {
+		t.Errorf("the failure and its reason were said %d times, want 1", n)
 	}
 	marks, err := ledger.Marks(lab.options.Ledger)
 	if err != nil || len(marks) != 1 || marks[0].Label != "begin" || marks[0].Scenario != "load" || marks[0].AtNs <= 0 {
 		t.Errorf("marks %+v, %v", marks, err)
 	}
+}
+
+// said is how many lines of a log have all these texts.
+func said(hook *logtest.Hook, texts ...string) (n int) {
+	for _, entry := range hook.AllEntries() {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(entry.Message, text) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // What comes after the timeout is late, not lost: the drain goes on looking for it.
