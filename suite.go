@@ -31,6 +31,11 @@ func benchSuite(ctx context.Context, t terminal, config experiments.Config, scen
 	case len(suite.Runs) == 0:
 		return 0, fmt.Errorf("bench suite: want --scenarios smoke,baseline,... or --suite FILE")
 	}
+	for _, entry := range suite.Runs {
+		if entry.Scenario == experiments.Selftest {
+			return 0, fmt.Errorf("suite %s: %s measures the floor and has no load; run `bench %[2]s`", suite.Name, entry.Scenario)
+		}
+	}
 	out, err := experiments.PrepareOut(config.Out, suiteName, time.Now())
 	if err != nil {
 		return 0, err
