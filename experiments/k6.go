@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -222,6 +225,49 @@ func (s *k6Summary) violations() []reports.Violation {
 		return strings.Compare(a.Name+a.Limit, b.Name+b.Limit)
 	})
 	return crossed
+}
+
+// logged is a line of k6's log: its level and its message. Crossed thresholds are known from the summary.
+var logged = regexp.MustCompile(`^time=\S+ level=(error|warning) msg=("(?:[^"\\]|\\.)*")`)
+
+// mostComplaints bounds how many different ones are told.
+const mostComplaints = 3
+
+// complaints are what went wrong in the script, each once with how often: what it threw, and the writes that
+// PostgreSQL refused. They are the first line of each message; below it stands where the script was.
+func complaints(path string) (all []string) {
+	log, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer log.Close()
+	var order []string
+	counts := map[string]int{}
+	for lines := bufio.NewScanner(log); lines.Scan(); { // a line too long ends it
+		match := logged.FindStringSubmatch(lines.Text())
+		if match == nil {
+			continue
+		}
+		message, err := strconv.Unquote(match[2])
+		if err != nil || match[1] == "warning" && !strings.HasPrefix(message, "cdc: a write ") || strings.HasPrefix(message, "thresholds on metrics ") {
+			continue
+		}
+		message, _, _ = strings.Cut(message, "\n")
+		switch {
+		case counts[message] > 0:
+			counts[message]++
+		case len(order) < mostComplaints:
+			order, counts[message] = append(order, message), 1
+		}
+	}
+	for _, message := range order {
+		often := ""
+		if n := counts[message]; n > 1 {
+			often = fmt.Sprintf(" %d times", n)
+		}
+		all = append(all, fmt.Sprintf("k6 logged%s: %s", often, message))
+	}
+	return all
 }
 
 // lastLines is the end of a log, to be shown beside an error.

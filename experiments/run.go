@@ -120,6 +120,11 @@ func (s *session) read() {
 	if err := s.readLedger(); err != nil {
 		s.partial(err.Error())
 	}
+	if s.plan == nil { // a fault is meant to make writes fail
+		for _, complaint := range complaints(s.k6.logPath()) {
+			s.warn(complaint)
+		}
+	}
 	if s.looker != nil {
 		s.run.Looks, s.run.Resources = s.looker.looks(s.run.TestRun.StartTime), s.looker.used.resources()
 	}
