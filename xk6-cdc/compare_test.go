@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,28 @@ func TestRunSpecPoll(t *testing.T) {
 	latency, success, checks := k.summary(t, MetricLatency), k.summary(t, MetricSuccess), k.summary(t, "checks")
 	if latency["count"] < 3 || success["rate"] != 1 || checks["passes"] != latency["count"] {
 		t.Errorf("latency %v, success %v, checks %v", latency, success, checks)
+	}
+}
+
+// Each scenario runs with k6 alone, without the lab: it writes what it is asked for, and sees all of it.
+func TestRunScenarios(t *testing.T) {
+	t.Parallel()
+	k := scenario(t, "", "RATE=20", "DURATION=2s", "WARMUP=0s", "K6_NO_THRESHOLDS=true", `CDC_OPTIONS={"seedRows": 20}`)
+	common := k.env
+	for script, want := range map[string]float64{ // writes in two seconds: the area under the rate
+		"smoke.js": 40, "baseline.js": 40, "soak.js": 40, "stress.js": 220, "spike.js": 80, "breakpoint.js": 102,
+	} {
+		k.path, k.env = filepath.Join("..", "experiments", "scenarios", script), common
+		if script == "breakpoint.js" {
+			k.env = append(slices.Clip(common), "RATE=2")
+		}
+		if code, output := k.run(t); code != 0 {
+			t.Fatalf("%s: exit code %d\n%s", script, code, output)
+		}
+		writes, success := k.summary(t, MetricWrites)["count"], k.summary(t, MetricSuccess)
+		if dropped := k.summary(t, "dropped_iterations")["count"]; math.Abs(writes+dropped-want) > 2 || writes == 0 || success["rate"] != 1 {
+			t.Errorf("%s: %v writes, want %v; %v dropped; success %v", script, writes, want, dropped, success)
+		}
 	}
 }
 
