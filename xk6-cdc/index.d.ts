@@ -20,8 +20,8 @@
  * export function teardown() { lab.drain('60s'); }
  * ```
  *
- * Metrics, tagged with `scenario`, `entity` and `operation` (nothing is measured of scenarios named
- * `warmup`):
+ * Metrics, tagged with `scenario`, `entity` and `operation`, and with the tags that the VU has when it calls
+ * write(), such as the group's (nothing is measured of scenarios named `warmup`):
  *
  * | metric | type | what |
  * |---|---|---|

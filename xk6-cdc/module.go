@@ -10,9 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.k6.io/k6/js/common"
 	"go.k6.io/k6/js/modules"
-	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/types"
-	"go.k6.io/k6/metrics"
 )
 
 // Module is the part of k6/x/cdc that all VUs share: the one Lab of the process.
@@ -88,9 +86,6 @@ func (i *instance) open(given sobek.Value) (*sobek.Object, error) {
 type handle struct {
 	lab *Lab
 	vu  modules.VU
-	// scenario and tags are those of the scenario the VU was last in.
-	scenario *lib.ScenarioState
-	tags     *metrics.TagSet
 }
 
 // object is the handle for the script. Its methods are members like any other, which are looked up

@@ -228,6 +228,26 @@ func TestTransactionIsOneRequest(t *testing.T) {
 	}
 }
 
+// The samples of a write have the tags that its VU has at that moment, as those of k6's own metrics have.
+func TestWritesHaveTheTagsOfTheMoment(t *testing.T) {
+	t.Parallel()
+	module := New()
+	s := newScript(t, module, nil)
+	s.run(`const lab = cdc.open()`)
+	module.lab.queue.open()
+	s.enter("load", time.Now(), 0)
+	for _, phase := range []string{"calm", "busy"} {
+		s.VU.State().Tags.Modify(func(now *metrics.TagsAndMeta) { now.SetTag("phase", phase) })
+		if thrown := s.run(`lab.write()`); thrown != "" {
+			t.Fatal(thrown)
+		}
+		r, _ := popOne(module.lab.queue)
+		if got, _ := r.tags.Get("phase"); got != phase {
+			t.Errorf("tagged %q, want %q", got, phase)
+		}
+	}
+}
+
 func TestWarmupHasNoSamples(t *testing.T) {
 	t.Parallel()
 	module := New()

@@ -68,7 +68,7 @@ func (h *handle) enqueue(caller string, r request, now time.Time) error {
 	r.scenario, r.mix = scenario.Name, h.lab.weights.of(scenario.Name)
 	var err error
 	if !unmeasured[scenario.Name] {
-		r.tags = h.tagsOf(scenario, state)
+		r.tags = state.Tags.GetCurrentValues().Tags
 		err = h.lab.markStarted(scenario.StartTime)
 	}
 	if err = errors.Join(err, h.lab.enqueue(r)); err != nil {
@@ -231,14 +231,6 @@ func (h *handle) scenarioName() string {
 		return scenario.Name
 	}
 	return ""
-}
-
-// tagsOf are the VU's tags in this scenario, for the samples of its writes.
-func (h *handle) tagsOf(scenario *lib.ScenarioState, state *lib.State) *metrics.TagSet {
-	if h.scenario != scenario {
-		h.scenario, h.tags = scenario, state.Tags.GetCurrentValues().Tags
-	}
-	return h.tags
 }
 
 // push hands k6 the samples that were made since the last push, by whichever VU comes by.
