@@ -227,8 +227,12 @@ func (s *k6Summary) violations() []reports.Violation {
 	return crossed
 }
 
-// logged is a line of k6's log: its level and its message. Crossed thresholds are known from the summary.
-var logged = regexp.MustCompile(`^time=\S+ level=(error|warning) msg=("(?:[^"\\]|\\.)*")`)
+var (
+	// logged is a line of k6's log: its level and its message.
+	logged = regexp.MustCompile(`^time=\S+ level=(error|warning) msg=("(?:[^"\\]|\\.)*")`)
+	// isKnown: the Run itself says more of it.
+	isKnown = regexp.MustCompile(`^(thresholds on metrics|test run was aborted because k6 received) `)
+)
 
 // mostComplaints bounds how many different ones are told.
 const mostComplaints = 3
@@ -249,7 +253,7 @@ func complaints(path string) (all []string) {
 			continue
 		}
 		message, err := strconv.Unquote(match[2])
-		if err != nil || match[1] == "warning" && !strings.HasPrefix(message, "cdc: a write ") || strings.HasPrefix(message, "thresholds on metrics ") {
+		if err != nil || match[1] == "warning" && !strings.HasPrefix(message, "cdc: a write ") || isKnown.MatchString(message) {
 			continue
 		}
 		message, _, _ = strings.Cut(message, "\n")

@@ -40,6 +40,7 @@ time="2026-11-27T09:00:34Z" level=error msg="GoError: lab.write(): no entity \"c
 time="2026-11-27T09:00:34Z" level=warning msg="cdc: a write (insert of order) is failed: ERROR: it violates (SQLSTATE 23514)"
 time="2026-11-27T09:00:35Z" level=error msg="GoError: lab.write(): no entity \"customers\": want one of customer\n\tat default (file:///s.js:4:84(3))\n" executor=per-vu-iterations
 time="2026-11-27T09:00:36Z" level=error msg="thresholds on metrics 'cdc_e2e_latency_ms' have been crossed"
+time="2026-11-27T09:00:37Z" level=error msg="test run was aborted because k6 received a 'interrupt' signal"
 `)
 	want := []string{
 		`k6 logged 2 times: GoError: lab.write(): no entity "customers": want one of customer`,

@@ -21,7 +21,7 @@
  * ```
  *
  * Metrics, tagged with `scenario`, `entity` and `operation`, and with the tags that the VU has when it calls
- * write(), such as the group's (nothing is measured of scenarios named `warmup`):
+ * write(), such as the group's (nothing is measured of scenarios named `warmup`, `seed` or `selftest`):
  *
  * | metric | type | what |
  * |---|---|---|

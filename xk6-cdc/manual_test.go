@@ -46,6 +46,11 @@ func TestManual(t *testing.T) {
 			t.Errorf("interface %s: %s has no description", name, member)
 		}
 	}
+	for name := range unmeasured {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("index.d.ts does not say that nothing is measured of %s", name)
+		}
+	}
 	for _, metric := range []string{MetricLatency, MetricSuccess, MetricTimeout, MetricDelay, MetricCommit, MetricQuery,
 		MetricPipeline, MetricWrites} {
 		if !strings.Contains(text, "`"+metric+"`") {
