@@ -83,6 +83,12 @@ func (c *Config) Validate() error {
 	if c.Segment != "" && c.Stack.Kind != stack.External {
 		return fmt.Errorf("segment %s on the %s stack: each part would measure a pipeline of its own; want one for all, with --stack external", c.Segment, c.Stack.Kind)
 	}
+	if c.Scenario == Breakpoint && c.PlanPath != "" {
+		return fmt.Errorf("%s: it searches without faults; hold a rate with another scenario under the plan", Breakpoint)
+	}
+	if c.Scenario == Breakpoint && c.Segment != "" {
+		return fmt.Errorf("%s: it searches with all of the load; each segment would find a rate of its own", Breakpoint)
+	}
 	if c.Prometheus != "" {
 		if _, err := newPrometheusProbe(c.Prometheus, c.LagQuery, nil); err != nil {
 			return err

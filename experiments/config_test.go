@@ -31,14 +31,18 @@ func readFile(t *testing.T, path string) string {
 func TestConfigMistakes(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(*Config){
-		"rate -1":           func(c *Config) { c.Rate = -1 },
-		"duration":          func(c *Config) { c.Duration = -time.Second },
-		"floor writes 0":    func(c *Config) { c.FloorWrites = 0 },
-		`mix "70/20"`:       func(c *Config) { c.Mix = "70/20" },
-		`mix "50/20/10"`:    func(c *Config) { c.Mix = "50/20/10" },
-		`mix "0/90/10"`:     func(c *Config) { c.Mix = "0/90/10" },
-		`mix "70/20/10/10"`: func(c *Config) { c.Mix = "70/20/10/10" },
-		`options "[1]"`:     func(c *Config) { c.Options = "[1]" },
+		"rate -1":                                func(c *Config) { c.Rate = -1 },
+		"duration":                               func(c *Config) { c.Duration = -time.Second },
+		"floor writes 0":                         func(c *Config) { c.FloorWrites = 0 },
+		`mix "70/20"`:                            func(c *Config) { c.Mix = "70/20" },
+		`mix "50/20/10"`:                         func(c *Config) { c.Mix = "50/20/10" },
+		`mix "0/90/10"`:                          func(c *Config) { c.Mix = "0/90/10" },
+		`mix "70/20/10/10"`:                      func(c *Config) { c.Mix = "70/20/10/10" },
+		`options "[1]"`:                          func(c *Config) { c.Options = "[1]" },
+		"breakpoint: it searches without faults": func(c *Config) { c.Scenario, c.PlanPath = Breakpoint, "plan.yaml" },
+		"breakpoint: it searches with all of the load": func(c *Config) {
+			c.Scenario, c.Segment, c.Stack.Kind = Breakpoint, "1/2", stack.External
+		},
 	} {
 		c := DefaultConfig()
 		change(&c)
