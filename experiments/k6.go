@@ -1,7 +1,6 @@
 package experiments
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -85,7 +82,7 @@ func (g *generator) run(ctx context.Context) (int, error) {
 	case errors.As(err, &exit) && exit.ExitCode() == k6ThresholdsFailed:
 		return k6ThresholdsFailed, nil
 	}
-	return 0, fmt.Errorf("k6 %s: %w\n%s", filepath.Base(g.scenario), err, lastLines(g.logPath(), 8))
+	return 0, fmt.Errorf("k6 %s: %w\n%s", filepath.Base(g.scenario), err, lastLogged(g.logPath(), 8))
 }
 
 func (g *generator) environment() []string {
@@ -154,7 +151,7 @@ func (g *generator) inspect(ctx context.Context) (map[string]arrivals, error) {
 	command.Env, command.Stderr = g.environment(), &errorText
 	text, err := command.Output()
 	if err != nil {
-		return nil, fmt.Errorf("read the scenario %s: %w\n%s", g.scenario, err, errorText.String())
+		return nil, fmt.Errorf("read the scenario %s: %w\n%s", g.scenario, err, lastLines(errorText.String(), 8))
 	}
 	var script struct {
 		Scenarios map[string]arrivals `json:"scenarios"`
@@ -225,61 +222,4 @@ func (s *k6Summary) violations() []reports.Violation {
 		return strings.Compare(a.Name+a.Limit, b.Name+b.Limit)
 	})
 	return crossed
-}
-
-var (
-	// logged is a line of k6's log: its level and its message.
-	logged = regexp.MustCompile(`^time=\S+ level=(error|warning) msg=("(?:[^"\\]|\\.)*")`)
-	// isKnown: the Run itself says more of it.
-	isKnown = regexp.MustCompile(`^(thresholds on metrics|test run was aborted because k6 received) `)
-)
-
-// mostComplaints bounds how many different ones are told.
-const mostComplaints = 3
-
-// complaints are what went wrong in the script, each once with how often: what it threw, and the writes that
-// PostgreSQL refused. They are the first line of each message; below it stands where the script was.
-func complaints(path string) (all []string) {
-	log, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer log.Close()
-	var order []string
-	counts := map[string]int{}
-	for lines := bufio.NewScanner(log); lines.Scan(); { // a line too long ends it
-		match := logged.FindStringSubmatch(lines.Text())
-		if match == nil {
-			continue
-		}
-		message, err := strconv.Unquote(match[2])
-		if err != nil || match[1] == "warning" && !strings.HasPrefix(message, "cdc: a write ") || isKnown.MatchString(message) {
-			continue
-		}
-		message, _, _ = strings.Cut(message, "\n")
-		switch {
-		case counts[message] > 0:
-			counts[message]++
-		case len(order) < mostComplaints:
-			order, counts[message] = append(order, message), 1
-		}
-	}
-	for _, message := range order {
-		often := ""
-		if n := counts[message]; n > 1 {
-			often = fmt.Sprintf(" %d times", n)
-		}
-		all = append(all, fmt.Sprintf("k6 logged%s: %s", often, message))
-	}
-	return all
-}
-
-// lastLines is the end of a log, to be shown beside an error.
-func lastLines(path string, n int) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

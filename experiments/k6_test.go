@@ -15,16 +15,18 @@ import (
 func TestK6Exits(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "k6")
 	text := `#!/bin/sh
-for argument; do case $argument in file=*) echo "the reason" > "${argument#file=}";; esac; done
+for argument; do case $argument in file=*) printf '%s' "$LOG" > "${argument#file=}";; esac; done
 exit $CODE
 `
 	if err := os.WriteFile(program, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for code, want := range map[int]string{
-		0: "", k6ThresholdsFailed: "", 107: "k6 smoke.js: exit status 107\nthe reason", 108: "k6 smoke.js: exit status 108\nthe reason",
+		0: "", k6ThresholdsFailed: "", 107: "k6 smoke.js: exit status 107\nthe \"reason\"\n\tat script.js:7", 108: "k6 smoke.js: exit status 108\nthe \"reason\"\n\tat script.js:7",
 	} {
-		g := generator{program: program, scenario: "smoke.js", dir: t.TempDir(), env: map[string]string{"CODE": fmt.Sprint(code)}}
+		g := generator{program: program, scenario: "smoke.js", dir: t.TempDir(), env: map[string]string{
+			"CODE": fmt.Sprint(code), "LOG": `time="2026-11-27T09:00:34Z" level=error msg="the \"reason\"\n\tat script.js:7\n" hint="script exception"`,
+		}}
 		got, err := g.run(t.Context())
 		if want == "" && (err != nil || got != code) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("code %d: got %d, %v, want %q", code, got, err, want)
