@@ -29,8 +29,8 @@
 //	                                                           ISO 8601, -0043 is 44 BC
 //	date                   Date IsoDate             date       date, midnight UTC; text as above
 //	time                   MicroTime Time NanoTime  time       string HH:MM:SS.ffffff, no zeros at
-//	                                                           the end; 24:00:00 is one
-//	timetz                 ZonedTime IsoTime        time       string HH:MM:SS.ffffffZ, in UTC
+//	                       IsoTime                             the end; 24:00:00 is one
+//	timetz                 ZonedTime                time       string HH:MM:SS.ffffffZ, in UTC
 //	interval               MicroDuration            interval   string, ISO 8601: PT10303H5M6.789S
 //	                       NanoDuration
 //	                       Interval (string)                   string, ISO 8601 as it came
@@ -40,7 +40,9 @@
 //	                       map                      any        document
 //	bytea                  bytes                    bytes      binary
 //	                       string (hex mode)        bytes      binary; text where no Field says bytes
-//	bit(n) varbit          Bits                     bits       string of its binary digits
+//	bit(n) varbit          Bits                     bits       string of its binary digits; of a bit(n)
+//	                                                           above 8 without a first byte of zeros,
+//	                                                           but with column.propagate.source.type
 //	arrays                 array                    array      array of what its items are; of
 //	                                                           timestamps also <member>Exact, texts
 //	point geometry vector  struct array             any        document, array

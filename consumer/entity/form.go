@@ -37,6 +37,9 @@ const (
 	asObject
 )
 
+// isoTime is a time without a zone, with time.precision.mode=isostring.
+const isoTime = "io.debezium.time.IsoTime"
+
 // forms are those of the logical types. Source: io.debezium.time, io.debezium.data and Connect's
 // own.
 var forms = map[string]form{
@@ -59,7 +62,7 @@ var forms = map[string]form{
 	"io.debezium.time.NanoTime":               asTimeNanos,
 	"org.apache.kafka.connect.data.Time":      asTimeMillis,
 	"io.debezium.time.ZonedTime":              asClock,
-	"io.debezium.time.IsoTime":                asClock,
+	isoTime:                                   asClock,
 	"io.debezium.time.MicroDuration":          asMicroDuration,
 	"io.debezium.time.NanoDuration":           asNanoDuration,
 	"io.debezium.time.Interval":               asISODuration,

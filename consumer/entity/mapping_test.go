@@ -40,6 +40,12 @@ func bitsOf(length string) *debezium.Type {
 	return t
 }
 
+// sourceType is the type with column.propagate.source.type.
+func sourceType(t *debezium.Type, name string) *debezium.Type {
+	t.Parameters["__debezium.source.column.type"] = name
+	return t
+}
+
 // mapped is one line of the table in the package comment: what is stored of a column's value, and
 // beside it. kind is that of a Field that stores the same.
 type mapped struct {
@@ -129,6 +135,8 @@ func timestampMappings(t *testing.T) []mapped {
 		{"timestamp", kafkaType("int64", "Timestamp"), `-63517780800000`, Timestamp, "-0043-03-15T12:00:00Z", nil},
 		{"timestamp", debeziumType("int64", "time.NanoTimestamp"), `1795334147954888777`, Timestamp, at, "2026-11-22T07:55:47.954888777Z"},
 		{"timestamp", debeziumType("string", "time.IsoTimestamp"), quote(fine), Timestamp, at, fine},
+		{"timestamp", debeziumType("string", "time.IsoTimestamp"), `"+294247-01-10T04:00:25.200Z"`, Timestamp, "infinity", nil},
+		{"timestamp", debeziumType("string", "time.IsoTimestamp"), `"-290308-12-21T19:59:27.6Z"`, Timestamp, "-infinity", nil},
 	}
 }
 
@@ -138,9 +146,15 @@ func timeMappings(t *testing.T) []mapped {
 		{"date", kafkaType("int32", "Date"), `-141438`, Date, date(t, "1582-10-04T00:00:00Z"), nil},
 		{"date", debeziumType("int32", "time.Date"), `-2147472692`, Date, "infinity", nil},
 		{"date", debeziumType("int32", "time.Date"), `-2147472691`, Date, "-infinity", nil},
+		{"date", debeziumType("int32", "time.Date"), `-622191234`, Date, "infinity", nil},
+		{"date", debeziumType("int32", "time.Date"), `-625821272`, Date, "-infinity", nil},
 		{"date", debeziumType("int32", "time.Date"), `-735160`, Date, "-0043-03-15", nil},
 		{"date", debeziumType("int32", "time.Date"), `2932897`, Date, "+10000-01-01", nil},
 		{"date", debeziumType("string", "time.IsoDate"), `"2026-11-22Z"`, Date, date(t, "2026-11-22T00:00:00Z"), nil},
+		{"date", debeziumType("string", "time.IsoDate"), `"-5877611-06-21Z"`, Date, "infinity", nil},
+		{"date", debeziumType("string", "time.IsoDate"), `"+292269055-12-02Z"`, Date, "-infinity", nil},
+		{"date", debeziumType("string", "time.IsoDate"), `"+12024-03-15Z"`, Date, "+12024-03-15", nil},
+		{"time", debeziumType("string", "time.IsoTime"), `"13:01:02.345678Z"`, Time, "13:01:02.345678", nil},
 		{"time", debeziumType("int64", "time.MicroTime"), `46862345678`, Time, "13:01:02.345678", nil},
 		{"time", debeziumType("int32", "time.Time"), `46862346`, Time, "13:01:02.346", nil},
 		{"time", kafkaType("int32", "Time"), `86400000`, Time, "24:00:00", nil},
@@ -166,6 +180,8 @@ func nestedMappings(t *testing.T) []mapped {
 		{"bit(n)", bitsOf("8"), `"qg=="`, Bits, "10101010", nil},
 		{"bit(n)", bitsOf("12"), `"BQA="`, Bits, "000000000101", nil},
 		{"varbit", bitsOf("16"), `"BQ=="`, Bits, "101", nil},
+		{"bit(n)", sourceType(bitsOf("16"), "BIT"), `"BQ=="`, Bits, "0000000000000101", nil},
+		{"varbit", sourceType(bitsOf("16"), "VARBIT"), `"BQ=="`, Bits, "101", nil},
 		{"arrays", arrayOf(plain("int32")), `[1,null,-3]`, Array, bson.A{int64(1), nil, int64(-3)}, nil},
 		{"arrays", arrayOf(plain("string")), `[]`, Array, bson.A{}, nil},
 		{"arrays", arrayOf(scaled(2)), `["AJY=",null]`, Array, bson.A{decimal(t, "1.50"), nil}, nil},

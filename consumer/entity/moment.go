@@ -50,13 +50,23 @@ func floorDiv(a, b int64) int64 {
 
 // The counts that stand for infinity. Source: PGStatement.java of PostgreSQL's driver (timestamps;
 // Debezium passes them on in microseconds and in milliseconds), and measured (dates, which overflow
-// on the way).
+// on the way, in a snapshot and in arrays otherwise than in the stream).
 const (
-	infinityMicros      = 9223372036825200000
-	minusInfinityMicros = -9223372036832400000
-	infinityDays        = -2147472692
-	minusInfinityDays   = -2147472691
+	infinityMicros        = 9223372036825200000
+	minusInfinityMicros   = -9223372036832400000
+	infinityDays          = -2147472692
+	minusInfinityDays     = -2147472691
+	infinityDaysRead      = -622191234
+	minusInfinityDaysRead = -625821272
 )
+
+// infiniteTexts are the same in ISO 8601, with time.precision.mode=isostring and in timestamptz[].
+var infiniteTexts = map[string]string{
+	"-5877611-06-21": infinityText, "-5877611-06-22": minusInfinityText,
+	"+292278994-08-16": infinityText, "+292269055-12-02": minusInfinityText,
+	"+294247-01-10T04:00:25.2Z": infinityText, "-290308-12-21T19:59:27.6Z": minusInfinityText,
+	"+292269055-12-02T23:00:00Z": minusInfinityText,
+}
 
 const infinityText, minusInfinityText = "infinity", "-infinity"
 
@@ -73,9 +83,9 @@ func infinite(n, perSecond int64) string {
 
 func infiniteDay(n int64) string {
 	switch n {
-	case infinityDays, math.MaxInt32:
+	case infinityDays, infinityDaysRead, math.MaxInt32:
 		return infinityText
-	case minusInfinityDays, math.MinInt32:
+	case minusInfinityDays, minusInfinityDaysRead, math.MinInt32:
 		return minusInfinityText
 	}
 	return ""

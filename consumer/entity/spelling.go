@@ -25,14 +25,17 @@ func (r *reader) word(f form, t *debezium.Type, text []byte, s *scalar) bool {
 	case asZoned:
 		t, dated, far := parseZoned(text)
 		if s.is, s.at = isInstant, t; far {
-			s.is, s.text = isFarTime, text
+			r.far(text, s)
 		}
 		return dated || far
 	case asISODate:
-		return isoDate(text, s)
+		return r.isoDate(text, s)
 	case asClock:
 		r.scratch = trimFraction(r.scratch[:0], text)
 		s.is, s.text = isTimeOfDay, r.scratch
+		if t != nil && t.Name == isoTime { // its Z is not the column's
+			s.text = bytes.TrimSuffix(s.text, []byte("Z"))
+		}
 		return isClock(text)
 	case asISODuration:
 		s.is, s.text = isDuration, text
@@ -71,13 +74,24 @@ func special64(text []byte, s *scalar) bool {
 }
 
 // isoDate reads YYYY-MM-DD, with the Z that Debezium's IsoDate has or without.
-func isoDate(text []byte, s *scalar) bool {
-	days, ok := parseDay(bytes.TrimSuffix(text, []byte("Z")))
+func (r *reader) isoDate(text []byte, s *scalar) bool {
+	text = bytes.TrimSuffix(text, []byte("Z"))
+	days, ok := parseDay(text)
 	if s.is, s.n = isDay, days; ok && days >= dayMin {
 		return true
 	}
-	s.is, s.text = isFarTime, bytes.TrimSuffix(text, []byte("Z"))
+	r.far(text, s)
 	return ok || isFarDay(text)
+}
+
+// far is a time that no date can hold, as it came but for infinity.
+func (r *reader) far(text []byte, s *scalar) {
+	s.is, s.text = isFarTime, text
+	r.scratch = trimFraction(r.scratch[:0], text)
+	if infinite, is := infiniteTexts[string(r.scratch)]; is {
+		r.scratch = append(r.scratch[:0], infinite...)
+		s.text = r.scratch
+	}
 }
 
 func isFarDay(text []byte) bool { return isFar(text) && bytes.IndexByte(text, 'T') < 0 }
@@ -120,22 +134,32 @@ func (r *reader) base64(text []byte, s *scalar) bool {
 	return true
 }
 
+// typeParameter is there with Debezium's column.propagate.source.type; maxPadded bounds what a schema
+// alone can ask for.
+const (
+	typeParameter = "__debezium.source.column.type"
+	maxPadded     = 1 << 16
+)
+
 // bits reads a bit string: bytes, the lowest first. As many digits are made as the column has bits,
-// but of a value with fewer bytes than that, a varbit's, as many as it needs: its own length is not
-// in the record.
+// but of a value with fewer bytes than that, which may be a varbit's, as many as it needs: its own
+// length is not in the record. Only column.propagate.source.type tells a bit(n).
 func (r *reader) bits(text []byte, t *debezium.Type, s *scalar) bool {
 	if !r.base64(text, s) {
 		return false
 	}
 	raw := bytes.Clone(s.text)
-	length := 0
+	length, n := 0, len(raw)*8
 	if t != nil {
 		length, _ = strconv.Atoi(t.Parameters["length"])
+		if t.Parameters[typeParameter] == "BIT" && length <= maxPadded {
+			n = max(n, length)
+		}
 	}
 	r.scratch = r.scratch[:0]
-	for i := len(raw)*8 - 1; i >= 0; i-- {
-		one := raw[i/8]>>(i%8)&1 == 1
-		if one || len(r.scratch) > 0 || i < length && len(raw)*8 >= length {
+	for i := n - 1; i >= 0; i-- {
+		one := i/8 < len(raw) && raw[i/8]>>(i%8)&1 == 1
+		if one || len(r.scratch) > 0 || i < length && n >= length {
 			digit := byte('0')
 			if one {
 				digit = '1'
