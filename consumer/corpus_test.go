@@ -36,20 +36,25 @@ func corpusCases(t testing.TB) map[string][]corpusCase {
 	}
 	all := map[string][]corpusCase{}
 	for _, folder := range folders {
-		text, err := os.ReadFile(filepath.Join(folder, "cases.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var read struct{ Cases []corpusCase }
-		if err := json.Unmarshal(text, &read); err != nil {
-			t.Fatal(err)
-		}
-		if len(read.Cases) == 0 {
-			t.Fatalf("%s has no cases", folder)
-		}
-		all[folder] = read.Cases
+		all[folder] = casesOf(t, folder)
 	}
 	return all
+}
+
+func casesOf(t testing.TB, folder string) []corpusCase {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "cases.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read struct{ Cases []corpusCase }
+	if err := json.Unmarshal(text, &read); err != nil {
+		t.Fatal(err)
+	}
+	if len(read.Cases) == 0 {
+		t.Fatalf("%s has no cases", folder)
+	}
+	return read.Cases
 }
 
 // apart are the cases in which readers see something else than the source in the end, and why: of a whole
@@ -78,7 +83,9 @@ func apart(c corpusCase, table, id, column string) string {
 // and delivered again, in the same.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	for folder, cases := range corpusCases(t) {
+	all, captured := corpusCases(t), filepath.Join("testdata", "captured")
+	all[captured] = casesOf(t, captured)
+	for folder, cases := range all {
 		for _, c := range cases {
 			t.Run(fmt.Sprint(filepath.Base(folder), "/", c.Config, "/", c.Case), func(t *testing.T) {
 				t.Parallel()

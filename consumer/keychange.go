@@ -83,7 +83,7 @@ func (s *settler) keepOld(ctx context.Context, d *draft) error {
 	}
 	row = d.upon(row, s.parking.chains[d.row()])
 	kept := bsoncore.NewDocumentBuilder().
-		AppendString("_id", d.keptID(d.key)).
+		AppendString("_id", d.keptID()).
 		AppendDateTime("keptAt", s.now().UnixMilli()).
 		AppendDocument("row", bsoncore.Document(row)).Build()
 	if err := s.store.keep(ctx, bson.Raw(kept)); err != nil {
@@ -107,9 +107,10 @@ func (d *draft) upon(row bson.Raw, chain []*draft) bson.Raw {
 	return asDocument(last.elements)
 }
 
-// keptID: both events of a change of key have the same position.
-func (d *draft) keptID(id string) string {
-	return d.table.Spec().Collection + "/" + d.entity + "/" + id + "@" + d.position
+// keptID: both events of a change of key have the same position, and no others have it. The old key
+// in the header may be written otherwise than in the record of the delete.
+func (d *draft) keptID() string {
+	return d.table.Spec().Collection + "/" + d.entity + "@" + d.position
 }
 
 // takeOld completes the row with what the delete of its old key put aside. It waits for that delete
@@ -120,7 +121,7 @@ func (s *settler) takeOld(ctx context.Context, d *draft) error {
 	if err != nil {
 		return err
 	}
-	id := d.keptID(d.otherID)
+	id := d.keptID()
 	found, err := s.store.find(ctx, keptCollection, []string{id})
 	if err != nil {
 		return fmt.Errorf("look for the values under the old key: %w", err)
