@@ -106,6 +106,7 @@ type draft struct {
 	// the other one: the same where the id is of columns that did not change.
 	leaves, comes bool
 	otherID       string
+	readAt        uint64 // the LSN of the snapshot that the row is of, which its position has not
 	txID          uint32
 
 	sourceAt, connectorAt, polled, processedAt time.Time
@@ -249,7 +250,9 @@ func (p *planner) place(d *draft, event *debezium.Event) error {
 	}
 	d.position = p.epoch + string(position[:])
 	if event.Op == debezium.Read {
-		d.position = snapshotPosition(d.position, originOffset(d.record))
+		if p := snapshotPosition(d.position, originOffset(d.record)); p != d.position {
+			d.position, d.readAt = p, event.Source.LSN
+		}
 	} else if d.position < p.top {
 		p.metrics.outOfOrder(d.entity)
 		// A dead letter that is replayed is old, and meant to be.

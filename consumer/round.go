@@ -26,12 +26,16 @@ func (j *job) next() *round {
 	if len(j.drafts) == 0 {
 		return nil
 	}
-	n := slices.IndexFunc(j.drafts, (*draft).alone)
-	switch n {
-	case 0:
-		n = 1
-	case -1:
-		n = len(j.drafts)
+	n := len(j.drafts)
+	for i, d := range j.drafts {
+		if d.alone() {
+			n = max(i, 1)
+			break
+		}
+		if i > 0 && d.readAt != 0 && j.drafts[i-1].readAt == 0 { // what is before it is to be stored first
+			n = i
+			break
+		}
 	}
 	r := &round{drafts: j.drafts[:n]}
 	j.drafts = j.drafts[n:]

@@ -143,7 +143,8 @@ func (s *settler) bulk(ctx context.Context, j *job, r *round) error {
 	var worst error
 	var left []write
 	var newest *write // of those that are stale, by the source's clock
-	outcomes := s.store.apply(ctx, r.writes)
+	outcomes := slices.Clone(s.store.apply(ctx, r.writes))
+	s.readAgain(ctx, r.writes, outcomes)
 	now := time.Now()
 	for i, done := range outcomes {
 		w := &r.writes[i]

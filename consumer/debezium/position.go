@@ -18,9 +18,11 @@ func (p Position) String() string { return string(p[:]) }
 // back from one transaction to the next.
 //
 // The numbers are CommitLSN and source.lsn where the lab's own connector sends the first, else the
-// pair in source.sequence. A snapshot's row is (CommitLSN, 0), and without one (0, 0): then its
-// Kafka offset alone orders it. Rows of an incremental snapshot have a sequence and are ordered by
-// it like streamed ones.
+// pair in source.sequence. Of that the first is null until the connector has seen a commit, also
+// after a snapshot that is taken anew: the change's LSN stands in its place, (LSN, 0), which is after
+// all that was committed before its row could be changed. A snapshot's row is (CommitLSN, 0), and
+// without one (0, 0): then its Kafka offset alone orders it. Rows of an incremental snapshot have a
+// sequence and are ordered by it like streamed ones.
 //
 // A tombstone, a logical message, and an event without either source of a position, is an error.
 func (e *Event) Position() (Position, error) {
@@ -38,6 +40,9 @@ func (e *Event) Position() (Position, error) {
 	case e.Source.Sequence == [2]uint64{}:
 		return Position{}, fmt.Errorf("the event has no position: neither header %s nor source.sequence",
 			HeaderCommitLSN)
+	}
+	if e.Source.Sequence[0] == 0 {
+		return pair(e.Source.Sequence[1], 0), nil
 	}
 	return pair(e.Source.Sequence[0], e.Source.Sequence[1]), nil
 }

@@ -16,16 +16,16 @@ func TestPosition(t *testing.T) {
 		event Event
 		want  string
 	}{
-		"sequence":            {Event{Op: Update, Source: sequence}, "00000000000000100000000000000020"},
-		"first after restart": {Event{Op: Update, Source: Source{Sequence: [2]uint64{0, 7}}}, "00000000000000000000000000000007"},
-		"commit LSN":          {Event{Op: Delete, Source: sequence, CommitLSN: 0xabc}, "0000000000000abc0000000000000020"},
-		"largest":             {Event{Op: Create, Source: Source{LSN: 1<<64 - 1}, CommitLSN: 1<<64 - 1}, "ffffffffffffffffffffffffffffffff"},
-		"snapshot":            {Event{Op: Read, Source: sequence}, "00000000000000000000000000000000"},
-		"snapshot of ours":    {Event{Op: Read, Source: sequence, CommitLSN: 0x30}, "00000000000000300000000000000000"},
-		"incremental":         {Event{Op: Read, Source: incremental}, "00000000000000100000000000000020"},
-		"no sequence":         {Event{Op: Update, Source: Source{LSN: 5}}, ""},
-		"logical message":     {Event{Op: Message, Source: sequence}, ""},
-		"tombstone":           {Event{Tombstone: true, CommitLSN: 5}, ""},
+		"sequence":          {Event{Op: Update, Source: sequence}, "00000000000000100000000000000020"},
+		"first of a stream": {Event{Op: Update, Source: Source{Sequence: [2]uint64{0, 7}}}, "00000000000000070000000000000000"},
+		"commit LSN":        {Event{Op: Delete, Source: sequence, CommitLSN: 0xabc}, "0000000000000abc0000000000000020"},
+		"largest":           {Event{Op: Create, Source: Source{LSN: 1<<64 - 1}, CommitLSN: 1<<64 - 1}, "ffffffffffffffffffffffffffffffff"},
+		"snapshot":          {Event{Op: Read, Source: sequence}, "00000000000000000000000000000000"},
+		"snapshot of ours":  {Event{Op: Read, Source: sequence, CommitLSN: 0x30}, "00000000000000300000000000000000"},
+		"incremental":       {Event{Op: Read, Source: incremental}, "00000000000000100000000000000020"},
+		"no sequence":       {Event{Op: Update, Source: Source{LSN: 5}}, ""},
+		"logical message":   {Event{Op: Message, Source: sequence}, ""},
+		"tombstone":         {Event{Tombstone: true, CommitLSN: 5}, ""},
 	} {
 		position, err := c.event.Position()
 		got := position.String()

@@ -1,0 +1,65 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// A snapshot that is taken anew (snapshot.mode=always, a lost slot) has rows that changed while nobody
+// read the log. Their own position comes before everything streamed, as it must in a first snapshot:
+// the first transaction after one may have lower LSNs than the snapshot says. What tells that such a
+// row is newer than what is stored is the partition: a connector reads it after what it had streamed
+// was committed, so that it is newer than what came before it there.
+
+// readAgain writes those stale rows of a snapshot that follow in their partition what is stored, and
+// changes their outcomes. Embedded rows are left: where they lived before is not known.
+func (s *settler) readAgain(ctx context.Context, writes []write, outcomes []outcome) {
+	var ids []string
+	var stale []int
+	for i, done := range outcomes {
+		if w := &writes[i]; done.stale && w.readAt != 0 && !w.embedded() {
+			ids, stale = append(ids, w.id), append(stale, i)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	found, err := s.store.find(ctx, writes[stale[0]].collection, ids, metadataMember)
+	var again []write
+	var places []int
+	for _, i := range stale {
+		w := &writes[i]
+		if err != nil {
+			outcomes[i] = outcome{err: fmt.Errorf("look at a row that a snapshot read again: %w", err)}
+		} else if position := w.readAfter(found[w.id]); position != "" {
+			w.position = position
+			again, places = append(again, *w), append(places, i)
+		}
+	}
+	if len(again) > 0 {
+		for i, done := range s.store.apply(ctx, again) {
+			outcomes[places[i]] = done
+		}
+	}
+}
+
+// readAfter is the position right after what is stored, if the draft is newer; else "". What is
+// streamed later is of a later commit.
+func (d *draft) readAfter(stored bson.Raw) string {
+	own, _ := stored.Lookup(metadataMember).DocumentOK()
+	topic, _ := own.Lookup("kafkaTopic").StringValueOK()
+	partition, _ := own.Lookup("kafkaPartition").AsInt64OK()
+	offset, _ := own.Lookup("kafkaOffset").AsInt64OK()
+	before := metadataOf(stored).position
+	if len(before) != len(d.position) || before[:epochDigits] != d.position[:epochDigits] ||
+		topic != d.record.Topic || partition != int64(d.record.Partition) || offset >= originOffset(d.record) {
+		return ""
+	}
+	const digits = 16
+	if after := before[:len(before)-digits] + fmt.Sprintf("%0*x", digits, d.readAt); after > before {
+		return after
+	}
+	return ""
+}
