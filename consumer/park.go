@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/cdclab/cdclab/consumer/entity"
 )
@@ -141,8 +140,8 @@ func (p *parking) oldest() time.Time {
 	return oldest
 }
 
-// references are what the parked rows wait for, by their newest state.
-func (p *parking) references() []entity.Ref {
+// awaited are what the parked rows wait for, by their newest state.
+func (p *parking) awaited() []entity.Ref {
 	var all []entity.Ref
 	for _, chain := range p.chains {
 		all = append(all, newest(chain).references...)
@@ -150,17 +149,28 @@ func (p *parking) references() []entity.Ref {
 	return all
 }
 
+// references are those of all that is parked.
+func (p *parking) references() []entity.Ref {
+	var all []entity.Ref
+	for _, chain := range p.chains {
+		for _, d := range chain {
+			all = append(all, d.references...)
+		}
+	}
+	return all
+}
+
 // due takes the rows that need not wait any longer: those whose references have come by their newest
 // state, and those whose grace is over, with what they lack. Their drafts are judged.
-func (p *parking) due(now time.Time, missing func(*draft) []entity.Ref) (ready []*draft) {
+func (p *parking) due(now time.Time, found sightings) (ready []*draft) {
 	for row, chain := range p.chains {
-		lacks := missing(newest(chain))
+		lacks := found.missing(newest(chain))
 		if len(lacks) > 0 && !graceOver(lacks, chain[0].waiting, now) {
 			continue
 		}
 		for _, d := range p.take(row) {
 			if d.judged = true; len(lacks) > 0 {
-				d.orphan = orphaned(missing(d))
+				d.orphan = orphaned(found.missing(d))
 			}
 			ready = append(ready, d)
 		}
@@ -202,7 +212,9 @@ type parents struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	known   map[parent]sighting
+	known   sightings // since turned
+	older   sightings // from before that
+	turned  time.Time
 	wanted  map[string]bool // collections that some row refers to
 	waiting map[chan struct{}]map[parent]bool
 }
@@ -215,46 +227,60 @@ type sighting struct {
 	at    time.Time
 }
 
-// A sighting is believed for a while: another member of the group may end the row.
+type sightings map[parent]sighting
+
+// A sighting is believed for a while: another member of the group may end the row. It is forgotten
+// soon after.
 const (
 	sightingTTL  = 10 * time.Second
 	sightingsMax = 50_000
 )
 
 func newParents(s store, now func() time.Time) *parents {
-	return &parents{store: s, now: now, known: map[parent]sighting{}, wanted: map[string]bool{},
+	return &parents{store: s, now: now, known: sightings{}, older: sightings{}, wanted: map[string]bool{},
 		waiting: map[chan struct{}]map[parent]bool{}}
 }
 
-// look finds out about those references that are not known. The error is the store's.
-func (p *parents) look(ctx context.Context, refs []entity.Ref) error {
+// look finds out about references: it returns the rows that are there, or were. The error is the
+// store's.
+func (p *parents) look(ctx context.Context, refs []entity.Ref) (sightings, error) {
+	found := sightings{}
 	unknown := map[string][]string{}
 	p.mu.Lock()
 	for _, r := range refs {
 		p.wanted[r.Collection] = true
-		seen, there := p.known[parent{r.Collection, r.ID}]
-		if !there || seen.ended != "" || p.now().Sub(seen.at) > sightingTTL {
+		at := parent{r.Collection, r.ID}
+		seen, there := p.last(at)
+		if there && seen.ended == "" && p.now().Sub(seen.at) <= sightingTTL {
+			found[at] = seen
+		} else {
 			unknown[r.Collection] = append(unknown[r.Collection], r.ID)
 		}
 	}
 	p.mu.Unlock()
 	for collection, ids := range unknown {
 		slices.Sort(ids)
-		found, err := p.store.find(ctx, collection, slices.Compact(ids), metadataMember)
+		documents, err := p.store.find(ctx, collection, slices.Compact(ids), metadataMember)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, document := range found {
-			p.note(collection, document)
+		for _, document := range documents {
+			if m := metadataOf(document); !m.shell {
+				found[parent{collection, m.id}] = sighting{ended: m.ended()}
+				p.see(collection, m.id, m.ended())
+			}
 		}
 	}
-	return nil
+	return found, nil
 }
 
-func (p *parents) note(collection string, document bson.Raw) {
-	if m := metadataOf(document); !m.shell {
-		p.see(collection, m.id, m.ended())
+// last is the last sighting of a row, with the lock held.
+func (p *parents) last(at parent) (sighting, bool) {
+	seen, there := p.known[at]
+	if !there {
+		seen, there = p.older[at]
 	}
+	return seen, there
 }
 
 // see notes a row, and wakes who waits for it.
@@ -264,12 +290,14 @@ func (p *parents) see(collection, id, ended string) {
 	if !p.wanted[collection] {
 		return
 	}
-	if len(p.known) >= sightingsMax {
+	now := p.now()
+	if len(p.known) >= sightingsMax/2 || now.Sub(p.turned) > sightingTTL {
+		p.known, p.older, p.turned = p.older, p.known, now
 		clear(p.known)
 	}
 	at := parent{collection, id}
-	if before := p.known[at]; ended == "" || ended > before.ended {
-		p.known[at] = sighting{ended, p.now()}
+	if before, _ := p.last(at); ended == "" || ended > before.ended {
+		p.known[at] = sighting{ended, now}
 	}
 	for wake, wanted := range p.waiting {
 		if !wanted[at] {
@@ -283,15 +311,13 @@ func (p *parents) see(collection, id, ended string) {
 }
 
 // missing are those references of a draft that are not there, or ended before it.
-func (p *parents) missing(d *draft) []entity.Ref {
+func (s sightings) missing(d *draft) []entity.Ref {
 	if d.deleted() {
 		return nil
 	}
 	var lacks []entity.Ref
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, r := range d.references {
-		seen, there := p.known[parent{r.Collection, r.ID}]
+		seen, there := s[parent{r.Collection, r.ID}]
 		if !there || seen.ended != "" && seen.ended < d.position {
 			lacks = append(lacks, r)
 		}
@@ -316,10 +342,11 @@ func (p *parents) await(refs []entity.Ref, wake chan struct{}) {
 
 // due puts those parked events into the job that need not wait any longer. The error is the store's.
 func (s *settler) due(ctx context.Context, j *job) error {
-	if err := s.parents.look(ctx, s.parking.references()); err != nil {
+	found, err := s.parents.look(ctx, s.parking.references())
+	if err != nil {
 		return fmt.Errorf("look for referenced rows: %w", err)
 	}
-	for _, d := range s.parking.due(s.now(), s.parents.missing) {
+	for _, d := range s.parking.due(s.now(), found) {
 		if !slices.ContainsFunc(d.orphan, func(v entity.Violation) bool { return v.Severity == entity.Reject }) {
 			j.drafts = append(j.drafts, d)
 		} else if err := s.rules.judge(d, d.orphan); err != nil {
@@ -335,7 +362,7 @@ func (s *settler) await() {
 		return
 	}
 	s.parking.changed = false
-	s.parents.await(s.parking.references(), s.parking.wake)
+	s.parents.await(s.parking.awaited(), s.parking.wake)
 	s.metrics.parked(s.parking)
 }
 

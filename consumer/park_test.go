@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -114,6 +115,53 @@ func TestOrphanThatMoved(t *testing.T) {
 	p.tick(t, time.Second)
 	if got := p.document(t, "orders", uuid(1)); got["customerId"] != uuid(8) || len(p.letters) > 0 {
 		t.Errorf("the order is %v, dead letters %+v", got, p.letters)
+	}
+}
+
+// TestOlderStateHasItsParent: the grace of a row's newest state is over. An older one is rejected only if
+// its own reference is not there, however long ago that was seen.
+func TestOlderStateHasItsParent(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.planner.registry = registryWith(t, "missing: dead_letter")
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"), orderRow(update, 1, 8, 3, "pending"))
+	p.feed(t, customer(insert, 7, 1, "a@x"))
+	for i := range 3 * sightingsMax {
+		p.settler.parents.see("customers", strconv.Itoa(i), "")
+	}
+	p.tick(t, time.Minute)
+	if got := p.document(t, "orders", uuid(1)); got["customerId"] != uuid(7) || len(p.letters) != 1 {
+		t.Errorf("the order is %v, %d dead letters, want one", got, len(p.letters))
+	}
+}
+
+// TestSightings: what a batch has found stays found for it, however many rows others see meanwhile, and
+// is forgotten soon after.
+func TestSightings(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 7, 1, "a@x"))
+	parents := p.settler.parents
+	refs := []entity.Ref{{Collection: "customers", ID: uuid(7)}, {Collection: "customers", ID: uuid(8)}}
+	found, err := parents.look(t.Context(), refs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * sightingsMax {
+		parents.see("customers", strconv.Itoa(i), "")
+		if n := len(parents.known) + len(parents.older); n > sightingsMax {
+			t.Fatalf("%d sightings are kept, at most %d", n, sightingsMax)
+		}
+	}
+	if lacks := found.missing(&draft{references: refs}); len(lacks) != 1 || lacks[0].ID != uuid(8) {
+		t.Errorf("missing: %+v, want what was never there", lacks)
+	}
+	for range 3 {
+		p.clock = p.clock.Add(2 * sightingTTL)
+		parents.see("customers", uuid(7), "")
+	}
+	if n := len(parents.known) + len(parents.older); n > 2 {
+		t.Errorf("%d sightings are kept, all but one or two are old", n)
 	}
 }
 

@@ -83,7 +83,7 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 		if !d.judged { // else it was counted when it was parked
 			s.metrics.passed.Inc()
 		}
-		for _, ready := range s.unpark(d) {
+		for _, ready := range s.unpark(d, held.parents) {
 			changes = append(changes, ready.changes(held)...)
 		}
 	}
@@ -93,14 +93,14 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 
 // unpark is the draft and those of its row that were parked before it, or none: then it is parked
 // itself. The row's newest state decides, which a replayed event is not.
-func (s *settler) unpark(d *draft) []*draft {
+func (s *settler) unpark(d *draft, found sightings) []*draft {
 	row := d.row()
 	chain := s.parking.chains[row]
 	if len(chain) == 0 && d.judged {
 		return []*draft{d}
 	}
 	deciding := newest(append(chain[:len(chain):len(chain)], d))
-	if !deciding.judged && len(s.parents.missing(deciding)) > 0 {
+	if !deciding.judged && len(found.missing(deciding)) > 0 {
 		s.parking.add(d, s.now())
 		s.metrics.park(d)
 		return nil
@@ -113,8 +113,9 @@ func (s *settler) unpark(d *draft) []*draft {
 
 // held is what the store had of the rows of a round.
 type held struct {
-	places map[string][]string // of embedded rows that live: the documents they are in
-	rows   map[string]bson.Raw // of embedded rows: their newest state
+	places  map[string][]string // of embedded rows that live: the documents they are in
+	rows    map[string]bson.Raw // of embedded rows: their newest state
+	parents sightings           // of the rows that others refer to
 }
 
 // look asks the store for what the round's events leave open.
@@ -129,6 +130,11 @@ func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
 		if !d.judged && !d.deleted() && d.rejected == nil {
 			refs = append(refs, d.references...)
 		}
+		if s.parking.count > 0 {
+			if chain := s.parking.chains[d.row()]; len(chain) > 0 {
+				refs = append(refs, newest(chain).references...)
+			}
+		}
 		if s.memo.wants(d) {
 			states = append(states, d.key)
 		}
@@ -136,8 +142,10 @@ func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
 			items = append(items, d.key)
 		}
 	}
+	h := &held{places: map[string][]string{}, rows: map[string]bson.Raw{}}
 	if len(refs) > 0 {
-		if err := s.parents.look(ctx, refs); err != nil {
+		var err error
+		if h.parents, err = s.parents.look(ctx, refs); err != nil {
 			return nil, fmt.Errorf("look for referenced rows: %w", err)
 		}
 	}
@@ -146,7 +154,6 @@ func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
 			return nil, fmt.Errorf("look for earlier states: %w", err)
 		}
 	}
-	h := &held{places: map[string][]string{}, rows: map[string]bson.Raw{}}
 	if len(items) > 0 {
 		if err := h.look(ctx, s.store, drafts[0].table.Spec(), items); err != nil {
 			return nil, fmt.Errorf("look for embedded rows: %w", err)
