@@ -38,9 +38,17 @@ func (r rowState) value(member string) (value string, there bool) {
 	return "", false
 }
 
-// statesMax bounds the rows of a partition that are remembered; all are forgotten at once then, and
-// read again when they are needed.
+// statesMax bounds the rows of a partition that are remembered, but for those of one round; all are
+// forgotten at once then, and read again when they are needed.
 const statesMax = 4_000
+
+// begin is for a round that has not looked yet.
+func (m *memo) begin() {
+	clear(m.ahead)
+	if m.states == nil || len(m.states) >= statesMax {
+		m.states = map[string]rowState{}
+	}
+}
 
 // wants: whether the draft breaks a rule about transitions is for the store to say. Its value before
 // is not known, or the transition would be an alarm: one that was raised before, if the event is a
@@ -108,16 +116,9 @@ func (m *memo) look(ctx context.Context, s store, spec *entity.Spec, ids []strin
 		if known, is := m.states[id]; is && known.position >= state.position {
 			state.position, state.values = known.position, known.values
 		}
-		m.set(id, state)
+		m.states[id] = state
 	}
 	return nil
-}
-
-func (m *memo) set(id string, state rowState) {
-	if m.states == nil || len(m.states) >= statesMax {
-		m.states = map[string]rowState{}
-	}
-	m.states[id] = state
 }
 
 // judge compares with the state before, if this one is newer: what is replayed was judged when it
@@ -150,7 +151,7 @@ func (m *memo) judge(d *draft) error {
 		}
 	}
 	if d.rejected == nil && (known || len(d.states) > 0) {
-		m.set(d.key, state)
+		m.states[d.key] = state
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func (s *settler) look(ctx context.Context, drafts []*draft) (*held, error) {
 	}
 	var refs []entity.Ref
 	var states, items []string
-	clear(s.memo.ahead)
+	s.memo.begin()
 	for _, d := range drafts {
 		if !d.judged && !d.deleted() && d.rejected == nil {
 			refs = append(refs, d.references...)

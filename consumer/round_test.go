@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +214,26 @@ func TestTransitionsReplayed(t *testing.T) {
 				t.Errorf("full %t, batches of %d: %d alarms after a replay", full, batch, n)
 			}
 		}
+	}
+}
+
+// TestFullMemo: rows are forgotten between batches, not between a batch's look at what is stored and its
+// judgement.
+func TestFullMemo(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 7, 1, "a@x"))
+	p.feed(t, orderRow(insert, 1, 7, 1, "paid"))
+	for i := len(p.settler.memo.states); i < statesMax-1; i++ {
+		p.settler.memo.states[strconv.Itoa(i)] = rowState{}
+	}
+	p.feed(t, orderRow(insert, 2, 7, 2, "paid"), orderRow(insert, 3, 7, 2, "paid"), orderRow(update, 1, 7, 3, "pending"))
+	if n := p.violations(t, "transition"); n != 1 {
+		t.Errorf("%d alarms, want 1", n)
+	}
+	p.feed(t, orderRow(insert, 4, 7, 4, "paid"))
+	if n := len(p.settler.memo.states); n != 1 {
+		t.Errorf("%d rows are remembered, want those of the last batch", n)
 	}
 }
 
