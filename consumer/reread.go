@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
 )
 
 // A snapshot that is taken anew (snapshot.mode=always, a lost slot) has rows that changed while nobody
@@ -52,14 +54,28 @@ func (d *draft) readAfter(stored bson.Raw) string {
 	topic, _ := own.Lookup("kafkaTopic").StringValueOK()
 	partition, _ := own.Lookup("kafkaPartition").AsInt64OK()
 	offset, _ := own.Lookup("kafkaOffset").AsInt64OK()
+	operation, _ := own.Lookup("operation").StringValueOK()
 	before := metadataOf(stored).position
-	if len(before) != len(d.position) || before[:epochDigits] != d.position[:epochDigits] ||
-		topic != d.record.Topic || partition != int64(d.record.Partition) || offset >= originOffset(d.record) {
+	follows := topic == d.record.Topic && partition == int64(d.record.Partition) && offset < originOffset(d.record)
+	if operation == operations[debezium.Truncate] { // of any partition
+		follows = d.readSince(before)
+	}
+	if !follows || len(before) != len(d.position) || before[:epochDigits] != d.position[:epochDigits] {
 		return ""
 	}
-	const digits = 16
-	if after := before[:len(before)-digits] + fmt.Sprintf("%0*x", digits, d.readAt); after > before {
+	if after := before[:len(before)-lsnDigits] + d.readLSN(); after > before {
 		return after
 	}
 	return ""
 }
+
+// readSince: the snapshot was taken after a truncate at the position. That one has the table for
+// itself until its commit, so that its LSN tells.
+func (d *draft) readSince(position string) bool {
+	return d.readAt != 0 && len(position) == len(d.position) && position[:epochDigits] == d.position[:epochDigits] &&
+		position[epochDigits:len(position)-lsnDigits] < d.readLSN() && position[len(position)-lsnDigits:] < d.readLSN()
+}
+
+const lsnDigits = 16
+
+func (d *draft) readLSN() string { return fmt.Sprintf("%0*x", lsnDigits, d.readAt) }

@@ -54,7 +54,8 @@ func (t *truncates) set(id, position string) {
 func (s *settler) truncatedSince(d *draft) bool {
 	s.truncates.mu.Lock()
 	defer s.truncates.mu.Unlock()
-	if d.op == debezium.Truncate || d.position >= s.truncates.at[truncateID(d.table.Spec())] {
+	truncated := s.truncates.at[truncateID(d.table.Spec())]
+	if d.op == debezium.Truncate || d.position >= truncated || d.readSince(truncated) {
 		return false
 	}
 	s.metrics.settled(d, OutcomeStale)
