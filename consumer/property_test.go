@@ -49,6 +49,9 @@ func newGroup(t *rapid.T, s *source) *group {
 func (g *group) assign(at topicPartition, member int) {
 	from := 0
 	if before := g.owned[at]; before != nil {
+		if !before.pending {
+			before.leave()
+		}
 		from = int(max(before.marked, 0))
 	}
 	p := g.members[member].pipeline(g.memory, at.topic, at.number)
