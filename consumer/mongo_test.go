@@ -54,7 +54,7 @@ func TestMongoRefusals(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	m := testMongo(t, anyServer(t))
-	ctx := context.Background()
+	ctx, ttl := context.Background(), int32(m.config.TombstoneTTL.Seconds())
 	for range 2 {
 		for _, table := range []string{"order", "order_item"} {
 			if err := m.prepare(ctx, "orders", m.registry.Table("public", table)); err != nil {
@@ -70,7 +70,7 @@ func TestPrepare(t *testing.T) {
 	}
 	keys := map[string]bool{}
 	for _, s := range specs {
-		keys[s.KeysDocument.String()] = s.ExpireAfterSeconds != nil
+		keys[s.KeysDocument.String()] = s.ExpireAfterSeconds != nil && *s.ExpireAfterSeconds == ttl
 	}
 	for key, ends := range map[string]bool{`{"cdcMetadata.deletedAt": {"$numberInt":"1"}}`: true,
 		`{"customerId": {"$numberInt":"1"}}`: false, `{"cdcEmbedded.items": {"$numberInt":"1"}}`: false} {
@@ -78,6 +78,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("no index %s (expiring: %t) among %v", key, ends, keys)
 		}
 	}
+	wantKept(t, m)
 	step(t, m, []string{OutcomeApplied, OutcomeApplied, OutcomeApplied, OutcomeApplied, OutcomeApplied, OutcomeApplied},
 		row("live", 1, insert, set("status", "new")), row("ended", 1, remove),
 		itemRow("live", "i1", 1, insert, set("quantity", 1)), itemRow("live", "i2", 1, remove),
@@ -114,6 +115,20 @@ func TestPrepare(t *testing.T) {
 	}
 	if order.Customer.Email != "c@x.org" {
 		t.Errorf("the order is shown with %+v", order)
+	}
+}
+
+// wantKept: what a change of key puts aside is there as long as a tombstone.
+func wantKept(t *testing.T, m *mongoStore) {
+	t.Helper()
+	ctx, ttl := context.Background(), int32(DefaultConfig().TombstoneTTL.Seconds())
+	m.config.TombstoneTTL = DefaultConfig().TombstoneTTL
+	if err := m.prepare(ctx, keptCollection, nil); err != nil {
+		t.Fatal(err)
+	}
+	specs, err := m.database.Collection(keptCollection).Indexes().ListSpecifications(ctx)
+	if err != nil || len(specs) != 2 || specs[1].ExpireAfterSeconds == nil || *specs[1].ExpireAfterSeconds != ttl {
+		t.Errorf("the indexes of %s are %+v, %v; want one that expires after %d s", keptCollection, specs, err, ttl)
 	}
 }
 

@@ -8,6 +8,11 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/drivertest"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/xoptions"
+
+	"github.com/cdclab/cdclab/consumer/entity"
 )
 
 func TestClassifyMongo(t *testing.T) {
@@ -60,5 +65,29 @@ func TestDuplicateID(t *testing.T) {
 		if got := duplicateID(c.err); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// TestRacedInsert: another writer made the document between the server's look and its insert. That says
+// nothing of age: the update that follows does. The stand-ins have no such moment.
+func TestRacedInsert(t *testing.T) {
+	t.Parallel()
+	duplicate := bson.D{{Key: "ok", Value: 1}, {Key: "n", Value: 0}, {Key: "writeErrors", Value: bson.A{bson.D{
+		{Key: "index", Value: 0}, {Key: "code", Value: duplicateKey}, {Key: "errmsg", Value: "E11000"},
+		{Key: "keyPattern", Value: bson.D{{Key: "_id", Value: 1}}}}}}}
+	for found, want := range []string{OutcomeStale, OutcomeApplied} {
+		server := drivertest.NewMockDeployment(duplicate, bson.D{{Key: "ok", Value: 1}, {Key: "n", Value: found}})
+		o := options.Client()
+		if err := xoptions.SetInternalClientOptions(o, "deployment", server); err != nil {
+			t.Fatal(err)
+		}
+		client, err := mongo.Connect(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &mongoStore{client: client, database: client.Database("lab"), registry: entity.Default(),
+			prepared: map[string]bool{"orders/order": true}}
+		m.buffers.New = func() any { return new([]byte) }
+		step(t, m, []string{want}, row("a", 2, insert))
 	}
 }
