@@ -12,6 +12,7 @@ import (
 	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/entity"
@@ -36,6 +37,9 @@ func TestOrphanWaitsForItsParent(t *testing.T) {
 		t.Error("a later event of a parked order went before it")
 	}
 	p.feed(t, customer(insert, 7, 1, "a@x"))
+	if len(p.settler.parking.wake) != 1 {
+		t.Error("the parked order is not told that its customer has come")
+	}
 	p.tick(t, time.Second)
 	if got := p.document(t, "orders", uuid(1)); got["status"] != "paid" {
 		t.Errorf("after its customer came the order is %v", got)
@@ -200,7 +204,7 @@ func TestParkingIsBounded(t *testing.T) {
 func TestOrphansElsewhere(t *testing.T) {
 	t.Parallel()
 	flood := newPipeline(func(c *Config) { c.ParkedMaxBytes = 64 << 10 })
-	for i := 0; !flood.settler.parking.full(); i++ {
+	for i := 0; i < 1000 && !flood.settler.parking.full(); i++ {
 		flood.feed(t, orderRow(insert, i+1, 7, 2, "pending"))
 	}
 	p := pipelineBeside(flood, 1)
@@ -270,6 +274,34 @@ func TestEndedParent(t *testing.T) {
 	p.feed(t, orderRow(insert, 1, 7, 4, "pending"), orderRow(insert, 2, 7, 6, "pending"))
 	if p.document(t, "orders", uuid(1)) == nil || p.document(t, "orders", uuid(2)) != nil {
 		t.Errorf("before the end: %v, after it: %v", p.document(t, "orders", uuid(1)), p.document(t, "orders", uuid(2)))
+	}
+}
+
+// TestEndedElsewhere: that a parent is there is not believed for ever, as another member of the group may
+// end it.
+func TestEndedElsewhere(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.feed(t, customer(insert, 7, 1, "a@x"))
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"))
+	other := newTestConsumer(DefaultConfig(), p.memory).pipeline(p.memory, p.topic, 1)
+	other.feed(t, customer(remove, 7, 5, nil))
+	p.clock = p.clock.Add(sightingTTL + time.Second)
+	p.feed(t, orderRow(insert, 2, 7, 6, "pending"))
+	if p.document(t, "orders", uuid(1)) == nil || p.document(t, "orders", uuid(2)) != nil {
+		t.Errorf("before the end: %v, after it: %v", p.document(t, "orders", uuid(1)), p.document(t, "orders", uuid(2)))
+	}
+}
+
+// TestShellIsNoParent: a document that is there only for what is embedded in it is not the row.
+func TestShellIsNoParent(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	p.memory.documents["customers"] = map[string]bson.M{
+		uuid(7): {"_id": uuid(7), metadataMember: bson.M{"position": "", "shell": true}}}
+	p.feed(t, orderRow(insert, 1, 7, 2, "pending"))
+	if got := p.document(t, "orders", uuid(1)); got != nil {
+		t.Errorf("before its customer came the order is %v", got)
 	}
 }
 

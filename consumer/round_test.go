@@ -118,6 +118,13 @@ func TestTruncate(t *testing.T) {
 	if got := p.document(t, "customers", uuid(1)); got["email"] != "c@x" {
 		t.Errorf("after a replay the row is %v", got)
 	}
+	again := newTestConsumer(DefaultConfig(), p.memory).pipeline(p.memory, p.topic, 1)
+	for _, late := range []*pipeline{p, again} {
+		late.feed(t, customer(insert, 3, 2, "late@x"))
+		if got := p.document(t, "customers", uuid(3)); got != nil {
+			t.Errorf("a row from before the truncate that came late is %v", got)
+		}
+	}
 }
 
 func orderRow(op debezium.Op, id, customer, commit int, status string) *kgo.Record {
