@@ -107,6 +107,7 @@ type draft struct {
 	leaves, comes bool
 	otherID       string
 	readAt        uint64 // the LSN of the snapshot that the row is of, which its position has not
+	again         bool   // an embedded row of a snapshot that is newer than what is stored
 	txID          uint32
 
 	sourceAt, connectorAt, polled, processedAt time.Time
@@ -250,9 +251,11 @@ func (p *planner) place(d *draft, event *debezium.Event) error {
 	}
 	d.position = p.epoch + string(position[:])
 	if event.Op == debezium.Read {
-		if p := snapshotPosition(d.position, originOffset(d.record)); p != d.position {
-			d.position, d.readAt = p, event.Source.LSN
+		read := snapshotPosition(d.position, originOffset(d.record))
+		if read != d.position && (d.table.Spec().Embed == nil || event.Source.Sequence[0] == 0) {
+			d.readAt = event.Source.LSN
 		}
+		d.position = read
 	} else if d.position < p.top {
 		p.metrics.outOfOrder(d.entity)
 		// A dead letter that is replayed is old, and meant to be.

@@ -153,6 +153,9 @@ func compareRows(t *testing.T, c corpusCase, printed []byte) {
 			if documents["order_item"] == nil {
 				documents["order_item"] = map[string]map[string]any{}
 			}
+			if documents["order_item"][item] != nil {
+				t.Errorf("the item %s is in two orders", item)
+			}
 			documents["order_item"][item] = row.(map[string]any)
 		}
 	}

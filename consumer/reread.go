@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -16,7 +17,7 @@ import (
 // was committed, so that it is newer than what came before it there.
 
 // readAgain writes those stale rows of a snapshot that follow in their partition what is stored, and
-// changes their outcomes. Embedded rows are left: where they lived before is not known.
+// changes their outcomes.
 func (s *settler) readAgain(ctx context.Context, writes []write, outcomes []outcome) {
 	var ids []string
 	var stale []int
@@ -63,14 +64,33 @@ func (d *draft) readAfter(stored bson.Raw) string {
 	if !follows || len(before) != len(d.position) || before[:epochDigits] != d.position[:epochDigits] {
 		return ""
 	}
-	if after := before[:len(before)-lsnDigits] + d.readLSN(); after > before {
+	if after := d.rightAfter(before); after > before {
 		return after
 	}
 	return ""
 }
 
-// readSince: the snapshot was taken after a truncate at the position. That one has the table for
-// itself until its commit, so that its LSN tells.
+func (d *draft) rightAfter(position string) string {
+	return position[:len(position)-lsnDigits] + d.readLSN()
+}
+
+// readAgain is the same for embedded rows, before they are written: of where they lived no copy is to
+// stay. What is stored of them does not tell its place in the partition, so that the LSN must: it does
+// of the snapshot that a connector begins with, and not against a row of the first transaction after
+// one, (LSN, 0), or of another snapshot, (0, offset).
+func (h *held) readAgain(drafts []*draft) {
+	none := strings.Repeat("0", lsnDigits)
+	for _, d := range drafts {
+		before := metadataOf(h.rows[d.key]).position
+		if d.table.Spec().Embed != nil && d.readSince(before) && !strings.HasPrefix(before[epochDigits:], none) &&
+			!strings.HasSuffix(before, none) {
+			d.position, d.again = d.rightAfter(before), true
+		}
+	}
+}
+
+// readSince: the snapshot was taken after both places in the log that the position has. Of a truncate
+// that is all: it has the table for itself until its commit.
 func (d *draft) readSince(position string) bool {
 	return d.readAt != 0 && len(position) == len(d.position) && position[:epochDigits] == d.position[:epochDigits] &&
 		position[epochDigits:len(position)-lsnDigits] < d.readLSN() && position[len(position)-lsnDigits:] < d.readLSN()

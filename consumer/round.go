@@ -50,6 +50,7 @@ func (s *settler) build(ctx context.Context, j *job, r *round) error {
 		return err
 	}
 	r.drafts = slices.DeleteFunc(r.drafts, s.truncatedSince)
+	held.readAgain(r.drafts)
 	if len(r.drafts) == 0 {
 		r.built = true
 		return nil
@@ -173,7 +174,7 @@ func (d *draft) homeless() bool {
 	case debezium.Delete:
 		return d.parent == ""
 	}
-	return false
+	return d.readAt != 0
 }
 
 func (h *held) look(ctx context.Context, s store, spec *entity.Spec, items []string) error {
@@ -220,7 +221,7 @@ func (d *draft) changes(h *held) []change {
 	switch {
 	case c.deleted && d.parent != "":
 		left = []string{d.parent}
-	case c.deleted || d.op == debezium.Update && d.before == "":
+	case c.deleted || d.again || d.op == debezium.Update && d.before == "":
 		left = h.places[d.key]
 	case d.op == debezium.Update:
 		left = []string{d.before}
