@@ -162,6 +162,14 @@ func TestSnapshotPosition(t *testing.T) {
 			t.Errorf("email is %v: a snapshot that began anew must win", got)
 		}
 	}
+	for version := 1; version <= 2; version++ {
+		r := item(debezium.Read, 1, 0, nil, itemColumns(1, 10, version))
+		r.Headers, r.Offset = nil, int64(2+version)
+		p.feed(t, r)
+	}
+	if got := itemIn(p, t, 10)["labVersion"]; got != int64(2) {
+		t.Errorf("the item has version %v: a snapshot that began anew must win", got)
+	}
 	p.feed(t, customer(update, 1, 1, "stream@x"))
 	p.feed(t, first, second)
 	if got := email(); got != "stream@x" {
