@@ -196,6 +196,9 @@ func textResources(b *bytes.Buffer, r *Run) {
 	}
 	if len(r.Trends) > 0 {
 		fmt.Fprintf(b, "\n%s %12s %28s\n", padded("Growth an hour", 34), "estimate", "95 % sure between")
+		if r.TestRun.DurationSeconds < minGrowthSeconds {
+			fmt.Fprintln(b, "  not judged: it takes an hour to tell a leak from what is remembered up to a bound")
+		}
 	}
 	for _, t := range r.Trends {
 		fmt.Fprintf(b, "  %s %12s %28s\n", padded(t.Component+" "+t.Name, 32), amount(t.PerHour, t.Unit),

@@ -21,8 +21,12 @@ type Trend struct {
 }
 
 // minTrendSeconds is the shortest load of which trends say something: before, a heap still finds its
-// size.
-const minTrendSeconds = 600
+// size. minGrowthSeconds is the shortest that they are judged by: at 100 writes a second the rows that
+// the consumer and the generator remember take up to 20 minutes to be as many as they may be.
+const (
+	minTrendSeconds  = 600
+	minGrowthSeconds = 3600
+)
 
 // trendBlocks is how many means the values are drawn together to: neighbours are alike, and means of
 // long blocks less so. studentT is the 97.5th percentile of Student's distribution with two degrees
@@ -35,14 +39,14 @@ const (
 // trended are the gauges that may not grow for ever.
 var trended = []string{GaugeMemory, GaugeHeap, GaugeConnections}
 
-// trends are those of the Run; empty for a short one. The first fifth is left out: it is the start.
+// trends are those of the Run; empty for a short one. The first third is left out: it is the start.
 func (r *Run) trends() []Trend {
 	all := []Trend{}
 	if r.TestRun.DurationSeconds < minTrendSeconds {
 		return all
 	}
 	add := func(component, name, unit string, seconds, values []float64) {
-		from := slices.IndexFunc(seconds, func(at float64) bool { return at >= r.TestRun.DurationSeconds/5 })
+		from := slices.IndexFunc(seconds, func(at float64) bool { return at >= r.TestRun.DurationSeconds/3 })
 		if from < 0 {
 			return
 		}
@@ -117,6 +121,9 @@ const (
 
 // trendLimits judge the lower end of each interval: only what surely grows is a violation.
 func (r *Run) trendLimits() (limits []limit) {
+	if r.TestRun.DurationSeconds < minGrowthSeconds {
+		return nil
+	}
 	for _, w := range watchedTrends {
 		for _, t := range r.Trends {
 			if t.Component == w.component && t.Name == w.name && t.Mean > 0 {
