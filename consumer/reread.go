@@ -3,7 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -16,9 +16,9 @@ import (
 // row is newer than what is stored is the partition: a connector reads it after what it had streamed
 // was committed, so that it is newer than what came before it there.
 
-// readAgain writes those stale rows of a snapshot that follow in their partition what is stored, and
-// changes their outcomes.
-func (s *settler) readAgain(ctx context.Context, writes []write, outcomes []outcome) {
+// readAgain writes those stale rows of a snapshot that follow in their partition what is stored. It
+// returns the outcomes with what became of them.
+func (s *settler) readAgain(ctx context.Context, writes []write, outcomes []outcome) []outcome {
 	var ids []string
 	var stale []int
 	for i, done := range outcomes {
@@ -27,8 +27,9 @@ func (s *settler) readAgain(ctx context.Context, writes []write, outcomes []outc
 		}
 	}
 	if len(ids) == 0 {
-		return
+		return outcomes
 	}
+	outcomes = slices.Clone(outcomes) // they are the store's until the next apply
 	found, err := s.store.find(ctx, writes[stale[0]].collection, ids, metadataMember)
 	var again []write
 	var places []int
@@ -46,6 +47,7 @@ func (s *settler) readAgain(ctx context.Context, writes []write, outcomes []outc
 			outcomes[places[i]] = done
 		}
 	}
+	return outcomes
 }
 
 // readAfter is the position right after what is stored, if the draft is newer; else "". What is
@@ -61,7 +63,7 @@ func (d *draft) readAfter(stored bson.Raw) string {
 	if operation == operations[debezium.Truncate] { // of any partition
 		follows = d.readSince(before)
 	}
-	if !follows || len(before) != len(d.position) || before[:epochDigits] != d.position[:epochDigits] {
+	if !follows || !d.sameEpoch(before) {
 		return ""
 	}
 	if after := d.rightAfter(before); after > before {
@@ -71,7 +73,8 @@ func (d *draft) readAfter(stored bson.Raw) string {
 }
 
 func (d *draft) rightAfter(position string) string {
-	return position[:len(position)-lsnDigits] + d.readLSN()
+	epoch, first, _ := parts(position)
+	return epoch + first + d.readLSN()
 }
 
 // readAgain is the same for embedded rows, before they are written: of where they lived no copy is to
@@ -79,11 +82,11 @@ func (d *draft) rightAfter(position string) string {
 // of the snapshot that a connector begins with, and not against a row of the first transaction after
 // one, (LSN, 0), or of another snapshot, (0, offset).
 func (h *held) readAgain(drafts []*draft) {
-	none := strings.Repeat("0", lsnDigits)
+	none := fmt.Sprintf("%0*x", lsnDigits, 0)
 	for _, d := range drafts {
 		before := metadataOf(h.rows[d.key]).position
-		if d.table.Spec().Embed != nil && d.readSince(before) && !strings.HasPrefix(before[epochDigits:], none) &&
-			!strings.HasSuffix(before, none) {
+		_, first, second := parts(before)
+		if d.table.Spec().Embed != nil && d.readSince(before) && first != none && second != none {
 			d.position, d.again = d.rightAfter(before), true
 		}
 	}
@@ -92,10 +95,27 @@ func (h *held) readAgain(drafts []*draft) {
 // readSince: the snapshot was taken after both places in the log that the position has. Of a truncate
 // that is all: it has the table for itself until its commit.
 func (d *draft) readSince(position string) bool {
-	return d.readAt != 0 && len(position) == len(d.position) && position[:epochDigits] == d.position[:epochDigits] &&
-		position[epochDigits:len(position)-lsnDigits] < d.readLSN() && position[len(position)-lsnDigits:] < d.readLSN()
+	if d.readAt == 0 || !d.sameEpoch(position) {
+		return false
+	}
+	_, first, second := parts(position)
+	return max(first, second) < d.readLSN()
+}
+
+func (d *draft) sameEpoch(position string) bool {
+	epoch, _, _ := parts(d.position)
+	other, _, _ := parts(position)
+	return epoch == other
 }
 
 const lsnDigits = 16
+
+// parts are a position's epoch and its two places in the log, "" where there is none.
+func parts(position string) (epoch, first, second string) {
+	if len(position) != epochDigits+2*lsnDigits {
+		return "", "", ""
+	}
+	return position[:epochDigits], position[epochDigits : epochDigits+lsnDigits], position[epochDigits+lsnDigits:]
+}
 
 func (d *draft) readLSN() string { return fmt.Sprintf("%0*x", lsnDigits, d.readAt) }

@@ -143,8 +143,7 @@ func (s *settler) bulk(ctx context.Context, j *job, r *round) error {
 	var worst error
 	var left []write
 	var newest *write // of those that are stale, by the source's clock
-	outcomes := slices.Clone(s.store.apply(ctx, r.writes))
-	s.readAgain(ctx, r.writes, outcomes)
+	outcomes := s.readAgain(ctx, r.writes, s.store.apply(ctx, r.writes))
 	now := time.Now()
 	for i, done := range outcomes {
 		w := &r.writes[i]
