@@ -33,6 +33,19 @@ func newScript(t testing.TB, module *Module, env map[string]string) *script {
 	return s
 }
 
+// openedScript has a lab that takes writes, in the first iteration of a scenario.
+func openedScript(t testing.TB, scenario string) (*Lab, *script) {
+	t.Helper()
+	module := New()
+	s := newScript(t, module, nil)
+	if thrown := s.run(`const lab = cdc.open()`); thrown != "" {
+		t.Fatal(thrown)
+	}
+	module.lab.queue.open()
+	s.enter(scenario, time.Now(), 0)
+	return module.lab, s
+}
+
 // enter puts the VU into iteration n of a scenario of 100 iterations per second.
 func (s *script) enter(scenario string, started time.Time, n uint64) {
 	state := &lib.State{Samples: s.samples, GetScenarioGlobalVUIter: func() uint64 { return n }}
@@ -212,16 +225,12 @@ func TestMixOfAScenario(t *testing.T) {
 
 func TestTransactionIsOneRequest(t *testing.T) {
 	t.Parallel()
-	module := New()
-	s := newScript(t, module, nil)
-	s.run(`const lab = cdc.open()`)
-	module.lab.queue.open()
-	s.enter("load", time.Now(), 0)
+	lab, s := openedScript(t, "load")
 	thrown := s.run(`lab.transaction([{entity: "order", op: "insert", fields: {status: "paid"}}, {entity: "order_item", op: null}, {}])`)
 	if thrown != "" {
 		t.Fatal(thrown)
 	}
-	r, _ := popOne(module.lab.queue)
+	r, _ := popOne(lab.queue)
 	want := []part{{order, ledger.Insert, map[string]any{"status": "paid"}}, {entity: orderItem}, {entity: anyEntity}}
 	if diff := cmp.Diff(want, r.parts(), cmp.AllowUnexported(part{})); diff != "" {
 		t.Error(diff)
@@ -231,17 +240,13 @@ func TestTransactionIsOneRequest(t *testing.T) {
 // The samples of a write have the tags that its VU has at that moment, as those of k6's own metrics have.
 func TestWritesHaveTheTagsOfTheMoment(t *testing.T) {
 	t.Parallel()
-	module := New()
-	s := newScript(t, module, nil)
-	s.run(`const lab = cdc.open()`)
-	module.lab.queue.open()
-	s.enter("load", time.Now(), 0)
+	lab, s := openedScript(t, "load")
 	for _, phase := range []string{"calm", "busy"} {
 		s.VU.State().Tags.Modify(func(now *metrics.TagsAndMeta) { now.SetTag("phase", phase) })
 		if thrown := s.run(`lab.write()`); thrown != "" {
 			t.Fatal(thrown)
 		}
-		r, _ := popOne(module.lab.queue)
+		r, _ := popOne(lab.queue)
 		if got, _ := r.tags.Get("phase"); got != phase {
 			t.Errorf("tagged %q, want %q", got, phase)
 		}
@@ -250,15 +255,11 @@ func TestWritesHaveTheTagsOfTheMoment(t *testing.T) {
 
 func TestWarmupHasNoSamples(t *testing.T) {
 	t.Parallel()
-	module := New()
-	s := newScript(t, module, nil)
-	s.run(`const lab = cdc.open()`)
-	module.lab.queue.open()
-	s.enter("warmup", time.Now(), 0)
+	lab, s := openedScript(t, "warmup")
 	if thrown := s.run(`lab.write()`); thrown != "" {
 		t.Fatal(thrown)
 	}
-	if r, _ := popOne(module.lab.queue); r.tags != nil || r.scenario != "warmup" {
+	if r, _ := popOne(lab.queue); r.tags != nil || r.scenario != "warmup" {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -267,12 +268,7 @@ func TestWarmupHasNoSamples(t *testing.T) {
 // time is over: a push into a closed channel would end k6.
 func TestSamplesArePushedByVUs(t *testing.T) {
 	t.Parallel()
-	module := New()
-	s := newScript(t, module, nil)
-	s.run(`const lab = cdc.open()`)
-	lab := module.lab
-	lab.queue.open()
-	s.enter("load", time.Now(), 0)
+	lab, s := openedScript(t, "load")
 	tags := s.registry.RootTagSet().With("scenario", "load").With("entity", "order")
 	lab.samples.visible(&pending{kind: &kind{tags: tags}, intendedNs: 1e6, committedNs: 3e6, visibleNs: 5e6})
 	lab.samples.unseen(&pending{kind: &kind{tags: tags}, fate: ledger.Acked})
