@@ -123,8 +123,8 @@ declare module 'k6/x/cdc' {
     /**
      * Share, 0 to 1, of the writes whose times become samples of k6's trends; which ones follows from their
      * IDs. k6 keeps each sample of a trend in memory until the end, so a long test sets less than 1:
-     * percentiles and thresholds are then those of the share. Counts and rates, and the ledger, have
-     * every write. Default: 1.
+     * percentiles and thresholds are then those of the share, and k6's own iteration_duration is a gauge,
+     * on which there can be no threshold. Counts and rates, and the ledger, have every write. Default: 1.
      */
     trends?: number;
     /** A write that was not visible after this time counts as timed out. Default: "30s". */

@@ -97,7 +97,10 @@ func (l *Lab) Start(ctx context.Context, test *lib.Options) error {
 	if !l.phase.is(opened) {
 		return errors.New("the lab was started before: call start() once, in setup()")
 	}
-	var err error
+	err := checkThresholds(l.options, test)
+	if err != nil {
+		return err
+	}
 	if l.stripe, err = readStripe(test); err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package cdc
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"go.k6.io/k6/lib"
 	"go.k6.io/k6/metrics"
 
 	"github.com/cdclab/cdclab/xk6-cdc/ledger"
@@ -65,6 +67,29 @@ func register(registry *metrics.Registry) (*instruments, error) {
 		}
 	}
 	return i, nil
+}
+
+// forgetIterations makes k6's iteration_duration a gauge: the last, the least and the greatest one. As a trend
+// it is every one, 8 bytes an iteration until the end, and no option of k6 turns it off. It must be called before
+// the first iteration.
+func forgetIterations(builtin *metrics.BuiltinMetrics) error {
+	gauge, err := metrics.NewRegistry().NewMetric(metrics.IterationDurationName, metrics.Gauge, metrics.Time)
+	if err != nil {
+		return fmt.Errorf("register metric: %w", err)
+	}
+	builtin.IterationDuration = gauge
+	return nil
+}
+
+// checkThresholds refuses a threshold that could not be crossed, since its metric gets no samples.
+func checkThresholds(options Options, test *lib.Options) error {
+	for name := range test.Thresholds {
+		if metric, _, _ := strings.Cut(name, "{"); metric == metrics.IterationDurationName && options.Trends < 1 {
+			return fmt.Errorf(`option "trends": the threshold on %s wants every sample, so that it must be 1, not %v`,
+				name, options.Trends)
+		}
+	}
+	return nil
 }
 
 // samples buffers what goroutines of the lab measured until a VU can push it: k6 closes its channel

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/grafana/sobek"
-	"github.com/sirupsen/logrus"
 	"go.k6.io/k6/js/common"
 	"go.k6.io/k6/js/modules"
 	"go.k6.io/k6/lib/types"
@@ -34,11 +33,16 @@ func (m *Module) NewModuleInstance(vu modules.VU) modules.Instance {
 }
 
 // open returns the lab. Every VU runs the script's init code and must ask for the same one.
-func (m *Module) open(options Options, instruments *instruments, logger logrus.FieldLogger) (*Lab, error) {
+func (m *Module) open(options Options, instruments *instruments, init *common.InitEnvironment) (*Lab, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.lab == nil {
-		m.lab = newLab(options, instruments, logger)
+		if options.Trends < 1 {
+			if err := forgetIterations(init.BuiltinMetrics); err != nil {
+				return nil, err
+			}
+		}
+		m.lab = newLab(options, instruments, init.Logger)
 	}
 	if m.lab.options != options {
 		return nil, errors.New("called again with other options: there is one lab for all VUs, so the options " +
@@ -75,7 +79,7 @@ func (i *instance) open(given sobek.Value) (*sobek.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cdc.open(): %w", err)
 	}
-	lab, err := i.module.open(options, i.instruments, init.Logger)
+	lab, err := i.module.open(options, i.instruments, init)
 	if err != nil {
 		return nil, fmt.Errorf("cdc.open(): %w", err)
 	}

@@ -26,6 +26,7 @@ func newScript(t testing.TB, module *Module, env map[string]string) *script {
 	s := &script{Runtime: modulestest.NewRuntime(t), samples: make(chan metrics.SampleContainer, 100)}
 	s.VU.InitEnvField.RuntimeOptions.Env = env
 	s.registry = s.VU.InitEnvField.Registry
+	s.VU.InitEnvField.BuiltinMetrics = s.BuiltinMetrics
 	instance := module.NewModuleInstance(s.VU)
 	if err := s.VU.Runtime().Set("cdc", instance.Exports().Default); err != nil {
 		t.Fatal(err)

@@ -95,6 +95,9 @@ func TestRunNamesTheLine(t *testing.T) {
 			`has no member \\?"entty\\?"[^\n]*\n?[^\n]*script\.js:5:`},
 		"setup": {"import cdc from 'k6/x/cdc';\nconst lab = cdc.open({mongo: 'mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100', postgres: 'postgres://127.0.0.1:1/x'});\n" +
 			"export function setup() { lab.start(); }\nexport default function () {}", `connect to PostgreSQL[^\n]*\n?[^\n]*script\.js:3:`},
+		"threshold": {"import cdc from 'k6/x/cdc';\nexport const options = { thresholds: { 'iteration_duration{scenario:load}': ['max<1000'] } };\n" +
+			"const lab = cdc.open({trends: 0.5});\nexport function setup() { lab.start(); }\nexport default function () {}",
+			`\\?"trends\\?": the threshold on iteration_duration\{scenario:load\} wants every sample[^\n]*\n?[^\n]*script\.js:4:`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,7 +105,7 @@ func TestRunNamesTheLine(t *testing.T) {
 			if !regexp.MustCompile(test.want).MatchString(output) {
 				t.Errorf("exit code %d, want %s in\n%s", code, test.want, output)
 			}
-			if name == "open" || name == "setup" {
+			if name == "open" || name == "setup" || name == "threshold" {
 				if code == 0 {
 					t.Error("k6 ended as if nothing had been")
 				}
@@ -119,6 +122,19 @@ func TestRunOfNothingFails(t *testing.T) {
 		limits+" };\nconst lab = cdc.open();\nexport default function () { lab.write('customers'); }").run(t)
 	if code != int(exitcodes.ThresholdsHaveFailed) || !strings.Contains(output, "thresholds on metrics 'cdc_writes{scenario:load}' have been crossed") {
 		t.Errorf("exit code %d\n%s", code, output)
+	}
+}
+
+// With a share of the trends k6 keeps of its own trend, that of all iterations, three numbers.
+func TestRunForgetsIterations(t *testing.T) {
+	t.Parallel()
+	for trends, want := range map[string]string{"1": "avg,max,med,min,p(90),p(95)", "0.5": "max,min,value"} {
+		code, output := newK6(t, "import cdc from 'k6/x/cdc';\nexport const options = { scenarios: { load: { executor: 'per-vu-iterations', vus: 3, iterations: 5 } } };\n"+
+			"const lab = cdc.open({trends: "+trends+"});\nexport default () => {};\nexport const handleSummary = (data) => ({ stdout: "+
+			"Object.keys(data.metrics.iteration_duration.values).sort() + ' of ' + data.metrics.iterations.values.count });").run(t)
+		if code != 0 || !strings.Contains(output, want+" of 15") {
+			t.Errorf("trends %s: exit code %d, want %s of 15 in\n%s", trends, code, want, output)
+		}
 	}
 }
 

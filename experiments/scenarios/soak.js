@@ -16,7 +16,7 @@ export const options = {
 };
 
 // k6 keeps every sample of a trend, so with all of them k6 itself would grow.
-const lab = cdc.open({ mix, seed, trends: 0.05 });
+const lab = cdc.open({ mix, seed, trends: 0.02 });
 
 export const setup = () => lab.start();
 export const teardown = () => lab.drain(drainLimit);
