@@ -1,12 +1,15 @@
 package experiments
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 const (
 	// searchEnds when the lowest rate that broke is so much above the highest that held, and
 	// mostProbes bounds the search, the open ramp included.
 	searchEnds = 1.04
-	mostProbes = 12
+	mostProbes = 16
 	// firstStep is the ratio of two rates while only one side of the breakpoint is known.
 	firstStep = 1.35
 )
@@ -42,31 +45,33 @@ func (b bracket) close() bool {
 	return held > 0 && broke > 0 && (broke/held <= searchEnds || broke-held <= 1)
 }
 
-// over: both sides are close and the upper one broke twice, or not even one write a second held.
+// over: both sides are close, or not even one write a second held.
 func (b bracket) over() bool {
 	held, broke := b.sides()
-	times := 0
-	for _, one := range b {
-		if one.rate == broke {
-			times++
-		}
-	}
-	return b.close() && times > 1 || held == 0 && broke == 1
+	return !b.doubtful() && (b.close() || held == 0 && broke == 1)
 }
 
-// next is the rate to try: from start up or down while one side is not known, then the middle of both, and
-// in the end the upper one again.
+// doubtful: the last rate broke for the first time. Accidents only break, so that it is tried again.
+func (b bracket) doubtful() bool {
+	if len(b) == 0 || b[len(b)-1].held {
+		return false
+	}
+	return !slices.ContainsFunc(b[:len(b)-1], func(one tried) bool { return one.rate == b[len(b)-1].rate })
+}
+
+// next is the rate to try: from start up or down while one side is not known, then the middle of both. What
+// breaks is tried twice.
 func (b bracket) next(start float64) float64 {
 	held, broke := b.sides()
 	switch {
+	case b.doubtful():
+		return b[len(b)-1].rate
 	case held == 0 && broke == 0:
 		return start
 	case broke == 0:
 		return max(held+1, math.Round(held*firstStep))
 	case held == 0:
 		return max(1, math.Round(broke/firstStep))
-	case b.close():
-		return broke
 	}
 	return math.Round(math.Sqrt(held * broke))
 }
