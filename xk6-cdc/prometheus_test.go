@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +78,7 @@ func TestRunPrometheus(t *testing.T) {
 	if rate, is := c.ask("k6_cdc_e2e_success_rate_rate")["{scenario:refused,entity:customer,operation:insert}"]; !is || rate != 0 {
 		t.Errorf("refused writes have a success rate of %v (%v)", rate, is)
 	}
+	c.dashboard()
 }
 
 // values are those of one metric in k6's summary.
@@ -120,6 +123,40 @@ func (c *counterpart) ask(query string) map[string]float64 {
 	}
 	c.Logf("%s: %v", query, vector)
 	return found
+}
+
+// dashboard wants an answer to each question of Grafana's dashboard.
+func (c *counterpart) dashboard() {
+	c.Helper()
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(readFile(c.T, "../stack/grafana/provisioning/dashboards/k6.json")), &board); err != nil {
+		c.Fatal(err)
+	}
+	asked := 0
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			query := regexp.MustCompile(`"\$\w+"`).ReplaceAllString(strings.ReplaceAll(target.Expr, "$__rate_interval", "1m"), `".*"`)
+			value, warnings, infos, err := c.api.Query(c.Context(), query, time.Now())
+			vector, is := value.(model.Vector)
+			if err != nil || !is || len(vector) == 0 || len(warnings)+len(infos) > 0 {
+				c.Errorf("panel %q: %s: %v, %v %v %v", panel.Title, query, value, warnings, infos, err)
+			}
+			for _, sample := range vector {
+				if sample.Histogram == nil && math.IsNaN(float64(sample.Value)) {
+					c.Errorf("panel %q: %s: %v", panel.Title, query, sample)
+				}
+			}
+			asked++
+		}
+	}
+	if asked < 20 {
+		c.Errorf("the dashboard has %d queries", asked)
+	}
 }
 
 // equal wants of each series what the summary has.
