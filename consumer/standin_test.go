@@ -1,12 +1,14 @@
 package consumer
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,16 +135,21 @@ func start(kind, program string) (uri string, end func(), err error) {
 		args = []string{"--bind_ip", "127.0.0.1", "--port", port, "--dbpath", folder,
 			"--replSet", "test"}
 	}
+	// The shell ends the server when its input does: with end, or with this process, however that ends.
+	const watch = `folder=$1; shift; "$@" & cat; kill -9 $!; wait $!; rm -rf "$folder"`
 	var output bytes.Buffer
-	command := exec.Command(program, args...)
+	command := exec.Command("sh", append([]string{"-c", watch, "sh", folder, program}, args...)...)
 	command.Stdout, command.Stderr = &output, &output
-	if err := command.Start(); err != nil {
+	life, err := command.StdinPipe()
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	end = func() {
-		command.Process.Kill()
+		life.Close()
 		command.Wait()
-		os.RemoveAll(folder)
 	}
 	uri = "mongodb://127.0.0.1:" + port + "/?directConnection=true"
 	if err := awaitServer(kind, uri); err != nil {
@@ -150,6 +157,46 @@ func start(kind, program string) (uri string, end func(), err error) {
 		return "", nil, fmt.Errorf("%s does not serve: %w\n%s", kind, err, output.String())
 	}
 	return uri, end, nil
+}
+
+// TestStandInEndsWithItsTests: also where nothing is left to end it, as after a test that hangs.
+func TestStandInEndsWithItsTests(t *testing.T) {
+	t.Parallel()
+	const asChild = "CDCLAB_TEST_IS_KILLED"
+	if os.Getenv(asChild) != "" {
+		fmt.Println(anyServer(t))
+		<-t.Context().Done()
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestStandInEndsWithItsTests$")
+	child.Env = append(os.Environ(), asChild+"=1", "CDCLAB_MONGO_URI=")
+	output, err := child.StdoutPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, _ := bufio.NewReader(output).ReadString('\n')
+	served, err := url.Parse(strings.TrimSpace(said))
+	if killed := child.Process.Kill(); err != nil || killed != nil {
+		t.Fatal(err, killed)
+	}
+	child.Wait()
+	if served.Host == "" {
+		t.Skipf("no stand-in: %s", said)
+	}
+	for tick, deadline := time.Tick(10*time.Millisecond), time.After(20*time.Second); ; {
+		connection, err := net.Dial("tcp", served.Host)
+		if err != nil {
+			return
+		}
+		connection.Close()
+		select {
+		case <-tick:
+		case <-deadline:
+			t.Fatalf("%s still serves", served.Host)
+		}
+	}
 }
 
 func awaitServer(kind, uri string) error {
