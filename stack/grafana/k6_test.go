@@ -2,46 +2,16 @@ package grafana
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"go.k6.io/k6/metrics"
 
 	cdc "github.com/cdclab/cdclab/xk6-cdc"
 )
-
-var update = flag.Bool("update", false, "write the dashboards anew")
-
-// TestProvisioning: what Grafana reads is what the code says.
-func TestProvisioning(t *testing.T) {
-	t.Parallel()
-	board, err := K6()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := json.MarshalIndent(board, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want = append(want, '\n')
-	path := filepath.Join("provisioning", "dashboards", "k6.json")
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if diff := cmp.Diff(string(want), string(got)); err != nil || diff != "" {
-		t.Errorf("%v: run go test ./stack/grafana -update\n%s", err, diff)
-	}
-}
 
 // onTheWire are the names of k6's metrics by remote write, trends as native histograms.
 func onTheWire() map[string]bool {
