@@ -13,11 +13,9 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -302,15 +300,11 @@ func startMongo(t *testing.T, program, folder string, more ...string) (uri strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(program, append([]string{"--host", "127.0.0.1", "--port", port, "--storage-path", folder,
+	_, end, err = run("", program, append([]string{"--host", "127.0.0.1", "--port", port, "--storage-path", folder,
 		"--sync-on-commit"}, more...)...)
-	if err := command.Start(); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	end = sync.OnceFunc(func() {
-		command.Process.Kill()
-		command.Wait()
-	})
 	t.Cleanup(end)
 	eventually(t, program+" serves", func() bool {
 		connection, err := net.Dial("tcp", "127.0.0.1:"+port)

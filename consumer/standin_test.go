@@ -135,21 +135,9 @@ func start(kind, program string) (uri string, end func(), err error) {
 		args = []string{"--bind_ip", "127.0.0.1", "--port", port, "--dbpath", folder,
 			"--replSet", "test"}
 	}
-	// The shell ends the server when its input does: with end, or with this process, however that ends.
-	const watch = `folder=$1; shift; "$@" & cat; kill -9 $!; wait $!; rm -rf "$folder"`
-	var output bytes.Buffer
-	command := exec.Command("sh", append([]string{"-c", watch, "sh", folder, program}, args...)...)
-	command.Stdout, command.Stderr = &output, &output
-	life, err := command.StdinPipe()
-	if err == nil {
-		err = command.Start()
-	}
+	output, end, err := run(folder, program, args...)
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(folder))
-	}
-	end = func() {
-		life.Close()
-		command.Wait()
 	}
 	uri = "mongodb://127.0.0.1:" + port + "/?directConnection=true"
 	if err := awaitServer(kind, uri); err != nil {
@@ -157,6 +145,23 @@ func start(kind, program string) (uri string, end func(), err error) {
 		return "", nil, fmt.Errorf("%s does not serve: %w\n%s", kind, err, output.String())
 	}
 	return uri, end, nil
+}
+
+// run runs a server until end, or until this process ends, however that ends: the shell kills it, and removes the folder, unless
+// it is "", when its own input ends.
+func run(folder, program string, args ...string) (output *bytes.Buffer, end func(), err error) {
+	const watch = `folder=$1; shift; "$@" & cat; kill -9 $!; wait $!; rm -rf "$folder"`
+	command := exec.Command("sh", append([]string{"-c", watch, "sh", folder, program}, args...)...)
+	output = &bytes.Buffer{}
+	command.Stdout, command.Stderr = output, output
+	life, err := command.StdinPipe()
+	if err == nil {
+		err = command.Start()
+	}
+	return output, func() {
+		life.Close()
+		command.Wait()
+	}, err
 }
 
 // TestStandInEndsWithItsTests: also where nothing is left to end it, as after a test that hangs.
