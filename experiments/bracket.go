@@ -53,10 +53,8 @@ func (b bracket) over() bool {
 
 // doubtful: the last rate broke for the first time. Accidents only break, so that it is tried again.
 func (b bracket) doubtful() bool {
-	if len(b) == 0 || b[len(b)-1].held {
-		return false
-	}
-	return !slices.ContainsFunc(b[:len(b)-1], func(one tried) bool { return one.rate == b[len(b)-1].rate })
+	before := len(b) - 1
+	return before >= 0 && !b[before].held && !slices.Contains(b[:before], b[before])
 }
 
 // next is the rate to try: from start up or down while one side is not known, then the middle of both. What
