@@ -24,6 +24,7 @@ func K6() (dashboard.Dashboard, error) {
 		latency, commit, query = "cdc_e2e_latency_ms", "cdc_commit_ms", "db_query_duration"
 		delay, pipeline        = "cdc_schedule_delay_ms", "cdc_pipeline_ms"
 		success, timeout       = "k6_cdc_e2e_success_rate_rate", "k6_cdc_e2e_timeout_rate_rate"
+		writes                 = "k6_cdc_writes_total"
 	)
 	board := dashboard.NewDashboardBuilder("cdclab: load test").Uid("cdclab-k6").Tags([]string{"cdclab", "k6"}).
 		Description("From the intended write to the visible document, as k6 measures it").
@@ -33,7 +34,7 @@ func K6() (dashboard.Dashboard, error) {
 		board.WithVariable(variable(label))
 	}
 	for _, one := range []cog.Builder[dashboard.Panel]{
-		number("Writes a second", units.RequestsPerSecond, rate("cdc_writes")),
+		number("Writes a second", units.RequestsPerSecond, rate(of(writes))),
 		number("Seen in time", units.PercentUnit, "min("+of(success)+")").Thresholds(least(0.999)).
 			Description("the worst entity and operation, since the test began; the limit is 99.9 %"),
 		number("Timed out", units.PercentUnit, "max("+of(timeout)+")").
@@ -43,7 +44,7 @@ func K6() (dashboard.Dashboard, error) {
 		number("e2e p99", units.Seconds, quantile(0.99, latency)).Thresholds(below(5)),
 		graph("e2e latency", units.Seconds, target{"p50", quantile(0.5, latency)}, target{"p95", quantile(0.95, latency)},
 			target{"p99", quantile(0.99, latency)}).Description("intended write -> visible document"),
-		heat("Every write's e2e latency", target{"", "sum(rate(" + of("k6_"+latency+"_seconds") + "[$__rate_interval]))"}),
+		heat("Every write's e2e latency", target{"", rate(trend(latency))}),
 		graph("e2e p95 by entity", units.Seconds, target{"{{entity}}", quantile(0.95, latency, "entity")}),
 		graph("e2e p95 by operation", units.Seconds, target{"{{operation}}", quantile(0.95, latency, "operation")}),
 		graph("Where the time goes, p95", units.Seconds, target{"intended -> sent", quantile(0.95, delay)},
@@ -51,11 +52,11 @@ func K6() (dashboard.Dashboard, error) {
 			Description("the stages that the generator sees; percentiles do not add up"),
 		graph("Statements", units.Seconds, target{"p95", quantile(0.95, query)}, target{"p99", quantile(0.99, query)}).
 			Description("until PostgreSQL acknowledged; the limits are 100 ms at p95, 200 ms at p99"),
-		graph("Writes a second by fate", units.RequestsPerSecond, target{"{{fate}}", rate("cdc_writes", "fate")}).
+		graph("Writes a second by fate", units.RequestsPerSecond, target{"{{fate}}", rate(of(writes), "fate")}).
 			Description("what became of them in PostgreSQL"),
 		graph("Seen in time, by kind of write", units.PercentUnit, target{"{{scenario}} {{entity}} {{operation}}", of(success)}),
-		graph("Iterations a second", units.RequestsPerSecond, target{"begun", "sum(rate(" + ofTest("k6_iterations_total") + "[$__rate_interval]))"},
-			target{"dropped", "sum(rate(" + ofTest("k6_dropped_iterations_total") + "[$__rate_interval])) or vector(0)"}).
+		graph("Iterations a second", units.RequestsPerSecond, target{"begun", rate(ofTest("k6_iterations_total"))},
+			target{"dropped", rate(ofTest("k6_dropped_iterations_total")) + " or vector(0)"}).
 			Description("where iterations are dropped, the load was less than intended: such a run is void"),
 		graph("Virtual users", units.Short, target{"there", "sum(" + ofTest("k6_vus_max") + ")"}, target{"busy", "sum(" + ofTest("k6_vus") + ")"}),
 	} {
@@ -78,12 +79,15 @@ func choose(metric string, labels []string) string {
 	return metric + "{" + strings.Join(matchers, ",") + "}"
 }
 
-// quantile is that of a trend, over all or by labels, in seconds.
-func quantile(q float64, trend string, by ...string) string {
-	return fmt.Sprintf("histogram_quantile(%g, sum by (%s) (rate(%s[$__rate_interval])))", q, strings.Join(by, ", "), of("k6_"+trend+"_seconds"))
+// trend is a native histogram, in seconds, of the writes that are chosen.
+func trend(name string) string { return of("k6_" + name + "_seconds") }
+
+// rate is what comes of a counter or a histogram in a second, in all or by labels.
+func rate(series string, by ...string) string {
+	return fmt.Sprintf("sum by (%s) (rate(%s[$__rate_interval]))", strings.Join(by, ", "), series)
 }
 
-// rate is how much of a counter comes in a second, in all or by labels.
-func rate(counter string, by ...string) string {
-	return fmt.Sprintf("sum by (%s) (rate(%s[$__rate_interval]))", strings.Join(by, ", "), of("k6_"+counter+"_total"))
+// quantile is that of a trend, over all or by labels, in seconds.
+func quantile(q float64, name string, by ...string) string {
+	return fmt.Sprintf("histogram_quantile(%g, %s)", q, rate(trend(name), by...))
 }

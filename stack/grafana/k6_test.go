@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"go.k6.io/k6/metrics"
 
 	cdc "github.com/cdclab/cdclab/xk6-cdc"
@@ -34,13 +33,13 @@ func TestK6ShowsEveryMetric(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unasked := onTheWire()
+	names, unasked := onTheWire(), onTheWire()
 	text, err := json.Marshal(board)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range regexp.MustCompile(`k6_[a-z0-9_]+`).FindAllString(string(text), -1) {
-		if !onTheWire()[name] {
+		if !names[name] {
 			t.Errorf("there is no metric %s", name)
 		}
 		delete(unasked, name)
@@ -48,18 +47,18 @@ func TestK6ShowsEveryMetric(t *testing.T) {
 	for name := range unasked {
 		t.Errorf("the dashboard does not show %s", name)
 	}
-	var names []string
+	var variables []string
 	for _, one := range board.Templating.List {
-		names = append(names, one.Name)
+		variables = append(variables, one.Name)
 	}
-	for _, panel := range panels(t, board) {
+	for _, panel := range panels(t, text) {
 		if len(panel.Targets) == 0 || panel.Title == "" {
 			t.Errorf("panel %q has no query or no title", panel.Title)
 		}
 		for _, one := range panel.Targets {
 			for _, chosen := range regexp.MustCompile(`(\w+)=~"\$(\w+)"`).FindAllStringSubmatch(one.Expr, -1) {
-				if chosen[1] != chosen[2] || !slices.Contains(names, chosen[2]) {
-					t.Errorf("panel %q: %s: the variables are %v", panel.Title, one.Expr, names)
+				if chosen[1] != chosen[2] || !slices.Contains(variables, chosen[2]) {
+					t.Errorf("panel %q: %s: the variables are %v", panel.Title, one.Expr, variables)
 				}
 			}
 			if !strings.Contains(one.Expr, `{testid=~"$testid"`) {
@@ -75,14 +74,10 @@ type panel struct {
 	Targets []struct{ Expr string }
 }
 
-func panels(t *testing.T, board dashboard.Dashboard) []panel {
+func panels(t *testing.T, board []byte) []panel {
 	t.Helper()
-	text, err := json.Marshal(board)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var read struct{ Panels []panel }
-	if err := json.Unmarshal(text, &read); err != nil || len(read.Panels) < 10 {
+	if err := json.Unmarshal(board, &read); err != nil || len(read.Panels) < 10 {
 		t.Fatalf("%d panels, %v", len(read.Panels), err)
 	}
 	return read.Panels
