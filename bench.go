@@ -2,52 +2,180 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cdclab/cdclab/experiments"
-	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/render"
+	"github.com/cdclab/cdclab/shown"
 	"github.com/cdclab/cdclab/stack"
 )
 
-// stackFlags are the flags that say which stack, for every command that brings one up.
+// stackFlags are the flags to choose a stack, for every command that brings a stack up.
 func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
-	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded, native (real Kafka and Debezium; needs Java 17 and mvn), or external (a pipeline of yours)")
-	set.StringVar(&o.Profile, "profile", "", "Debezium's configuration in the native stack: "+strings.Join(stack.Profiles(), ", ")+" (default "+stack.TunedProfile+")")
+	set.StringVar(&o.Kind, "stack", o.Kind, "kind of stack: embedded, native (real Kafka and "+
+		"Debezium; needs Java 17 and mvn), compose (containers; needs Docker), or external (a "+
+		"pipeline of yours)")
+	localImages(set, &o.LocalImages)
+	set.StringVar(&o.Profile, "profile", "",
+		"Debezium's configuration in the native and compose stacks: "+
+			strings.Join(stack.Profiles(), ", ")+" (default "+stack.TunedProfile+")")
 	externalFlags(set, &o.External)
-	set.StringVar(&o.MongoURI, "mongo-uri", os.Getenv("CDCLAB_MONGO_URI"), "use this MongoDB instead of starting one (env CDCLAB_MONGO_URI)")
-	set.StringVar(&o.PostgresDir, "postgres-dir", os.Getenv("CDCLAB_POSTGRES_DIR"), "folder holding bin/postgres (env CDCLAB_POSTGRES_DIR; default: PATH, else fetched)")
+	serverFlags(set, o)
 	set.IntVar(&o.PostgresPort, "postgres-port", 0, "port for PostgreSQL (default: a free one)")
-	set.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of each topic (default: 4, or 1 with the slow stand-in for MongoDB)")
-	set.IntVar(&o.Consumers, "consumers", 0, "consumers that share the group (default: the chaos plan's, else 1)")
-	set.BoolVar(&o.Keep, "keep", false, "leave the stack's data folder after the run, and say where")
+	atLeastOne(set, &o.Partitions, "partitions",
+		"`N` partitions of each topic (default: 4, or 1 with the slow stand-in for MongoDB)")
+	atLeastOne(set, &o.Consumers, "consumers",
+		"`N` consumers that share the group (default: the chaos plan's, else 1)")
+	set.BoolVar(&o.Keep, "keep", false,
+		"leave the stack's data folder after the run, and say where")
 	set.StringVar(&p.Consumer, "consumer", "", "consumer program (default: built from this tree)")
 	set.StringVar(&p.K6, "k6", "", "k6 program with k6/x/cdc (default: built from this tree)")
 }
 
-// externalFlags say where an external pipeline is. What may hold a password is a variable, too.
+// serverFlags are the flags that name the servers to start, and the servers already there.
+func serverFlags(set *flag.FlagSet, o *stack.Options) {
+	set.StringVar(&o.MongoURI, "mongo-uri", "",
+		"use this MongoDB instead of starting one (env CDCLAB_MONGO_URI)")
+	set.StringVar(&o.PostgresDir, "postgres-dir", "",
+		"folder holding bin/postgres (env CDCLAB_POSTGRES_DIR; default: PATH, else fetched)")
+}
+
+// externalFlags say where an external pipeline is. A flag that may hold a password is a variable,
+// too.
 func externalFlags(set *flag.FlagSet, e *stack.Endpoint) {
-	list := func(into *[]string, name, usage, fallback string) {
-		split := func(text string) error {
+	list := func(into *[]string, name, usage string) {
+		set.Func(name, usage, func(text string) error {
 			*into = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 			return nil
-		}
-		split(fallback)
-		set.Func(name, usage, split)
+		})
 	}
-	set.StringVar(&e.PostgresDSN, "postgres", os.Getenv("CDC_POSTGRES_DSN"), "external: `dsn` of PostgreSQL (env CDC_POSTGRES_DSN)")
-	set.StringVar(&e.WriteTo, "yes-write-to", "", "external: `HOST/DB` of that database again, to say that the lab may write its rows there")
-	set.StringVar(&e.Slot, "slot", "", "external: the connector's replication slot (default: the only active one)")
-	list(&e.KafkaBrokers, "kafka", "external: `host:port` of Kafka, several with commas (env CDC_KAFKA_BROKERS); TLS and SASL as the consumer's, from CDC_CONSUMER_KAFKA_...", os.Getenv("CDC_KAFKA_BROKERS"))
-	set.StringVar(&e.TopicPrefix, "topic-prefix", "", "external: Debezium's topic.prefix (default cdc)")
+	set.StringVar(&e.PostgresDSN, "postgres", "",
+		"external: `dsn` of PostgreSQL (env CDC_POSTGRES_DSN)")
+	set.StringVar(&e.WriteTo, "yes-write-to", "",
+		"external: `HOST/DB` of that database again, to say that the lab may write its rows there")
+	set.StringVar(&e.WriteToMongo, "yes-write-to-mongo", "",
+		"external: `HOST/DB` of MongoDB again, to say that the lab may measure its floor there")
+	set.StringVar(&e.Slot, "slot", "",
+		"external: the connector's replication slot (default: the only active one)")
+	list(&e.KafkaBrokers, "kafka", "external: `host:port` of Kafka, several with commas (env "+
+		"CDC_KAFKA_BROKERS); TLS and SASL as the consumer's, from CDC_CONSUMER_KAFKA_...")
+	set.StringVar(&e.TopicPrefix, "topic-prefix", "",
+		"external: Debezium's topic.prefix (default cdc)")
 	set.StringVar(&e.Group, "group", "", "external: the consumer's group (default cdclab)")
-	set.StringVar(&e.MongoDatabase, "mongo-database", os.Getenv("CDC_MONGO_DATABASE"), "external: database of the documents (env CDC_MONGO_DATABASE; default cdc)")
-	list(&e.ConsumerMetricsURLs, "consumer-metrics", "external: `url` of the consumer's metrics, several with commas", "")
+	set.StringVar(&e.MongoDatabase, "mongo-database", "",
+		"external: database of the documents (env CDC_MONGO_DATABASE; default cdc)")
+	list(&e.ConsumerMetricsURLs, "consumer-metrics",
+		"external: `url` of the consumer's metrics, several with commas")
+}
+
+// optional is a flag of its own kind of "not given": nil, so that 0 is a value like any other.
+func optional[T any](set *flag.FlagSet, into **T, name string, read func(string) (T, error),
+	usage string) {
+	set.Func(name, usage, func(text string) error {
+		value, err := read(text)
+		if err == nil {
+			*into = &value
+		}
+		return err
+	})
+}
+
+func readInt64(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) }
+
+// atLeastOne is a flag of a number that is never 0; not given, the number stays.
+func atLeastOne(set *flag.FlagSet, into *int, name, usage string) {
+	set.Func(name, usage, func(text string) error {
+		value, err := strconv.Atoi(text)
+		if err == nil && value < 1 {
+			err = fmt.Errorf("want at least 1")
+		}
+		if err == nil {
+			*into = value
+		}
+		return err
+	})
+}
+
+// runFlags are the flags that say what is measured and how.
+func runFlags(set *flag.FlagSet, c *experiments.Config) {
+	optional(set, &c.Rate, "rate", strconv.Atoi,
+		"operations per second, `N` (default: the chaos plan's, else the scenario's)")
+	optional(set, &c.Duration, "duration", time.ParseDuration,
+		"`length` of the measured load (default: the chaos plan's, else the scenario's)")
+	optional(set, &c.Warmup, "warmup", time.ParseDuration, "`length` of the load before it, not "+
+		"measured; 0s for none (default: the scenario's; 30s for the JVMs of native)")
+	set.StringVar(&c.Mix, "mix", "",
+		"insert/update/delete in per cent (default: the scenario's 70/20/10)")
+	set.StringVar(&c.Options, "options", "",
+		"more of the generator's options as a `JSON` object, such as "+
+			"{\"tracker\": \"poll\", \"rowBytes\": 2048}; xk6-cdc/index.d.ts lists them "+
+			"(env CDC_OPTIONS)")
+	set.Func("env", "`NAME=value` for a script of one's own, as __ENV.NAME; more than once for "+
+		"several; nothing of the shell's environment gets there", c.SetScript)
+	optional(set, &c.Seed, "seed", readInt64, "seed of every random choice, `N` (default 1)")
+	set.StringVar(&c.PlanPath, "chaos", "",
+		"chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
+	set.StringVar(&c.Out, "out", "",
+		"folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
+	set.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout,
+		"longest wait for everything to arrive after the load")
+	set.StringVar(&c.Prometheus, "prometheus", "",
+		"`url` of a Prometheus that watches the pipeline, for the lag as it sees it "+
+			"(env CDC_PROMETHEUS_URL)")
+	set.StringVar(&c.LagQuery, "prometheus-lag", c.LagQuery,
+		"`query` for the consumer's lag there (default: the consumer's own metric, "+
+			"else kafka_exporter's)")
+	set.BoolVar(&c.JSON, "json", false, "progress as JSON lines, and run.json instead of the "+
+		"report on standard output; the floors of a selftest")
+	set.StringVar(&c.Segment, "segment", "", "external: which part of the load this generates, "+
+		"such as `1/2`, while others generate the rest; merge puts the runs together")
+}
+
+// checkIdle refuses flags that would do nothing.
+func checkIdle(set *flag.FlagSet, c experiments.Config) error {
+	never := map[string]string{}
+	because := func(why string, define func(*flag.FlagSet), but ...string) {
+		defined := flag.NewFlagSet("", flag.ContinueOnError)
+		define(defined)
+		defined.VisitAll(func(f *flag.Flag) {
+			if !slices.Contains(but, f.Name) {
+				never[f.Name] = why
+			}
+		})
+	}
+	if c.Scenario == experiments.Selftest {
+		because("the selftest has a load of its own", func(set *flag.FlagSet) {
+			runFlags(set, &experiments.Config{})
+		}, "options", "out", "json")
+	}
+	if c.Stack.Kind == stack.External {
+		for _, name := range []string{"consumer", "consumers", "keep", "partitions", "postgres-dir",
+			"postgres-port", "profile"} {
+			never[name] = "the pipeline is there already"
+		}
+	} else {
+		because("it belongs to --stack external", func(set *flag.FlagSet) {
+			externalFlags(set, &stack.Endpoint{})
+		})
+	}
+	var idle []string
+	set.Visit(func(f *flag.Flag) {
+		if why := never[f.Name]; why != "" {
+			idle = append(idle, fmt.Sprintf("--%s does nothing: %s", f.Name, why))
+		}
+	})
+	if len(idle) > 0 {
+		return fmt.Errorf("bench %s: %s", c.Scenario, strings.Join(idle, "; "))
+	}
+	return nil
 }
 
 func bench(ctx context.Context, t terminal, args []string) (int, error) {
@@ -57,22 +185,13 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	config := experiments.DefaultConfig()
 	set := flags("bench", t)
 	stackFlags(set, &config.Stack, &config.Programs)
-	set.IntVar(&config.Rate, "rate", 0, "operations per second (default: the chaos plan's, else the scenario's)")
-	set.DurationVar(&config.Duration, "duration", 0, "length of the measured load (default: the chaos plan's, else the scenario's)")
-	set.DurationVar(&config.Warmup, "warmup", 0, "length of the load before it, not measured (default: the scenario's; 30s for the JVMs of native)")
-	set.StringVar(&config.Mix, "mix", "", "insert/update/delete in per cent (default: the scenario's 70/20/10)")
-	set.StringVar(&config.Options, "options", os.Getenv("CDC_OPTIONS"), "more of the generator's options as a `JSON` object, such as {\"tracker\": \"poll\", \"rowBytes\": 2048}; xk6-cdc/index.d.ts lists them (env CDC_OPTIONS)")
-	set.Int64Var(&config.Seed, "seed", config.Seed, "seed of every random choice")
-	set.StringVar(&config.PlanPath, "chaos", "", "chaos plan to run under the load, such as chaos/plans/consumer-kill.yaml")
-	set.StringVar(&config.Out, "out", "", "folder for run.json, report.html and the raw ledger (default: runs/SCENARIO-TIME)")
-	set.DurationVar(&config.DrainTimeout, "drain-timeout", config.DrainTimeout, "longest wait for everything to arrive after the load")
-	set.StringVar(&config.Prometheus, "prometheus", os.Getenv("CDC_PROMETHEUS_URL"), "`url` of a Prometheus that watches the pipeline, for the lag as it sees it (env CDC_PROMETHEUS_URL)")
-	set.StringVar(&config.LagQuery, "prometheus-lag", config.LagQuery, "`query` for the consumer's lag there (default: the consumer's own metric, else kafka_exporter's)")
+	runFlags(set, &config)
+	g := grafanaFlags(set)
 	quiet := set.Bool("quiet", false, "no progress, only the report")
-	set.BoolVar(&config.JSON, "json", false, "progress as JSON lines, and run.json instead of the report on standard output; the floors of a selftest")
-	set.StringVar(&config.Segment, "segment", "", "external: which part of the load this generates, such as `1/2`, while others generate the rest; merge puts the runs together")
-	scenarios := set.String("scenarios", "", "bench suite: these scenarios in sequence, with commas")
-	suitePath := set.String("suite", "", "bench suite: the scenarios of this `file`, such as experiments/suites/short.yaml")
+	scenarios := set.String("scenarios", "",
+		"bench suite: these scenarios in sequence, with commas")
+	suitePath := set.String("suite", "",
+		"bench suite: the scenarios of this `file`, such as experiments/suites/short.yaml")
 	positional, err := parse(set, args, 0, 1)
 	if err != nil {
 		return 0, err
@@ -80,31 +199,56 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	if len(positional) == 1 {
 		config.Scenario = positional[0]
 	}
+	if err := checkIdle(set, config); err != nil {
+		return 0, err
+	}
 	if e := &config.Stack.External; config.Stack.Kind == stack.External {
-		if e.KafkaOptions, err = kafkaOptions(strings.Join(e.KafkaBrokers, ",")); err != nil {
+		reach, err := kafkaConfig(strings.Join(e.KafkaBrokers, ","))
+		if err != nil {
+			return 0, err
+		}
+		if e.KafkaOptions, err = reach.Options(); err != nil {
 			return 0, err
 		}
 	}
-	config.Terminal, config.Say, config.Command = t.err, t.say, redact(os.Args)
+	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
 	if config.JSON {
 		config.Say = t.sayJSON
 	}
 	if *quiet {
 		config.Terminal, config.Say = nil, func(string) {}
 	}
+	if err := g.open(); err != nil {
+		return 0, err
+	}
+	code, err := measure(ctx, t, g, config, *scenarios, *suitePath)
+	if err == nil || !config.JSON {
+		return code, err
+	}
+	for line := range strings.Lines(shown.Hide(err.Error(), args)) {
+		t.sayJSON(strings.TrimRight(line, "\n"))
+	}
+	return exitCouldNotRun, nil
+}
+
+// measure runs what the scenario names: a suite, the selftest, or an experiment.
+func measure(ctx context.Context, t terminal, g *grafana, config experiments.Config,
+	scenarios, suitePath string) (int, error) {
 	switch {
 	case config.Scenario == suiteName:
-		return benchSuite(ctx, t, config, *scenarios, *suitePath)
-	case *scenarios+*suitePath != "":
-		return 0, fmt.Errorf("--scenarios and --suite belong to `bench %s`, not to `bench %s`", suiteName, config.Scenario)
+		return benchSuite(ctx, t, g, config, scenarios, suitePath)
+	case scenarios+suitePath != "":
+		return 0, fmt.Errorf("--scenarios and --suite belong to `bench %s`, not to `bench %s`",
+			suiteName, config.Scenario)
 	case config.Scenario == experiments.Selftest:
 		return selftest(ctx, t, config)
 	}
 	result, err := experiments.Run(ctx, config)
-	if err != nil {
-		return 0, err
+	if result != nil {
+		g.annotateResult(ctx, t, result)
+		err = errors.Join(err, printResult(t, result, config.JSON))
 	}
-	if err := printResult(t, result, config.JSON); err != nil {
+	if err != nil {
 		return 0, err
 	}
 	return verdictCode(result.Run.Verdict.Status), nil
@@ -113,7 +257,7 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 // printResult prints the report, or the run as JSON.
 func printResult(t terminal, result *experiments.Result, asJSON bool) error {
 	write := func() error {
-		return reports.WriteText(t.out, result.Run, result.Comparison, fromHere(result.ReportPath))
+		return render.WriteText(t.out, result.Run, result.Comparison, fromHere(result.ReportPath))
 	}
 	if asJSON {
 		write = func() error { return result.Run.Encode(t.out) }
@@ -124,7 +268,7 @@ func printResult(t terminal, result *experiments.Result, asJSON bool) error {
 	return nil
 }
 
-// fromHere is a path as a person would type it: relative, where that is shorter.
+// fromHere is a path as a person would type the path: relative, where relative is shorter.
 func fromHere(path string) string {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -136,98 +280,15 @@ func fromHere(path string) string {
 	return path
 }
 
-// maxFloorMs is what the median floor may be with each tracker; above it the tracker's own time would be
-// a large part of what it measures.
-var maxFloorMs = map[string]float64{"changestream": 1, "poll": 2}
-
+// selftest measures the floor of a stack and prints the result.
 func selftest(ctx context.Context, t terminal, config experiments.Config) (int, error) {
 	floors, err := experiments.Floor(ctx, config)
 	if err != nil {
 		return 0, err
 	}
-	return printFloors(t.out, floors, config.JSON)
-}
-
-// printFloors prints what the selftest measured, and judges the floor by its tracker's limit. What comes
-// at a rate has no limit: how much a server takes is its own affair.
-func printFloors(out io.Writer, floors experiments.Floors, asJSON bool) (int, error) {
-	code, status, limit := exitPass, reports.Pass, maxFloorMs[floors.Tracker]
-	if floors.P50 > limit {
-		code, status = exitFail, reports.Fail
+	write := floors.WriteText
+	if config.JSON {
+		write = floors.WriteJSON
 	}
-	if asJSON {
-		return code, json.NewEncoder(out).Encode(floorsJSON(floors, status, limit))
-	}
-	for _, note := range floors.Notes {
-		fmt.Fprintln(out, note)
-	}
-	percentiles := func(f reports.Floor) string {
-		return fmt.Sprintf("p50 %.3f ms  p95 %.3f ms  p99 %.3f ms  |  %d direct writes", f.P50, f.P95, f.P99, f.Writes)
-	}
-	fmt.Fprintf(out, "%s  floor  %s one after another, tracker %s  |  limit p50 %g ms\n",
-		strings.ToUpper(string(status)), percentiles(floors.Floor), floors.Tracker, limit)
-	for _, at := range floors.AtRates {
-		text := at.Problem
-		if text == "" {
-			text = percentiles(at.Floor) + ", from the time each was due"
-		}
-		fmt.Fprintf(out, "      error at %d/s  %s\n", at.Rate, text)
-	}
-	return code, nil
-}
-
-// floorsJSON is what the selftest measured for programs.
-func floorsJSON(floors experiments.Floors, status reports.Status, limit float64) any {
-	type at struct {
-		Rate int `json:"rate"`
-		*reports.Floor
-		Problem string `json:"problem,omitempty"`
-	}
-	all := struct {
-		Status     reports.Status `json:"status"`
-		LimitP50Ms float64        `json:"limitP50"`
-		reports.Floor
-		AtRates []at     `json:"atRates"`
-		Notes   []string `json:"notes"`
-	}{status, limit, floors.Floor, []at{}, floors.Notes}
-	for _, one := range floors.AtRates {
-		shown := at{one.Rate, &one.Floor, one.Problem}
-		if one.Problem != "" {
-			shown.Floor = nil
-		}
-		all.AtRates = append(all.AtRates, shown)
-	}
-	return all
-}
-
-func verdictCode(status reports.Status) int {
-	switch status {
-	case reports.Pass:
-		return exitPass
-	case reports.Fail:
-		return exitFail
-	}
-	return exitUnknown
-}
-
-// baselineDir is where baselines are stored: in the checkout, so that they are reviewed.
-func baselineDir() (string, error) {
-	root, err := experiments.FindRoot()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(root, "baselines"), nil
-}
-
-func fetch(ctx context.Context, t terminal, args []string) (int, error) {
-	what, err := parse(flags("fetch", t), args, 0, 1)
-	switch {
-	case err != nil:
-		return 0, err
-	case len(what) == 0:
-		return exitPass, stack.Fetch(ctx, "", t.say)
-	case what[0] == "prometheus":
-		return exitPass, stack.FetchPrometheus(ctx, "", t.say)
-	}
-	return 0, fmt.Errorf("got %q, want nothing or prometheus", what[0])
+	return verdictCode(floors.Status()), write(t.out)
 }

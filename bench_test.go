@@ -15,11 +15,10 @@ import (
 
 	"github.com/shirou/gopsutil/v4/process"
 
-	"github.com/cdclab/cdclab/experiments"
 	"github.com/cdclab/cdclab/reports"
 )
 
-// screen is a terminal that calls at, once, when a line that holds the text appears.
+// screen is a terminal that calls at, once, when a line with the text appears.
 type screen struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -43,7 +42,7 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// nothingLeft fails the test when a child process or a stack's folder outlived what was run.
+// nothingLeft fails the test when a child process or a stack's folder outlived the run.
 func nothingLeft(t *testing.T) {
 	t.Helper()
 	self, err := process.NewProcess(int32(os.Getpid()))
@@ -63,18 +62,19 @@ func nothingLeft(t *testing.T) {
 	}
 }
 
-// stackFolders are those of this process; other labs on the machine have their own.
+// stackFolders are the folders of this process; other labs on the machine have their own.
 func stackFolders(t *testing.T) []string {
 	t.Helper()
 	var own []string
 	for _, base := range []string{"/dev/shm", os.TempDir()} {
-		states, err := filepath.Glob(filepath.Join(base, "cdclab-stack-*", "state.*"))
+		states, err := filepath.Glob(filepath.Join(base, "cdclab-*", "*", "state.*"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, state := range states {
-			// Another lab may have removed it meanwhile. The first line is its owner.
-			if text, err := os.ReadFile(state); err == nil && bytes.HasPrefix(text, fmt.Appendf(nil, `{"pid":%d,`, os.Getpid())) {
+			// Another lab may have removed the file meanwhile. The first line is the owner.
+			if text, err := os.ReadFile(state); err == nil &&
+				bytes.HasPrefix(text, fmt.Appendf(nil, `{"pid":%d,`, os.Getpid())) {
 				own = append(own, filepath.Dir(state))
 			}
 		}
@@ -90,14 +90,17 @@ func TestPortInUse(t *testing.T) {
 	defer listener.Close()
 	port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
 	s := &screen{}
-	code := run(t.Context(), []string{"bench", "smoke", "--postgres-port", port, "--out", t.TempDir()}, terminal{s, s})
+	code := run(t.Context(), []string{"bench", "smoke", "--postgres-port", port,
+		"--out", t.TempDir()}, terminal{s, s})
 	if code != exitCouldNotRun || !strings.Contains(s.String(), port) {
-		t.Errorf("exit %d, want %d and an error that names port %s:\n%s", code, exitCouldNotRun, port, s)
+		t.Errorf("exit %d, want %d and an error that names port %s:\n%s", code, exitCouldNotRun,
+			port, s)
 	}
 	nothingLeft(t)
 }
 
-// TestInterrupt: Ctrl-C under load ends everything within ten seconds and leaves a run that says so.
+// TestInterrupt: Ctrl-C under load ends everything within ten seconds and leaves a run that says
+// so.
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -116,12 +119,14 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !run.TestRun.Partial || run.Verdict.Status != reports.Unknown {
-		t.Errorf("partial %v, verdict %s: want a partial run that is unknown", run.TestRun.Partial, run.Verdict.Status)
+		t.Errorf("partial %v, verdict %s: want a partial run that is unknown", run.TestRun.Partial,
+			run.Verdict.Status)
 	}
 	nothingLeft(t)
 }
 
-// TestPostgresKilledFromOutside: a part that dies by itself ends the run with its name, not with numbers.
+// TestPostgresKilledFromOutside: a part that dies by itself ends the run with its name, not with
+// numbers.
 func TestPostgresKilledFromOutside(t *testing.T) {
 	s := &screen{wait: " in flight", at: func() {
 		if len(stackFolders(t)) != 1 {
@@ -133,12 +138,13 @@ func TestPostgresKilledFromOutside(t *testing.T) {
 	}}
 	code := run(t.Context(), []string{"bench", "smoke", "--out", t.TempDir()}, terminal{s, s})
 	if code != exitUnknown && code != exitCouldNotRun || !strings.Contains(s.String(), "postgres") {
-		t.Errorf("exit %d, want %d or %d and the name of what died:\n%s", code, exitUnknown, exitCouldNotRun, s)
+		t.Errorf("exit %d, want %d or %d and the name of what died:\n%s", code, exitUnknown,
+			exitCouldNotRun, s)
 	}
 	nothingLeft(t)
 }
 
-// killChild kills the first child of this process whose program has that name.
+// killChild kills the first child of this process whose program has the name.
 func killChild(name string) error {
 	self, err := process.NewProcess(int32(os.Getpid()))
 	if err != nil {
@@ -154,38 +160,4 @@ func killChild(name string) error {
 		}
 	}
 	return fmt.Errorf("no child %s among %d", name, len(children))
-}
-
-// TestFloors: each tracker has its limit, and a rate that the server does not take is said in words.
-func TestFloors(t *testing.T) {
-	for _, test := range []struct {
-		tracker string
-		p50     float64
-		want    int
-	}{
-		{"changestream", 0.9, exitPass}, {"changestream", 1.1, exitFail}, {"poll", 1.9, exitPass}, {"poll", 2.1, exitFail},
-	} {
-		floors := experiments.Floors{Floor: reports.Floor{P50: test.p50, Writes: 300, Tracker: test.tracker}, Notes: []string{"a note"}}
-		floors.AtRates = []experiments.FloorAt{
-			{Rate: 500, Floor: reports.Floor{P50: 3, P95: 4, P99: 5, Writes: 2500}}, {Rate: 2000, Problem: "the server took only 7"},
-		}
-		var out strings.Builder
-		code, err := printFloors(&out, floors, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if code != test.want || !strings.Contains(out.String(), "a note\n") ||
-			!strings.Contains(out.String(), "error at 500/s  p50 3.000 ms  p95 4.000 ms  p99 5.000 ms  |  2500 direct writes") ||
-			!strings.Contains(out.String(), "error at 2000/s  the server took only 7\n") {
-			t.Errorf("%+v: exit %d, want %d:\n%s", test, code, test.want, &out)
-		}
-		status := map[int]string{exitPass: "pass", exitFail: "fail"}[test.want]
-		want := fmt.Sprintf(`{"status":%q,"limitP50":%g,"p50":%g,"p95":0,"p99":0,"writes":300,"tracker":%q,"resolutionMs":0,"atRates":[`+
-			`{"rate":500,"p50":3,"p95":4,"p99":5,"writes":2500,"tracker":"","resolutionMs":0},`+
-			`{"rate":2000,"problem":"the server took only 7"}],"notes":["a note"]}`+"\n", status, maxFloorMs[test.tracker], test.p50, test.tracker)
-		out.Reset()
-		if code, err := printFloors(&out, floors, true); err != nil || code != test.want || out.String() != want {
-			t.Errorf("%+v: exit %d, %v, want %d:\n%swant\n%s", test, code, err, test.want, &out, want)
-		}
-	}
 }

@@ -1,6 +1,7 @@
-// Command cdclab is the lab: it brings a pipeline up, puts load on it, measures how long a write
-// takes to become visible, checks that nothing was lost, and reports. It only reads arguments and
-// prints; the work is in the rooms it imports. Start reading at commands, then at bench.go.
+// Command cdclab is the lab: cdclab brings a pipeline up, puts load on it, measures how long a
+// write takes to become visible, checks that nothing was lost, and reports. Package main only reads
+// arguments and prints; the work is in the rooms imported. Start reading at commands, then at
+// bench.go.
 package main
 
 import (
@@ -11,11 +12,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer"
+	"github.com/cdclab/cdclab/consumer/kafka"
+	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/shown"
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/process"
 )
 
-// Exit codes of every command: a verdict, or that there is none because the lab could not run.
+// Exit codes of every command: a verdict, or no verdict because the lab could not run.
 const (
 	exitPass = iota
 	exitFail
@@ -28,9 +37,11 @@ type terminal struct {
 	out, err io.Writer
 }
 
-func (t terminal) say(line string) { fmt.Fprintln(t.err, line) }
+// say prints a line. Further lines inside begin with blanks, so that no name with a line feed looks
+// like a line of the lab's own.
+func (t terminal) say(line string) { fmt.Fprintln(t.err, strings.ReplaceAll(line, "\n", "\n  ")) }
 
-// sayJSON says it as one of several JSON lines.
+// sayJSON says line as one of several JSON lines.
 func (t terminal) sayJSON(line string) {
 	_ = json.NewEncoder(t.err).Encode(map[string]string{"say": line})
 }
@@ -43,27 +54,61 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"bench", "[SCENARIO] [flags]", "bring a stack up, run a scenario, check every row, report (default: baseline)", bench},
+		{"bench", "[SCENARIO] [flags]",
+			"bring a stack up, run a scenario, check every row, report (default: baseline)", bench},
 		{"up", "[flags]", "bring a stack up and hold it until Ctrl-C; prints its endpoints", up},
 		{"status", "", "say what `up` holds and whether each part is healthy", status},
 		{"down", "", "end what `up` holds", down},
-		{"check", "--postgres DSN --mongo URI", "compare every row of PostgreSQL with its document", check},
-		{"report", "RUN.json", "render the text and the HTML report of a stored run again", report},
-		{"compare", "BASE.json [HEAD.json]", "compare two runs; with one, compare it with its stored baseline", compare},
-		{"merge", "RUN.json RUN.json... [--out DIR]", "put the segments of a divided load together (bench --segment 1/2, 2/2)", merge},
-		{"baseline", "save RUN.json", "store a passed run as the baseline of its stack and scenario", baseline},
-		{"replay", "FILE.jsonl[.gz]... [flags]", "take recorded records through the consumer and print the documents they end in", replay},
-		{"capture", "TOPIC... [flags]", "write what topics hold to a file that replay reads; a TOPIC is a name or a regular expression", capture},
-		{"dlq", "list|show|replay|drop [ID...] [flags]", "read the dead letters, put them back where they came from, or set them aside", dlq},
-		{"fetch", "[prometheus]", "install the fast MongoDB stand-in and PostgreSQL, or a Prometheus for the tests, into the user's cache", fetch},
+		{"check", "--postgres DSN --mongo URI", "compare every row of PostgreSQL with its document",
+			checkTables},
+		{"report", "RUN.json [--format F] [--against BASE.json]",
+			"render a stored run again: text and a page, or html, markdown, junit, benchstat, csv",
+			report},
+		{"compare", "[BASE.json... vs] HEAD.json...",
+			"compare two groups of runs, two runs, or runs with their stored baseline; a folder " +
+				"means all runs below", compare},
+		{"gate", "--base REV --head REV",
+			"let the consumers of two revisions take turns on one stack, and decide with known " +
+				"error rates", gateBuilds},
+		{"history", "[list|add RUN.json...|prune] [--dir DIR|--branch NAME]",
+			"keep runs in a folder or a git branch, list them, forget old ones", history},
+		{"trend", "[DIR] [--branch NAME] [--since TIME]",
+			"find the runs with which a metric changed for good, and the commits between", trends},
+		{"merge", "RUN.json RUN.json... [--out DIR]",
+			"put the segments of a divided load together (bench --segment 1/2, 2/2)", merge},
+		{"annotate", "RUN.json --grafana URL",
+			"write a stored run, its faults and its verdict into a Grafana, each once",
+			annotateRun},
+		{"baseline", "save|accept|show|list [RUN.json...]",
+			"keep passed runs as samples of their machine, stack and scenario; accept begins anew",
+			baseline},
+		{"replay", "FILE.jsonl[.gz]... [flags]",
+			"take recorded records through the consumer and print the documents they end in",
+			replay},
+		{"capture", "TOPIC... [flags]",
+			"write what topics hold to a file that replay reads; a TOPIC is a name or a " +
+				"regular expression", capture},
+		{"dlq", "list|show|replay|drop [ID...] [flags]",
+			"read the dead letters, put them back where they came from, or set them aside", dlq},
+		{"compose", "[--local-images] [COMMAND...]",
+			"run a command of Docker Compose on the pipeline in containers (default: up --detach " +
+				"--wait); secrets are made before", composeFile},
+		{"fetch", "[prometheus]", "install the fast MongoDB stand-in and PostgreSQL, or a " +
+			"Prometheus for the tests, into the user's cache", fetch},
 	}
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], terminal{os.Stdout, os.Stderr})
-	stop()
-	os.Exit(code)
+	t := terminal{&shown.Writer{To: pipe{os.Stdout}}, &shown.Writer{To: os.Stderr}}
+	err := process.Restart(func(dropped []string) {
+		t.say(fmt.Sprintf("cdclab: not passed on from the shell: %s "+
+			"(experiments/README.md, \"The environment\")", strings.Join(dropped, ", ")))
+	})
+	if err != nil {
+		t.say("cdclab: " + err.Error())
+		os.Exit(exitCouldNotRun)
+	}
+	os.Exit(run(untilEnded(t.say), os.Args[1:], t))
 }
 
 func run(ctx context.Context, args []string, t terminal) int {
@@ -80,12 +125,12 @@ func run(ctx context.Context, args []string, t terminal) int {
 		case errors.Is(err, flag.ErrHelp):
 			return exitPass
 		case err != nil:
-			fmt.Fprintf(t.err, "cdclab %s: %v\n", c.name, err)
+			t.say(fmt.Sprintf("cdclab %s: %s", c.name, shown.Hide(err.Error(), args)))
 			return exitCouldNotRun
 		}
 		return code
 	}
-	fmt.Fprintf(t.err, "cdclab: no command %q\n", args[0])
+	t.say(fmt.Sprintf("cdclab: no command %q", shown.Command(args[:1])[0]))
 	usage(t.err)
 	return exitCouldNotRun
 }
@@ -96,32 +141,57 @@ func usage(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  cdclab %s %s\n        %s\n", c.name, c.arguments, c.does)
 	}
-	fmt.Fprintln(w, "\nExit codes: 0 pass, 1 fail, 2 unknown, 3 could not run. `cdclab COMMAND -h` lists the flags.")
+	fmt.Fprintln(w, "\nExit codes: 0 pass, 1 fail, 2 unknown, 3 could not run. "+
+		"`cdclab COMMAND -h` lists the flags.")
 }
 
-// flags is a flag set that reports its errors instead of printing and exiting.
-func flags(name string, t terminal) *flag.FlagSet {
-	set := flag.NewFlagSet("cdclab "+name, flag.ContinueOnError)
-	set.SetOutput(t.err)
-	return set
+// verdictCode is the exit code of a verdict.
+func verdictCode(status reports.Status) int {
+	switch status {
+	case reports.Pass:
+		return exitPass
+	case reports.Fail:
+		return exitFail
+	}
+	return exitUnknown
 }
 
-// parse reads flags and positional arguments in any order and wants between least and most of the
-// latter.
-func parse(set *flag.FlagSet, args []string, least, most int) ([]string, error) {
-	var positional []string
-	for {
-		if err := set.Parse(args); err != nil {
-			return nil, err
-		}
-		if set.NArg() == 0 {
-			break
-		}
-		positional = append(positional, set.Arg(0))
-		args = set.Args()[1:]
+const brokersUsage = "Kafka, `host:port`, several with commas (env CDC_KAFKA_BROKERS; default: " +
+	"the stack that `cdclab up` holds); TLS and SASL as the consumer's, from CDC_CONSUMER_KAFKA_..."
+
+// kafkaConfig says how brokers are reached: TLS and SASL are the consumer's,
+// CDC_CONSUMER_KAFKA_TLS, CDC_CONSUMER_KAFKA_SASL, ...
+func kafkaConfig(brokers string) (*kafka.Config, error) {
+	config, err := consumer.ParseConfig(nil, os.Getenv, io.Discard)
+	if err != nil {
+		return nil, err
 	}
-	if len(positional) < least || len(positional) > most {
-		return nil, fmt.Errorf("got %d arguments %q, want %d to %d", len(positional), positional, least, most)
+	config.Kafka.Brokers = brokers
+	return &config.Kafka, nil
+}
+
+// kafkaClient reaches the brokers given, or the brokers of the held stack.
+func kafkaClient(ctx context.Context, brokers string) (*kgo.Client, error) {
+	if brokers == "" {
+		return heldKafkaClient(ctx)
 	}
-	return positional, nil
+	config, err := kafkaConfig(brokers)
+	if err != nil {
+		return nil, err
+	}
+	return config.Connect(ctx, kgo.ClientID("cdclab"))
+}
+
+func heldKafkaClient(ctx context.Context) (*kgo.Client, error) {
+	held, err := stack.FindHeld()
+	if errors.Is(err, stack.ErrNothingHeld) {
+		return nil, errors.New("which Kafka? give --brokers or CDC_KAFKA_BROKERS, " +
+			"or hold a stack with `cdclab up`")
+	}
+	if err != nil {
+		return nil, err
+	}
+	config := kafka.Config{Brokers: strings.Join(held.Endpoints.KafkaBrokers, ",")}
+	return config.Connect(ctx, append(held.Endpoints.KafkaLogin.Options(),
+		kgo.ClientID("cdclab"))...)
 }

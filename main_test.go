@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,17 +24,19 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Condition: func(name string) (bool, error) {
-			if name != "native" {
+			if name != "native" && name != "xk6" {
 				return false, fmt.Errorf("no condition %q", name)
 			}
-			return os.Getenv("CDCLAB_NATIVE") != "", nil
+			return os.Getenv("CDCLAB_"+strings.ToUpper(name)) != "", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kafka": kafkaCommand},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
-			// The caches of Go and of the lab are the user's: a story must not fetch them again.
+			// The caches of Go and of the lab are the user's: a story must not fetch the contents
+			// again.
 			for _, name := range []string{
-				"HOME", "GOCACHE", "GOMODCACHE", "GOPATH", "GOFLAGS", "GOPROXY", "XDG_CACHE_HOME", "CDCLAB_CACHE",
+				"HOME", "GOCACHE", "GOMODCACHE", "GOPATH", "GOFLAGS", "GOPROXY", "XDG_CACHE_HOME",
+				"CDCLAB_CACHE",
 			} {
 				if value, set := os.LookupEnv(name); set {
 					env.Setenv(name, value)

@@ -20,27 +20,22 @@ const (
 	module       = "github.com/cdclab/cdclab/"
 	maxFileLines = 400
 	maxFuncLines = 70
+	maxRoomFiles = 15 // of a room, without tests
+	maxRoomFuncs = 150
 	maxRecipes   = 15
 )
 
-// mayImport is the import direction of the tree: a room and the rooms of ours it may use. A room
-// that is not listed may use none.
-var mayImport = map[string][]string{
-	"consumer":              {"consumer/debezium", "consumer/entity"},
-	"consumer/cmd/consumer": {"consumer"},
-	"consumer/entity":       {"consumer/debezium"},
-	"stack/connector":       {"consumer/debezium"},
-	"stack":                 {"stack/connector"},
-	"chaos":                 {"stack", "consumer/entity", "xk6-cdc/ledger"},
-	"experiments":           {"chaos", "stack", "reports", "consumer/entity", "xk6-cdc/ledger", "stack/nullmongo"},
-	"xk6-cdc":               {"consumer/entity", "xk6-cdc/ledger"},
-	"xk6-cdc/cmd/k6":        {"xk6-cdc"},
-	"":                      {"chaos", "consumer", "experiments", "reports", "stack"},
-}
+// openToAll are rooms for every room, as a standard library is: how servers are reached, what a
+// person may see, and how files that a person names are read.
+var openToAll = []string{"hop", "hop/pg", "namedfile", "shown"}
 
-var bannedNames = []string{"util", "utils", "common", "helper", "helpers", "misc", "types", "models"}
+// testRooms are the last elements of rooms imported only by tests.
+var testRooms = []string{"corpus", "servertest", "consumertest", "documentstest"}
 
-// source is one parsed Go file of the project.
+var bannedNames = []string{"util", "utils", "common", "helper", "helpers", "misc", "types",
+	"models"}
+
+// source is a parsed Go file of the project.
 type source struct {
 	path, room string
 	lines      int
@@ -78,7 +73,8 @@ func sources(t *testing.T) []*source {
 		if room == "." {
 			room = ""
 		}
-		all = append(all, &source{path, room, bytes.Count(text, []byte("\n")), file, fset, string(text)})
+		all = append(all, &source{path, room, bytes.Count(text, []byte("\n")), file, fset,
+			string(text)})
 		return nil
 	})
 	if err != nil {
@@ -103,8 +99,32 @@ func TestSizes(t *testing.T) {
 			}
 			lines := s.fset.Position(f.End()).Line - s.fset.Position(f.Pos()).Line + 1
 			if lines > maxFuncLines {
-				t.Errorf("%s: %s has %d lines, at most %d", s.path, f.Name.Name, lines, maxFuncLines)
+				t.Errorf("%s: %s has %d lines, at most %d",
+					s.path, f.Name.Name, lines, maxFuncLines)
 			}
+		}
+	}
+}
+
+// TestRooms: a room with more files or functions than a newcomer can overlook is two rooms.
+func TestRooms(t *testing.T) {
+	t.Parallel()
+	files, funcs := map[string]int{}, map[string]int{}
+	for _, s := range sources(t) {
+		if s.test() {
+			continue
+		}
+		files[s.room]++
+		for _, d := range s.file.Decls {
+			if _, is := d.(*ast.FuncDecl); is {
+				funcs[s.room]++
+			}
+		}
+	}
+	for room := range files {
+		if files[room] > maxRoomFiles || funcs[room] > maxRoomFuncs {
+			t.Errorf("%q has %d files and %d functions, at most %d and %d",
+				room, files[room], funcs[room], maxRoomFiles, maxRoomFuncs)
 		}
 	}
 }
@@ -129,117 +149,32 @@ func TestImportDirection(t *testing.T) {
 			path := strings.Trim(i.Path.Value, `"`)
 			target, ours := strings.CutPrefix(path+"/", module)
 			target = strings.TrimSuffix(target, "/")
-			if ours && !slices.Contains(mayImport[s.room], target) {
+			if ours && slices.Contains(testRooms, filepath.Base(target)) &&
+				!slices.Contains(testRooms, filepath.Base(s.room)) {
+				t.Errorf("%s imports %s, which is for tests only", s.path, target)
+			}
+			if ours && !slices.Contains(mayImport[s.room], target) &&
+				!slices.Contains(openToAll, target) {
 				t.Errorf("%s imports %s: %q may use %v", s.path, target, s.room, mayImport[s.room])
 			}
 		}
 	}
 }
 
-// TestConsumerIsLean: the consumer is deployed alone; what only the lab needs stays out of it.
+// TestConsumerIsLean: the consumer is deployed alone, without the needs of the lab alone.
 func TestConsumerIsLean(t *testing.T) {
 	t.Parallel()
 	deps := output(t, "go", "list", "-deps", "./consumer/cmd/consumer")
-	for _, heavy := range []string{"go.k6.io/", "franz-go/pkg/kfake", "oxiproxy", "pglogrepl", "embedded-postgres",
-		"google.golang.org/grpc"} {
+	for _, heavy := range []string{"go.k6.io/", "franz-go/pkg/kfake", "oxiproxy", "pglogrepl",
+		"embedded-postgres", "google.golang.org/grpc", "jackc/pgx"} {
 		if strings.Contains(deps, heavy) {
 			t.Errorf("the consumer links %s", heavy)
 		}
 	}
 	if !strings.Contains(deps, "github.com/twmb/franz-go/pkg/kgo") {
-		t.Error("the list of dependencies does not even hold the Kafka client: this test looks at the wrong thing")
+		t.Error("the list of dependencies does not even hold the Kafka client: " +
+			"this test looks at the wrong thing")
 	}
-}
-
-func TestPackageComments(t *testing.T) {
-	t.Parallel()
-	documented := map[string]bool{}
-	rooms := map[string]bool{}
-	for _, s := range sources(t) {
-		if s.test() {
-			continue
-		}
-		rooms[s.room] = true
-		doc := s.file.Doc.Text()
-		if doc == "" {
-			continue
-		}
-		documented[s.room] = true
-		name := s.file.Name.Name
-		if name != "main" && !strings.HasPrefix(doc, "Package "+name+" ") {
-			t.Errorf("%s: the package comment begins with %q", s.path, "Package "+name)
-		}
-		if name != "main" && !strings.Contains(strings.ReplaceAll(doc, "\n", " "), "tart reading") {
-			t.Errorf("%s: the package comment does not say where to start reading", s.path)
-		}
-	}
-	for room := range rooms {
-		if !documented[room] {
-			t.Errorf("package %q has no package comment", room)
-		}
-	}
-}
-
-func TestExportedComments(t *testing.T) {
-	t.Parallel()
-	for _, s := range sources(t) {
-		if s.test() {
-			continue
-		}
-		for _, d := range s.file.Decls {
-			for _, missing := range undocumented(d) {
-				t.Errorf("%s: %s has no comment that begins with its name", s.path, missing)
-			}
-		}
-	}
-}
-
-// undocumented lists the exported names of a declaration without a comment. A group of constants
-// or variables may have one comment for all.
-func undocumented(d ast.Decl) []string {
-	begins := func(doc *ast.CommentGroup, name string) bool {
-		text := strings.TrimPrefix(strings.TrimPrefix(doc.Text(), "A "), "An ")
-		return strings.HasPrefix(text, name)
-	}
-	var missing []string
-	switch d := d.(type) {
-	case *ast.FuncDecl:
-		if d.Name.IsExported() && !begins(d.Doc, d.Name.Name) && !(d.Recv != nil && d.Doc.Text() != "") &&
-			!implementsStandard(d) {
-			missing = append(missing, d.Name.Name)
-		}
-	case *ast.GenDecl:
-		for _, spec := range d.Specs {
-			switch spec := spec.(type) {
-			case *ast.TypeSpec:
-				if spec.Name.IsExported() && !begins(d.Doc, spec.Name.Name) && !begins(spec.Doc, spec.Name.Name) {
-					missing = append(missing, spec.Name.Name)
-				}
-			case *ast.ValueSpec:
-				if spec.Names[0].IsExported() && d.Doc.Text() == "" && spec.Doc.Text() == "" && spec.Comment.Text() == "" {
-					missing = append(missing, spec.Names[0].Name)
-				}
-			}
-		}
-	}
-	return missing
-}
-
-// implementsStandard spares methods whose meaning an interface already states: those of error,
-// fmt.Stringer, sort, flag.Value, and the methods of unexported types.
-func implementsStandard(d *ast.FuncDecl) bool {
-	if d.Recv == nil {
-		return false
-	}
-	if slices.Contains([]string{"Error", "Unwrap", "String", "Set", "Write"}, d.Name.Name) {
-		return true
-	}
-	receiver := d.Recv.List[0].Type
-	if star, ok := receiver.(*ast.StarExpr); ok {
-		receiver = star.X
-	}
-	name, ok := receiver.(*ast.Ident)
-	return ok && !name.IsExported()
 }
 
 func TestNoSleepsInTests(t *testing.T) {
@@ -247,6 +182,50 @@ func TestNoSleepsInTests(t *testing.T) {
 	for _, s := range sources(t) {
 		if s.test() && s.path != "tidy_test.go" && strings.Contains(s.text, "time."+"Sleep(") {
 			t.Errorf("%s sleeps: wait for the condition, or use testing/synctest", s.path)
+		}
+	}
+}
+
+// TestChildrenHaveMadeEnvironments: only stack/process starts programs, so that no program gets a
+// variable of the shell outside the table there.
+func TestChildrenHaveMadeEnvironments(t *testing.T) {
+	t.Parallel()
+	started := regexp.MustCompile(`exec\.Command|os\.Environ|os\.StartProcess|syscall\.Exec`)
+	for _, s := range sources(t) {
+		if found := started.FindString(s.text); found != "" && !s.test() &&
+			s.room != "stack/process" {
+			t.Errorf("%s uses %s: stack/process makes children and their environments", s.path,
+				found)
+		}
+	}
+}
+
+// TestFilesAreOpenedByOneRoom: namedfile opens the files that a person names, and never waits. The
+// other files are written by the lab itself or the kernel.
+func TestFilesAreOpenedByOneRoom(t *testing.T) {
+	t.Parallel()
+	opened := regexp.MustCompile(`os\.(Open|ReadFile)\(|LoadX509KeyPair`)
+	own := []string{"experiments/folder.go", "experiments/gating/builds.go",
+		"experiments/observe/cgroup.go", "reports/wholefile/wholefile.go",
+		"stack/postgres/owner.go", "stack/process/tool.go", "stack/process/tree_linux.go",
+		"stack/servertest/skips/main.go"}
+	for _, s := range sources(t) {
+		found := opened.FindString(s.text)
+		if found != "" && !s.test() && !slices.Contains(own, s.path) {
+			t.Errorf("%s uses %s: namedfile opens what a person names", s.path, found)
+		}
+	}
+}
+
+// TestServersHaveLimits: every HTTP server is one of telemetry.ServePages, because http.Server has
+// no limits by default.
+func TestServersHaveLimits(t *testing.T) {
+	t.Parallel()
+	served := regexp.MustCompile(`http\.Server\{|http\.(ListenAnd)?Serve(TLS)?\(|new\(http\.Server`)
+	for _, s := range sources(t) {
+		if found := served.FindString(s.text); found != "" && !s.test() &&
+			s.path != "consumer/telemetry/http.go" {
+			t.Errorf("%s uses %s: telemetry.ServePages sets the limits", s.path, found)
 		}
 	}
 }
@@ -265,58 +244,6 @@ func TestFormatted(t *testing.T) {
 	t.Parallel()
 	if out := output(t, "gofmt", "-l", "."); out != "" {
 		t.Errorf("gofmt would change:\n%s", out)
-	}
-}
-
-func TestModuleTidy(t *testing.T) {
-	t.Parallel()
-	output(t, "go", "mod", "tidy", "-diff")
-}
-
-// TestJustfile: the recipes are what ./just can read without just, one line each.
-func TestJustfile(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("justfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	recipe := regexp.MustCompile(`^[a-z][a-z-]*( \*args)?:$`)
-	var recipes, body int
-	for number, line := range strings.Split(string(text), "\n") {
-		switch {
-		case strings.HasPrefix(line, "    "):
-			if body++; body > 1 {
-				t.Errorf("justfile:%d: a recipe has more than one line", number+1)
-			}
-		case recipe.MatchString(line):
-			recipes, body = recipes+1, 0
-		case line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "[") && !strings.HasPrefix(line, "set "):
-			t.Errorf("justfile:%d: ./just cannot read %q", number+1, line)
-		}
-	}
-	if recipes == 0 || recipes > maxRecipes {
-		t.Errorf("justfile has %d recipes, want 1 to %d", recipes, maxRecipes)
-	}
-}
-
-// TestFuzzRecipe: whatever can be fuzzed is.
-func TestFuzzRecipe(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("justfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range sources(t) {
-		for _, d := range s.file.Decls {
-			f, is := d.(*ast.FuncDecl)
-			if !is || !s.test() || !strings.HasPrefix(f.Name.Name, "Fuzz") {
-				continue
-			}
-			command := regexp.MustCompile(` -fuzz ` + f.Name.Name + ` [-a-z0-9 ]*\./` + s.room + `( &&|\n)`)
-			if !command.Match(text) {
-				t.Errorf("%s: ./just fuzz leaves out %s", s.path, f.Name.Name)
-			}
-		}
 	}
 }
 

@@ -7,12 +7,15 @@ import (
 	"testing"
 )
 
-// TestPipelineRecovers: a fault is over when what depends on its target serves again too, but for
-// parts that another fault holds.
+// TestPipelineRecovers: a fault is over when everything that depends on the target serves again,
+// but for parts held by another fault.
 func TestPipelineRecovers(t *testing.T) {
 	t.Parallel()
-	sick := map[string]error{"connector": errors.New("reconnects"), "consumer": errors.New("killed"), "mongo": nil}
-	p := &pipeline{health: func(context.Context) map[string]error { return sick }, broken: map[string]int{}}
+	sick := map[string]error{"connector": errors.New("reconnects"),
+		"consumer": errors.New("killed"), "mongo": nil}
+	p := &pipeline{health: func(context.Context) map[string]error {
+		return sick
+	}, broken: map[string]int{}}
 	nothing := func(context.Context) error { return nil }
 	inject := func(kind, target string) *injection {
 		t.Helper()

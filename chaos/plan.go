@@ -1,8 +1,8 @@
-// Package chaos breaks a Stack on purpose and finds out what that did to the data: a Plan of Faults
-// is run on a timeline against a Stack's Components and Proxies, and the table check compares every
-// row of PostgreSQL with its document in MongoDB. It makes no load, keeps no results and gives no
-// Verdict: that is the caller's. Start reading at Plan, then Run; for the table check at Check,
-// then comparison.
+// Package chaos breaks a Stack on purpose: Run takes the Faults of a Plan through their times,
+// against a Stack's Components and Proxies, and reports the evidence of each Fault's effect. The
+// caller makes the load, keeps the results and gives the Verdict. Package chaos/check finds a
+// Fault's effects on the data. Start reading at Plan, then Run; each family of faults has a file
+// (process, network).
 package chaos
 
 import (
@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -19,51 +18,36 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/stack"
 )
 
 //go:embed plans/*.yaml
 var builtIn embed.FS
 
-// Plan is an experiment: what must hold of the stack, and the Faults under which it must hold. The
-// words are those of the Chaos Toolkit.
+// Plan is an experiment: the stack's steady state, and the Faults under which the steady state must
+// hold. The words are those of the Chaos Toolkit.
 type Plan struct {
 	Name        string `yaml:"name"`
 	Description string `yaml:"description"`
 	// SteadyState is the hypothesis that the Faults try to disprove.
 	SteadyState SteadyState `yaml:"steady-state"`
-	// Load is the load it is made for; what is not said is the scenario's.
+	// Load is the load that the Plan is made for; missing members are the scenario's.
 	Load Traffic `yaml:"load"`
-	// Consumers is how many consumers share the group; 0 is 1.
+	// Consumers is the number of consumers in the group; 0 is a plan that does not say.
 	Consumers int `yaml:"consumers"`
-	// Method lists the Faults, in any order; those of different targets may overlap.
+	// Method lists the Faults, in any order; Faults of different targets may overlap.
 	Method []Fault `yaml:"method"`
+
+	// path is the file, with body as the whole text.
+	path string
+	body ast.Node
 }
 
-// Fault is one thing done to one target. Times are exact to the millisecond or so.
-type Fault struct {
-	// At is when, counted from the start of the measured load.
-	At time.Duration `yaml:"at"`
-	// Kind names the fault: kill, stop, pause, latency, partition.
-	Kind string `yaml:"fault"`
-	// Target is the name of a Component (kill, stop, pause) or of a Proxy (latency, partition).
-	Target string `yaml:"target"`
-	// For is how long pause, latency and partition last.
-	For time.Duration `yaml:"for"`
-	// RestartAfter is how long after kill and stop the target is started again.
-	RestartAfter time.Duration `yaml:"restart-after"`
-	// Latency is what the latency fault adds to each direction.
-	Latency time.Duration `yaml:"latency"`
-	// Repeat does it again and again; the zero value is once.
-	Repeat Repeat `yaml:"repeat"`
-
-	node ast.Node
-}
-
-// Load reads the Plan at path; a path that is no file but the bare name of a built-in Plan, such as
-// consumer-kill, reads that one. An error in the text names file, line and column.
+// Load reads the Plan at path. If path is no file but the bare name of a built-in Plan, such as
+// consumer-kill, Load reads the built-in Plan. An error in the text names file, line and column.
 func Load(path string) (*Plan, error) {
-	text, err := os.ReadFile(path)
+	text, err := namedfile.Read(path, namedfile.Small)
 	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(path, `/\.`) {
 		if text, err = builtIn.ReadFile("plans/" + path + ".yaml"); err == nil {
 			path = "chaos/plans/" + path + ".yaml"
@@ -76,10 +60,48 @@ func Load(path string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load plan: %s:%w", path, err)
 	}
+	plan.path = path
 	return plan, nil
 }
 
-// Proxies names the Proxies that the Stack needs for the Plan, each once, sorted.
+// CheckConsumers refuses a group of fewer consumers than the Plan is made for.
+func (p *Plan) CheckConsumers(n int) error {
+	if n >= max(1, p.Consumers) {
+		return nil
+	}
+	return p.refuse(p.body, "consumers",
+		fmt.Sprintf("the plan is made for %d consumers, and there is %d", p.Consumers, n))
+}
+
+// CheckLength refuses a load that ends before the last Fault is over. length is of the measured
+// load.
+func (p *Plan) CheckLength(length time.Duration) error {
+	for i := range p.Method {
+		if f := &p.Method[i]; length <= f.end() {
+			return p.refuse(f.node, "at", fmt.Sprintf("the load ends after %v, %s of %s after %v: "+
+				"nothing would be left to recover under", length, f.Kind, f.Target, f.end()))
+		}
+	}
+	return nil
+}
+
+// CheckGiven refuses a Fault of a part that the lab did not start.
+func (p *Plan) CheckGiven(name string) error {
+	for i := range p.Method {
+		if f := &p.Method[i]; f.Target == name {
+			return p.refuse(f.node, "target",
+				fmt.Sprintf("%s of %s: the lab breaks nothing that it did not start", f.Kind, name))
+		}
+	}
+	return nil
+}
+
+// refuse blames a member of the file.
+func (p *Plan) refuse(node ast.Node, member, reason string) error {
+	return fmt.Errorf("plan %s: %s:%w", p.Name, p.path, complain(node, member, reason))
+}
+
+// Proxies names the Proxies needed by the Plan, each once, sorted.
 func (p *Plan) Proxies() []string {
 	var names []string
 	for _, f := range p.Method {
@@ -91,8 +113,8 @@ func (p *Plan) Proxies() []string {
 	return slices.Compact(names)
 }
 
-// End is when the last Fault is undone, counted from the start of the measured load; recovery comes
-// on top. A load that is shorter cannot test the Plan.
+// End is the time at which the last Fault is undone, since the start of the measured load; recovery
+// comes on top. A shorter load cannot test the Plan.
 func (p *Plan) End() time.Duration {
 	var end time.Duration
 	for _, f := range p.Method {
@@ -100,17 +122,6 @@ func (p *Plan) End() time.Duration {
 	}
 	return end
 }
-
-// end is when the fault is undone, the last time.
-func (f *Fault) end() time.Duration {
-	return f.due(f.Repeat.Times()-1) + f.length()
-}
-
-// due is when it comes the n-th time, counted from 0.
-func (f *Fault) due(n int) time.Duration { return f.At + time.Duration(n)*f.Repeat.Every }
-
-// length is how long it lasts, each time.
-func (f *Fault) length() time.Duration { return f.For + f.RestartAfter }
 
 func parse(text []byte) (*Plan, error) {
 	file, err := parser.ParseBytes(text, 0)
@@ -125,9 +136,13 @@ func parse(text []byte) (*Plan, error) {
 	if err := yaml.NodeToValue(body, &plan, yaml.Strict()); err != nil {
 		return nil, located(err, body)
 	}
+	if err := checkWhole(body, "consumers"); err != nil {
+		return nil, err
+	}
 	if err := plan.validate(body); err != nil {
 		return nil, err
 	}
+	plan.body = body
 	return &plan, nil
 }
 
@@ -137,7 +152,8 @@ func (p *Plan) validate(body ast.Node) error {
 		return complain(body, "name", "want the plan's name")
 	case p.SteadyState.Recovery == 0:
 		return complain(body, "steady-state", "want recovery, such as recovery: 30s")
-	case p.Consumers < 0 || p.Consumers > stack.MaxConsumers:
+	case p.Consumers < 0 || p.Consumers > stack.MaxConsumers,
+		p.Consumers == 0 && has(body, "consumers"):
 		return complain(body, "consumers",
 			fmt.Sprintf("consumers: %d, want 1 to %d", p.Consumers, stack.MaxConsumers))
 	case len(p.Method) == 0:
@@ -152,20 +168,23 @@ func (p *Plan) validate(body ast.Node) error {
 		}
 	}
 	if length := p.Load.Duration; length != 0 && length <= p.End() {
-		return complain(body, "load", fmt.Sprintf("the load ends after %v, the last fault after %v: "+
-			"nothing would be left to recover under", length, p.End()))
+		return complain(body, "load", fmt.Sprintf(
+			"the load ends after %v, the last fault after %v: "+
+				"nothing would be left to recover under", length, p.End()))
 	}
 	return p.overlap()
 }
 
-// overlap refuses two faults on one target at the same time: the end of one would undo the other.
+// overlap refuses two faults on one target at the same time, because the end of one would undo the
+// other.
 func (p *Plan) overlap() error {
 	for i := range p.Method {
 		for j := range p.Method {
 			f, earlier := &p.Method[i], &p.Method[j]
 			before := earlier.At < f.At || earlier.At == f.At && j < i
 			if before && earlier.Target == f.Target && f.At <= earlier.end() {
-				return complain(f.node, "at", fmt.Sprintf("%s of %s at %v overlaps its %s from %v to %v",
+				return complain(f.node, "at", fmt.Sprintf(
+					"%s of %s at %v overlaps its %s from %v to %v",
 					f.Kind, f.Target, f.At, earlier.Kind, earlier.At, earlier.end()))
 			}
 		}
@@ -173,46 +192,44 @@ func (p *Plan) overlap() error {
 	return nil
 }
 
-func (f *Fault) validate(consumers int) error {
-	kind, ok := kinds[f.Kind]
-	if !ok {
-		return complain(f.node, "fault",
-			fmt.Sprintf("unknown fault %q; there are %s", f.Kind, kindNames()))
+// Traffic is the load under the Faults. A member that is left out leaves the choice to the scenario
+// and is 0, and the Plan's runner may ask for other values.
+type Traffic struct {
+	// Rate is in operations per second.
+	Rate int `yaml:"rate"`
+	// Duration is the length of the measured load.
+	Duration time.Duration `yaml:"duration"`
+}
+
+// UnmarshalYAML decodes the load mapping.
+func (l *Traffic) UnmarshalYAML(node ast.Node) error {
+	type plain Traffic
+	if err := decode(node, (*plain)(l), "duration"); err != nil {
+		return err
 	}
-	if targets := kind.targets(consumers); !slices.Contains(targets, f.Target) {
-		return complain(f.node, "target", fmt.Sprintf("unknown target %q of %s; there are %s",
-			f.Target, f.Kind, strings.Join(targets, ", ")))
+	if err := checkWhole(node, "rate"); err != nil {
+		return err
 	}
-	for _, m := range []struct {
-		member       string
-		length       time.Duration
-		wants, allow bool
-	}{
-		{"at", f.At, false, true},
-		{"for", f.For, kind.lasts, kind.lasts},
-		{"restart-after", f.RestartAfter, false, !kind.lasts},
-		{"latency", f.Latency, f.Kind == "latency", f.Kind == "latency"},
-	} {
-		switch {
-		case m.wants && m.length == 0:
-			return complain(f.node, m.member, f.Kind+" wants "+m.member+", such as "+m.member+": 5s")
-		case !m.allow && m.length != 0:
-			return complain(f.node, m.member, f.Kind+" has no "+m.member)
-		}
+	if l.Rate < 0 || l.Rate == 0 && has(node, "rate") {
+		return complain(node, "rate",
+			fmt.Sprintf("rate: %d is not a number of operations per second", l.Rate))
 	}
-	if f.Repeat.Times() > 1 && f.length() >= f.Repeat.Every {
-		return complain(f.node, "repeat", fmt.Sprintf("%s lasts %v and comes again after %v", f.Kind,
-			f.length(), f.Repeat.Every))
+	if l.Duration == 0 && has(node, "duration") {
+		return complain(node, "duration",
+			"duration: 0s is no load; without the member the scenario decides")
 	}
 	return nil
 }
 
-// UnmarshalYAML decodes one member of the method list and keeps its place in the file.
-func (f *Fault) UnmarshalYAML(node ast.Node) error {
-	type plain Fault
-	if err := decode(node, (*plain)(f), "at", "for", "restart-after", "latency"); err != nil {
-		return err
-	}
-	f.node = node
-	return nil
+// SteadyState is the Plan's demand on a Run, besides the demand on every Run: no row is lost,
+// stale, resurrected or otherwise wrong.
+type SteadyState struct {
+	// Recovery bounds the time from each Fault's end until the target is healthy again.
+	Recovery time.Duration `yaml:"recovery"`
+}
+
+// UnmarshalYAML decodes the steady-state mapping.
+func (s *SteadyState) UnmarshalYAML(node ast.Node) error {
+	type plain SteadyState
+	return decode(node, (*plain)(s), "recovery")
 }

@@ -37,16 +37,19 @@ func TestParse(t *testing.T) {
 	want := &Plan{
 		Name: "p", SteadyState: SteadyState{Recovery: 30 * time.Second},
 		Method: []Fault{
-			{At: 8 * time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second, Latency: 100 * time.Millisecond},
+			{At: 8 * time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second,
+				Latency: 100 * time.Millisecond},
 			{At: time.Minute, Kind: "kill", Target: "consumer", RestartAfter: 2 * time.Second},
 			{Kind: "pause", Target: "mongo", For: 1500 * time.Millisecond},
-			{At: 20 * time.Second, Kind: "partition", Target: "consumer-mongo", For: 5 * time.Second},
+			{At: 20 * time.Second, Kind: "partition", Target: "consumer-mongo",
+				For: 5 * time.Second},
 			{At: 9 * time.Second, Kind: "stop", Target: "kafka"},
-			{At: 100 * time.Millisecond, Kind: "kill", Target: "connector", RestartAfter: time.Second,
-				Repeat: Repeat{3 * time.Second, 10 * time.Second}},
+			{At: 100 * time.Millisecond, Kind: "kill", Target: "connector",
+				RestartAfter: time.Second,
+				Repeat:       Repeat{3 * time.Second, 10 * time.Second}},
 		},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Fault{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Plan{}, Fault{})); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies()); diff != "" {
@@ -60,53 +63,121 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// mistakes are broken plans with the errors of each.
+var mistakes = map[string]struct{ text, want string }{
+	"empty": {"", "1:1: "},
+	"two documents": {head + "  - {at: 1s, fault: kill, target: mongo}\n---\na: b\n",
+		"1:1: 2 YAML documents"},
+	"no YAML": {"name: [", "1:7: "},
+	"a list":  {"- a\n- b\n", "1:1: "},
+	"unknown member": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    until: 3s\n",
+		`9:5: unknown field "until"`},
+	"unknown top member": {"name: p\nsteadystate: {}\n", `2:1: unknown field "steadystate"`},
+	"unknown allowance": {"name: p\nsteady-state:\n  phantom: 1\n",
+		`3:3: unknown field "phantom"`},
+	"twice":   {"name: p\nname: q\n", "2:1: "},
+	"no name": {"steady-state: {recovery: 1s}\n", "1:"},
+	"no recovery": {"name: p\nmethod:\n  - {at: 1s, fault: kill, target: mongo}\n",
+		"1:7: want recovery"},
+	"bad recovery": {"name: p\nsteady-state:\n  recovery: soon\n",
+		`3:13: recovery: "soon" is not a length`},
+	"no method": {"name: p\nsteady-state: {recovery: 1s}\n",
+		"want at least one fault"},
+	"null fault":      {head + "  -\n", "6:"},
+	"fault is a text": {head + "  - kill\n", "6:5: "},
+	"unknown fault": {head + "  - at: 1s\n    fault: kil\n    target: mongo\n",
+		`7:12: unknown fault "kil"; there are kill, latency, partition, pause, stop`},
+	"unknown target": {head + "  - at: 1s\n    fault: kill\n    target: mango\n",
+		`8:13: unknown target "mango" of kill; there are postgres, kafka`},
+	"proxy is killed": {head + "  - {at: 1s, fault: kill, target: consumer-mongo}\n",
+		`unknown target "consumer-mongo" of kill`},
+	"latency on a part": {head + "  - {at: 1s, fault: latency, target: mongo, for: 1s, " +
+		"latency: 1s}\n",
+		`unknown target "mongo" of latency; there are consumer-mongo`},
+	"negative at": {head + "  - at: -1s\n    fault: kill\n    target: mongo\n",
+		`6:9: at: "-1s" is not a length from 0s`},
+	"no unit": {head + "  - fault: kill\n    target: mongo\n    at: 8\n",
+		"8:9: at: want a length with its unit"},
+	"for without end": {head + "  - {at: 1s, fault: pause, target: mongo}\n",
+		"pause wants for"},
+	"for of a kill": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    for: 2s\n",
+		"9:10: kill has no for"},
+	"restart of a pause": {head + "  - {at: 1s, fault: pause, target: mongo, for: 1s, " +
+		"restart-after: 1s}\n",
+		"pause has no restart-after"},
+	"latency of a stop": {head + "  - {at: 1s, fault: stop, target: mongo, latency: 1s}\n",
+		"stop has no latency"},
+	"no latency": {head + "  - {at: 1s, fault: latency, target: consumer-mongo, for: 1s}\n",
+		"latency wants latency"},
+	"overlap": {head + "  - at: 9s\n    fault: kill\n    target: mongo\n" +
+		"  - {at: 5s, fault: pause, target: mongo, for: 5s}\n",
+		"6:9: kill of mongo at 9s overlaps its pause from 5s to 10s"},
+	"same time": {head + "  - {at: 5s, fault: kill, target: mongo}\n" +
+		"  - {at: 5s, fault: kill, target: mongo}\n",
+		"7:10: kill of mongo at 5s overlaps its kill"},
+	"repeat of what": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n" +
+		"    repeat: 3s\n",
+		`9:13: repeat: "3s" is not of the form every 3s for 5m`},
+	"repeat as a list": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n" +
+		"    repeat: [3s, 5m]\n",
+		"9:13: repeat: want a text"},
+	"repeat of nothing": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n" +
+		"    repeat: every 0s for 5m\n",
+		`9:13: repeat: "0s" is not a length above 0s`},
+	"repeat once": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n" +
+		"    repeat: every 3s for 5s\n",
+		"9:13: repeat: every 3s fits 5s only 1 times"},
+	"repeat too soon": {head + "  - at: 1s\n    fault: pause\n    target: mongo\n    for: 3s\n" +
+		"    repeat: every 3s for 1m\n",
+		"10:13: pause lasts 3s and comes again after 3s"},
+	"overlap of a repeat": {head + "  - {at: 1s, fault: kill, target: mongo, " +
+		"repeat: every 2s for 10s}\n" +
+		"  - at: 9s\n    fault: kill\n    target: mongo\n",
+		"7:9: kill of mongo at 9s overlaps its kill from 1s to 9s"},
+	"negative rate": {"load:\n  rate: -1\n" + head +
+		"  - {at: 1s, fault: kill, target: mongo}\n", "2:9: rate: -1 is not"},
+	"short load": {"load:\n  duration: 5s\n" + head +
+		"  - {at: 9s, fault: kill, target: mongo}\n", "2:11: the load ends after 5s"},
+	"bad load": {"load: {durration: 5s}\n" + head,
+		`unknown field "durration"`},
+	"too many": {"consumers: 9\n" + head +
+		"  - {at: 9s, fault: kill, target: mongo}\n", "1:12: consumers: 9, want 1 to 8"},
+	"a second that is not there": {head + "  - {at: 1s, fault: kill, target: consumer-2}\n",
+		`unknown target "consumer-2" of kill; ` +
+			`there are postgres, kafka, connector, mongo, consumer`},
+	"latency below Toxiproxy's": {head + "  - at: 1s\n    fault: latency\n" +
+		"    target: consumer-mongo\n    for: 2s\n    latency: 900us\n",
+		`10:14: latency: "900us" cannot be applied: want whole milliseconds`},
+	"latency between Toxiproxy's": {head + "  - {at: 1s, fault: latency, " +
+		"target: consumer-mongo, for: 2s, latency: 1.5ms}\n",
+		`latency: "1.5ms" cannot be applied`},
+	"a moment's pause": {head + "  - {at: 1s, fault: pause, target: mongo, for: 10ns}\n",
+		`for: "10ns" cannot be applied`},
+	"repeat by microseconds": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n" +
+		"    repeat: every 1500us for 5m\n",
+		`9:13: repeat: "1500us" cannot be applied`},
+	"no latency of a kill": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n" +
+		"    latency: 0s\n", "9:14: kill has no latency"},
+	"no rate": {"load:\n  rate: 0\n" + head +
+		"  - {at: 1s, fault: kill, target: mongo}\n", "2:9: rate: 0 is not"},
+	"no load": {"load:\n  duration: 0s\n" + head +
+		"  - {at: 1s, fault: kill, target: mongo}\n", "2:13: duration: 0s is no load"},
+	"no consumers": {"consumers: 0\n" + head +
+		"  - {at: 9s, fault: kill, target: mongo}\n", "1:12: consumers: 0, want 1 to 8"},
+	"half a write": {"load:\n  rate: 10.7\n" + head +
+		"  - {at: 1s, fault: kill, target: mongo}\n", "2:9: rate: 10.7 is not a whole number"},
+	"less than a write": {"load:\n  rate: 0.5\n" + head +
+		"  - {at: 1s, fault: kill, target: mongo}\n", "2:9: rate: 0.5 is not a whole number"},
+	"half a consumer": {"consumers: 1.9\n" + head +
+		"  - {at: 1s, fault: kill, target: mongo}\n",
+		"1:12: consumers: 1.9 is not a whole number"},
+	"too long": {head + "  - {at: 2000000h, fault: kill, target: mongo}\n",
+		`"2000000h" is not a length`},
+}
+
 func TestParseNamesTheMistakeAndItsPlace(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ text, want string }{
-		"empty":              {"", "1:1: "},
-		"two documents":      {head + "  - {at: 1s, fault: kill, target: mongo}\n---\na: b\n", "1:1: 2 YAML documents"},
-		"no YAML":            {"name: [", "1:7: "},
-		"a list":             {"- a\n- b\n", "1:1: "},
-		"unknown member":     {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    until: 3s\n", `9:5: unknown field "until"`},
-		"unknown top member": {"name: p\nsteadystate: {}\n", `2:1: unknown field "steadystate"`},
-		"unknown allowance":  {"name: p\nsteady-state:\n  phantom: 1\n", `3:3: unknown field "phantom"`},
-		"twice":              {"name: p\nname: q\n", "2:1: "},
-		"no name":            {"steady-state: {recovery: 1s}\n", "1:"},
-		"no recovery":        {"name: p\nmethod:\n  - {at: 1s, fault: kill, target: mongo}\n", "1:7: want recovery"},
-		"bad recovery":       {"name: p\nsteady-state:\n  recovery: soon\n", `3:13: recovery: "soon" is not a length`},
-		"no method":          {"name: p\nsteady-state: {recovery: 1s}\n", "want at least one fault"},
-		"null fault":         {head + "  -\n", "6:"},
-		"fault is a text":    {head + "  - kill\n", "6:5: "},
-		"unknown fault":      {head + "  - at: 1s\n    fault: kil\n    target: mongo\n", `7:12: unknown fault "kil"; there are kill, latency, partition, pause, stop`},
-		"unknown target":     {head + "  - at: 1s\n    fault: kill\n    target: mango\n", `8:13: unknown target "mango" of kill; there are postgres, kafka`},
-		"proxy is killed":    {head + "  - {at: 1s, fault: kill, target: consumer-mongo}\n", `unknown target "consumer-mongo" of kill`},
-		"latency on a part":  {head + "  - {at: 1s, fault: latency, target: mongo, for: 1s, latency: 1s}\n", `unknown target "mongo" of latency; there are consumer-mongo`},
-		"negative at":        {head + "  - at: -1s\n    fault: kill\n    target: mongo\n", `6:9: at: "-1s" is not a length from 0s`},
-		"no unit":            {head + "  - fault: kill\n    target: mongo\n    at: 8\n", "8:9: at: want a length with its unit"},
-		"for without end":    {head + "  - {at: 1s, fault: pause, target: mongo}\n", "pause wants for"},
-		"for of a kill":      {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    for: 2s\n", "9:10: kill has no for"},
-		"restart of a pause": {head + "  - {at: 1s, fault: pause, target: mongo, for: 1s, restart-after: 1s}\n", "pause has no restart-after"},
-		"latency of a stop":  {head + "  - {at: 1s, fault: stop, target: mongo, latency: 1s}\n", "stop has no latency"},
-		"no latency":         {head + "  - {at: 1s, fault: latency, target: consumer-mongo, for: 1s}\n", "latency wants latency"},
-		"overlap": {head + "  - at: 9s\n    fault: kill\n    target: mongo\n" +
-			"  - {at: 5s, fault: pause, target: mongo, for: 5s}\n", "6:9: kill of mongo at 9s overlaps its pause from 5s to 10s"},
-		"same time": {head + "  - {at: 5s, fault: kill, target: mongo}\n" +
-			"  - {at: 5s, fault: kill, target: mongo}\n", "7:10: kill of mongo at 5s overlaps its kill"},
-		"repeat of what":    {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: 3s\n", `9:13: repeat: "3s" is not of the form every 3s for 5m`},
-		"repeat as a list":  {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: [3s, 5m]\n", "9:13: repeat: want a text"},
-		"repeat of nothing": {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: every 0s for 5m\n", `9:13: repeat: "0s" is not a length above 0s`},
-		"repeat once":       {head + "  - at: 1s\n    fault: kill\n    target: mongo\n    repeat: every 3s for 5s\n", "9:13: repeat: every 3s fits 5s only 1 times"},
-		"repeat too soon": {head + "  - at: 1s\n    fault: pause\n    target: mongo\n    for: 3s\n    repeat: every 3s for 1m\n",
-			"10:13: pause lasts 3s and comes again after 3s"},
-		"overlap of a repeat": {head + "  - {at: 1s, fault: kill, target: mongo, repeat: every 2s for 10s}\n" +
-			"  - at: 9s\n    fault: kill\n    target: mongo\n", "7:9: kill of mongo at 9s overlaps its kill from 1s to 9s"},
-		"negative rate":              {"load:\n  rate: -1\n" + head + "  - {at: 1s, fault: kill, target: mongo}\n", "2:9: rate: -1 is not"},
-		"short load":                 {"load:\n  duration: 5s\n" + head + "  - {at: 9s, fault: kill, target: mongo}\n", "2:11: the load ends after 5s"},
-		"bad load":                   {"load: {durration: 5s}\n" + head, `unknown field "durration"`},
-		"too many":                   {"consumers: 9\n" + head + "  - {at: 9s, fault: kill, target: mongo}\n", "1:12: consumers: 9, want 1 to 8"},
-		"a second that is not there": {head + "  - {at: 1s, fault: kill, target: consumer-2}\n", `unknown target "consumer-2" of kill; there are postgres, kafka, connector, mongo, consumer`},
-		"too long":                   {head + "  - {at: 2000000h, fault: kill, target: mongo}\n", `"2000000h" is not a length`},
-	} {
+	for name, c := range mistakes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			plan, err := parse([]byte(c.text))
@@ -132,12 +203,13 @@ func TestLoadNamesTheFile(t *testing.T) {
 	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path+":2:1: ") {
 		t.Errorf("got %v, want %s:2:1", err, path)
 	}
-	if _, err := Load("no-such-plan"); err == nil || !strings.Contains(err.Error(), "no-such-plan") {
+	if _, err := Load("no-such-plan"); err == nil ||
+		!strings.Contains(err.Error(), "no-such-plan") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestBuiltInPlans: each loads by its name, and ends within a smoke run with time left to recover.
+// TestBuiltInPlans: each loads by name, and ends within a smoke run with time left to recover.
 func TestBuiltInPlans(t *testing.T) {
 	t.Parallel()
 	files, err := builtIn.ReadDir("plans")
@@ -172,7 +244,8 @@ func FuzzPlan(f *testing.F) {
 		}
 		f.Add(text)
 	}
-	f.Add([]byte(head + "  - &a {at: 1s, fault: kill, target: mongo}\n  - *a\n  - <<: *a\n    at: 9s\n"))
+	f.Add([]byte(head + "  - &a {at: 1s, fault: kill, target: mongo}\n" +
+		"  - *a\n  - <<: *a\n    at: 9s\n"))
 	f.Add([]byte("? [a]\n: !!binary x\n---\n%"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		plan, err := parse(text)

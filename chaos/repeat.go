@@ -9,32 +9,11 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Traffic is what is offered while the Faults come. The zero value of a member leaves it to the
-// scenario, and whoever runs the Plan may ask for other values.
-type Traffic struct {
-	// Rate is in operations per second.
-	Rate int `yaml:"rate"`
-	// Duration is the length of the measured load.
-	Duration time.Duration `yaml:"duration"`
-}
-
-// UnmarshalYAML decodes the load mapping.
-func (l *Traffic) UnmarshalYAML(node ast.Node) error {
-	type plain Traffic
-	if err := decode(node, (*plain)(l), "duration"); err != nil {
-		return err
-	}
-	if l.Rate < 0 {
-		return complain(node, "rate", fmt.Sprintf("rate: %d is not a number of operations per second", l.Rate))
-	}
-	return nil
-}
-
-// Repeat is how often a Fault comes: the first time at its At, and then Every so long, For so long.
-// One that is due while its target has not yet recovered from the time before waits for that.
+// Repeat repeats a Fault: first at the Fault's At, and then Every so long, For so long. A
+// repetition due before the target has recovered waits for the recovery.
 type Repeat struct{ Every, For time.Duration }
 
-// Times is how often the Fault comes; at least once.
+// Times is the number of repetitions; at least 1. "every 3s for 10s" is 3 times.
 func (r Repeat) Times() int {
 	if r.Every == 0 {
 		return 1
@@ -48,7 +27,8 @@ var repeatForm = regexp.MustCompile(`^every (\S+) for (\S+)$`)
 func (r *Repeat) UnmarshalYAML(node ast.Node) error {
 	wrong := func(format string, args ...any) error {
 		at := node.GetToken()
-		return &positionError{line(at), column(at), "repeat: " + fmt.Sprintf(format, args...)}
+		return &positionError{line(at), column(at),
+			fmt.Errorf("repeat: "+format, args...).Error()}
 	}
 	text, ok := node.(*ast.StringNode)
 	if !ok {
@@ -59,9 +39,12 @@ func (r *Repeat) UnmarshalYAML(node ast.Node) error {
 		return wrong("%q is not of the form every 3s for 5m", text.Value)
 	}
 	for n, to := range []*time.Duration{&r.Every, &r.For} {
-		length, err := time.ParseDuration(parts[n+1])
-		if err != nil || length <= 0 || length > maxLength {
-			return wrong("%q is not a length above 0s up to %v", parts[n+1], maxLength)
+		length, err := readLength(parts[n+1])
+		if err == nil && length == 0 {
+			err = fmt.Errorf("%q is not a length above 0s", parts[n+1])
+		}
+		if err != nil {
+			return wrong("%w", err)
 		}
 		*to = length
 	}
@@ -71,9 +54,9 @@ func (r *Repeat) UnmarshalYAML(node ast.Node) error {
 	return nil
 }
 
-// repeat takes a Fault through all its windows, one after the other, and tells of them as of one:
-// applied if each was; from the first injection to the last undoing; recovered as late after that
-// as the slowest of them.
+// repeat takes a Fault through all windows, one after the other, and merges the windows: Applied if
+// every window was; from the first injection to the last undoing; recovered as long after the last
+// undoing as the slowest window.
 func repeat(times int, once func(n int) Window) Window {
 	all := once(0)
 	if times == 1 {
@@ -96,7 +79,8 @@ func repeat(times int, once func(n int) Window) Window {
 	slices.Sort(recoveries)
 	slowest := recoveries[times-1]
 	all.Recovered = all.End + slowest
-	all.Evidence = fmt.Sprintf("%d times, healthy again after %v at the median and %v at most; last: %s", times,
+	all.Evidence = fmt.Sprintf("%d times, healthy again after %v at the median and %v at most; "+
+		"last: %s", times,
 		recoveries[times/2].Round(time.Millisecond), slowest.Round(time.Millisecond), all.Evidence)
 	return all
 }

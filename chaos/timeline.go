@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,41 +13,42 @@ import (
 	"github.com/cdclab/cdclab/stack"
 )
 
-// Window is what became of one Fault. Offsets count from the start that Run was given.
+// Window is the outcome of one Fault. Offsets count from Run's start.
 type Window struct {
-	// Fault and Target are as in the Plan; At is when the Plan wanted it, the first time.
+	// Fault and Target are as in the Plan; At is the Plan's first time.
 	Fault, Target string
 	At            time.Duration
-	// Start is when the injection began and End when its undoing began, both 0 when it never began:
-	// how long a killed target takes to come back is its recovery, not the fault.
+	// Start is the beginning of the injection and End the beginning of the undoing, both 0 without
+	// an injection. The return of a killed target belongs to the recovery, not to the fault.
 	Start, End time.Duration
-	// Recovered is when the target, and every other part on which no fault was at work, was first seen
-	// healthy after End; 0 when that was not seen.
+	// Recovered is the first time after End at which the target, and every other part without a
+	// fault at work, was seen healthy; 0 for never.
 	Recovered time.Duration
-	// Applied: it was looked at and was in force. A Window that was not applied tests nothing.
+	// Applied is true if the fault was seen in force. A Window not applied tests nothing.
 	Applied bool
-	// Evidence is what showed it, for a person.
+	// Evidence shows the fault in force, for a person.
 	Evidence string
-	// ProxyBytes went through the Proxy between Start and End, both directions together.
+	// ProxyBytes counts the bytes through the Proxy between Start and End, both directions
+	// together.
 	ProxyBytes int64
-	// Err says why it was not applied, or what went wrong after it was.
+	// Err is the reason why the fault was not applied, or a later failure.
 	Err error
 }
 
 const (
-	// undoLimit bounds the undoing of one fault, which goes on when the run has ended.
+	// undoLimit bounds the undoing of one fault, even after the end of the run.
 	undoLimit = 60 * time.Second
-	// lookEvery is how often a target is asked whether it is healthy again.
-	lookEvery = 20 * time.Millisecond
-	// patience times the Plan's Recovery is how long a target is waited for: one that is too slow
-	// gets a number and not only a failure.
+	// checkEvery lies between two checks of a target's health.
+	checkEvery = 20 * time.Millisecond
+	// patience times the Plan's Recovery is the wait for a target, so that a slow target gets a
+	// number and not only a failure.
 	patience = 2
 )
 
-// Run does the plan's Faults to s at their times after start, tells say (which may be nil) one line
-// for each step, and returns when all are undone and the pipeline healthy again, or waited for
-// long enough; it returns one Window for each Fault of the Method, in that order. When ctx ends,
-// every fault is undone at once and those that had not begun are not applied.
+// Run does the plan's Faults to s at their times after start, and tells say (which may be nil) one
+// line for each step. Run returns when all Faults are undone and the pipeline is healthy again, or
+// the wait was long enough. The result has one Window for each Fault of the Method, in order. When
+// ctx ends, every fault is undone at once, and Faults not yet begun are not applied.
 func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time,
 	say func(string)) []Window {
 	whole := &pipeline{health: s.Health, broken: map[string]int{}}
@@ -104,22 +107,26 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection
 		w.Err = fmt.Errorf("%s %s: the run ended before its time: %w", f.Kind, f.Target, err)
 		return
 	}
-	// A target that has been broken before may be slow; what it is now is not held against it.
-	look := target.healthy
+	// A target broken before may be slow, and being slow now is not held against the target.
+	ready := target.healthy
 	if turn > 0 {
-		look = func(ctx context.Context) error {
+		ready = func(ctx context.Context) error {
 			return t.untilHealthy(ctx, target.healthy, t.offset()+patience*t.recovery)
 		}
 	}
-	if err := look(ctx); err != nil {
+	if err := ready(ctx); err != nil {
 		w.Err = fmt.Errorf("%s %s: not healthy before the fault: %w", f.Kind, f.Target, err)
 		return
 	}
 	t.say(fmt.Sprintf("chaos: %s %s", f.Kind, f.Target))
-	bytes := throughProxy(target)
+	bytes, err := throughProxy(target)
+	if err != nil {
+		w.Err = fmt.Errorf("%s %s: %w", f.Kind, f.Target, err)
+		return
+	}
 	w.Start = t.offset()
 	hidden := target.inject(ctx)
-	// What has been broken is looked at and mended even when the run is over.
+	// Damage is checked and mended even when the run is over.
 	mending := context.WithoutCancel(ctx)
 	injected := hidden == nil
 	if injected {
@@ -128,7 +135,11 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection
 		w.Evidence, hidden = target.during(mending)
 	}
 	w.End = t.offset()
-	w.ProxyBytes = throughProxy(target) - bytes
+	if now, err := throughProxy(target); err == nil {
+		w.ProxyBytes = now - bytes
+	} else if hidden == nil {
+		hidden = err
+	}
 	t.say(fmt.Sprintf("chaos: end of %s %s after %v", f.Kind, f.Target,
 		(w.End - w.Start).Round(time.Millisecond)))
 	undone := undo(mending, target)
@@ -158,7 +169,7 @@ func undo(ctx context.Context, target *injection) error {
 	return nil
 }
 
-// recover waits until the target is healthy, and what depends on it.
+// recover waits until the target, and everything that depends on the target, is healthy.
 func (t *timeline) recover(ctx context.Context, target *injection, w *Window) error {
 	limit := w.End + patience*t.recovery
 	err := t.untilHealthy(ctx, target.healthy, limit)
@@ -172,7 +183,8 @@ func (t *timeline) recover(ctx context.Context, target *injection, w *Window) er
 	return nil
 }
 
-func (t *timeline) untilHealthy(ctx context.Context, healthy func(context.Context) error, limit time.Duration) error {
+func (t *timeline) untilHealthy(ctx context.Context, healthy func(context.Context) error,
+	limit time.Duration) error {
 	for {
 		err := healthy(ctx)
 		if err == nil {
@@ -181,20 +193,20 @@ func (t *timeline) untilHealthy(ctx context.Context, healthy func(context.Contex
 		if t.offset() >= limit {
 			return err
 		}
-		if ended := sleep(ctx, lookEvery); ended != nil {
+		if ended := sleep(ctx, checkEvery); ended != nil {
 			return fmt.Errorf("the run ended before it was healthy again: %w", err)
 		}
 	}
 }
 
-func throughProxy(target *injection) int64 {
+func throughProxy(target *injection) (int64, error) {
 	if target.bytes == nil {
-		return 0
+		return 0, nil
 	}
 	return target.bytes()
 }
 
-// sleep waits for d, or for the end of ctx, which is an error.
+// sleep waits for d, or until ctx ends; the end of ctx is an error.
 func sleep(ctx context.Context, d time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -207,4 +219,44 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// pipeline knows the parts with a Fault at work: nobody waits for these parts.
+type pipeline struct {
+	health func(context.Context) map[string]error
+
+	mu     sync.Mutex
+	broken map[string]int
+}
+
+// under has the injection of f tell the pipeline, and wait for the pipeline.
+func (p *pipeline) under(f *Fault, i *injection) *injection {
+	parts := []string{f.Target}
+	if kinds[f.Kind].proxy {
+		parts = strings.Split(f.Target, "-")
+	}
+	count := func(by int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, name := range parts {
+			p.broken[name] += by
+		}
+	}
+	inject, undo := i.inject, i.undo
+	i.inject = func(ctx context.Context) error { count(1); return inject(ctx) }
+	i.undo = func(ctx context.Context) error { count(-1); return undo(ctx) }
+	i.recovered = p.recovered
+	return i
+}
+
+func (p *pipeline) recovered(ctx context.Context) error {
+	health := p.health(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(health)) {
+		if err := health[name]; err != nil && p.broken[name] == 0 {
+			return fmt.Errorf("health of %s: %w", name, err)
+		}
+	}
+	return nil
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/cdclab/cdclab/stack"
 )
 
-// part is a Component whose life is in the test's hands.
+// part is a Component controlled by the test.
 type part struct {
 	mu    sync.Mutex
 	calls []string
 	begin time.Time
 	pids  []int
 	sick  error
-	// slow is how long it stays sick after Start or Resume.
+	// slow is the length of the sickness after Start or Resume.
 	slow time.Duration
 	// immortal parts answer during every fault.
 	immortal bool
@@ -101,7 +101,7 @@ func TestKillIsUndoneAndRecoveryIsTimed(t *testing.T) {
 			t.Errorf("%+v", w)
 		}
 		if w.Start != 5*time.Second || w.End != 7*time.Second ||
-			w.Recovered < 10*time.Second || w.Recovered > 10*time.Second+lookEvery {
+			w.Recovered < 10*time.Second || w.Recovered > 10*time.Second+checkEvery {
 			t.Errorf("window from %v to %v, recovered at %v", w.Start, w.End, w.Recovered)
 		}
 		if want := []string{"kill at 5s", "start at 7s"}; !slices.Equal(p.calls, want) {
@@ -110,7 +110,8 @@ func TestKillIsUndoneAndRecoveryIsTimed(t *testing.T) {
 	})
 }
 
-// TestRepeat: the times of a fault are one window; one that is due too early waits for its target.
+// TestRepeat: the repetitions of a fault are one window; a repetition due too early waits for the
+// target.
 func TestRepeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -119,10 +120,12 @@ func TestRepeat(t *testing.T) {
 		f := kill(time.Second, time.Second)
 		f.Repeat = Repeat{3 * time.Second, 9 * time.Second}
 		w := play(t.Context(), p, f)[0]
-		if !w.Applied || w.Err != nil || !strings.HasPrefix(w.Evidence, "3 times, healthy again after 3.5") {
+		if !w.Applied || w.Err != nil ||
+			!strings.HasPrefix(w.Evidence, "3 times, healthy again after 3.5") {
 			t.Errorf("%+v", w)
 		}
-		if len(p.calls) != 6 || p.calls[0] != "kill at 1s" || !strings.HasPrefix(p.calls[2], "kill at 5.5") {
+		if len(p.calls) != 6 || p.calls[0] != "kill at 1s" ||
+			!strings.HasPrefix(p.calls[2], "kill at 5.5") {
 			t.Errorf("calls %q, want the second kill when the first start is over", p.calls)
 		}
 		if w.Start != time.Second || w.End < 11*time.Second || w.Recovered-w.End < p.slow {
@@ -131,7 +134,8 @@ func TestRepeat(t *testing.T) {
 	})
 }
 
-// TestRepeatStops: a time that does not take ends it, and the window says which.
+// TestRepeatStops: a repetition that does not take ends the fault, and the window names the
+// repetition.
 func TestRepeatStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -141,7 +145,8 @@ func TestRepeatStops(t *testing.T) {
 		ctx, end := context.WithTimeout(t.Context(), 8*time.Second)
 		defer end()
 		w := play(ctx, p, f)[0]
-		if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "time 4 of 10: kill consumer") {
+		if w.Applied || w.Err == nil ||
+			!strings.Contains(w.Err.Error(), "time 4 of 10: kill consumer") {
 			t.Errorf("%+v, want the fourth not applied", w)
 		}
 		if w.Start != time.Second || w.End != 7*time.Second {
@@ -162,7 +167,8 @@ func TestFaultsComeInTheirOrder(t *testing.T) {
 				t.Errorf("%+v", w)
 			}
 		}
-		want := []string{"pause at 1s", "resume at 5s", "stop at 10s", "start at 10s", "kill at 20s", "start at 21s"}
+		want := []string{"pause at 1s", "resume at 5s", "stop at 10s", "start at 10s",
+			"kill at 20s", "start at 21s"}
 		if !slices.Equal(p.calls, want) {
 			t.Errorf("calls %q, want %q", p.calls, want)
 		}
@@ -180,7 +186,8 @@ func TestFaultThatIsNotInForceIsNotApplied(t *testing.T) {
 			p := newPart()
 			p.immortal = true
 			w := play(t.Context(), p, f)[0]
-			if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "served during the fault") {
+			if w.Applied || w.Err == nil ||
+				!strings.Contains(w.Err.Error(), "served during the fault") {
 				t.Errorf("%s: %+v", f.Kind, w)
 			}
 		}
@@ -193,7 +200,8 @@ func TestUnhealthyTargetIsLeftAlone(t *testing.T) {
 		p := newPart()
 		p.sick = errors.New("sick before")
 		w := play(t.Context(), p, kill(time.Second, time.Second))[0]
-		if w.Applied || !errors.Is(w.Err, p.sick) || len(p.calls) > 0 || w.Start != 0 || w.End != 0 {
+		if w.Applied || !errors.Is(w.Err, p.sick) || len(p.calls) > 0 || w.Start != 0 ||
+			w.End != 0 {
 			t.Errorf("%+v, calls %q", w, p.calls)
 		}
 	})
@@ -204,7 +212,8 @@ func TestFailedInjectionIsUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPart()
 		p.failing["pause"] = errors.New("no such process")
-		w := play(t.Context(), p, Fault{At: time.Second, Kind: "pause", Target: "consumer", For: time.Minute})[0]
+		w := play(t.Context(), p, Fault{At: time.Second, Kind: "pause", Target: "consumer",
+			For: time.Minute})[0]
 		if w.Applied || !errors.Is(w.Err, p.failing["pause"]) || w.End != time.Second {
 			t.Errorf("%+v", w)
 		}
@@ -233,14 +242,16 @@ func TestTargetThatDoesNotComeBack(t *testing.T) {
 func TestEndOfTheRunUndoesEveryFault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Second, errors.New("load is over"))
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Second,
+			errors.New("load is over"))
 		defer cancel()
 		p := newPart()
 		windows := play(ctx, p, kill(5*time.Second, time.Hour), kill(10*time.Second, time.Second))
 		if w := windows[0]; !w.Applied || w.End != 8*time.Second {
 			t.Errorf("%+v", w)
 		}
-		if w := windows[1]; w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "load is over") {
+		if w := windows[1]; w.Applied || w.Err == nil ||
+			!strings.Contains(w.Err.Error(), "load is over") {
 			t.Errorf("%+v", w)
 		}
 		if want := []string{"kill at 5s", "start at 8s"}; !slices.Equal(p.calls, want) {
@@ -253,13 +264,15 @@ func TestUnknownTargetIsNotApplied(t *testing.T) {
 	t.Parallel()
 	unknown := errors.New("no such proxy")
 	plan := &Plan{Method: []Fault{kill(0, 0)}}
-	w := run(t.Context(), plan, func(*Fault) (*injection, error) { return nil, unknown }, time.Now(), nil)[0]
+	w := run(t.Context(), plan, func(*Fault) (*injection, error) {
+		return nil, unknown
+	}, time.Now(), nil)[0]
 	if w.Applied || !errors.Is(w.Err, unknown) || w.Fault != "kill" || w.Target != "consumer" {
 		t.Errorf("%+v", w)
 	}
 }
 
-// child is a real process of the test's own.
+// child starts a real process.
 func child(t *testing.T) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("cat")
@@ -276,8 +289,8 @@ func child(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// TestPIDsAreTheEvidence: a process that is still there, was not stopped, or is the same as before
-// was not killed or paused, whatever its health says.
+// TestPIDsAreTheEvidence: a process still there, not stopped, or the same as before was not killed
+// or paused, whatever the process's health.
 func TestPIDsAreTheEvidence(t *testing.T) {
 	t.Parallel()
 	p := newPart()
@@ -290,7 +303,8 @@ func TestPIDsAreTheEvidence(t *testing.T) {
 	if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "still there") {
 		t.Errorf("a kill that killed nothing: %+v", w)
 	}
-	paused := &Plan{SteadyState: plan.SteadyState, Method: []Fault{{Kind: "pause", Target: "consumer"}}}
+	paused := &Plan{SteadyState: plan.SteadyState,
+		Method: []Fault{{Kind: "pause", Target: "consumer"}}}
 	if w = run(t.Context(), paused, bind, time.Now(), nil)[0]; w.Applied || w.Err == nil ||
 		!strings.Contains(w.Err.Error(), "is not stopped") {
 		t.Errorf("a pause that stopped nothing: %+v", w)
@@ -298,7 +312,10 @@ func TestPIDsAreTheEvidence(t *testing.T) {
 	killing := func(next []int) func(*Fault) (*injection, error) {
 		return func(*Fault) (*injection, error) {
 			i := restart(p, func(context.Context) error {
-				return errors.Join(p.Kill(), old.Process.Kill(), func() error { _ = old.Wait(); return nil }())
+				return errors.Join(p.Kill(), old.Process.Kill(), func() error {
+					_ = old.Wait()
+					return nil
+				}())
 			})
 			start := i.undo
 			i.undo = func(ctx context.Context) error { p.pids = next; return start(ctx) }
@@ -309,79 +326,5 @@ func TestPIDsAreTheEvidence(t *testing.T) {
 	want := fmt.Sprintf("pids [%d] gone; pids [%d] came", old.Process.Pid, young.Process.Pid)
 	if !w.Applied || w.Err != nil || w.Evidence != want {
 		t.Errorf("%+v, want evidence %q", w, want)
-	}
-}
-
-// wire is a Proxy of the test's own: it carries flow bytes a second.
-type wire struct {
-	begin  time.Time
-	flow   float64
-	toxics map[string]stack.Toxic
-	last   stack.Toxic
-	// forgets: toxics vanish, as when somebody resets the proxy.
-	forgets bool
-}
-
-func (w *wire) path() path {
-	return path{
-		name: "consumer-mongo",
-		add: func(t stack.Toxic) error {
-			w.last = t
-			if !w.forgets {
-				w.toxics[t.Name] = t
-			}
-			return nil
-		},
-		remove: func(name string) error {
-			if _, ok := w.toxics[name]; !ok {
-				return fmt.Errorf("no toxic %s", name)
-			}
-			delete(w.toxics, name)
-			return nil
-		},
-		bytes: func() int64 { return int64(w.flow * time.Since(w.begin).Seconds()) },
-	}
-}
-
-func TestProxyFaults(t *testing.T) {
-	t.Parallel()
-	late := Fault{At: time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second, Latency: 100 * time.Millisecond}
-	split := Fault{At: time.Second, Kind: "partition", Target: "consumer-mongo", For: 5 * time.Second}
-	for name, c := range map[string]struct {
-		fault    Fault
-		flow     float64
-		forgets  bool
-		evidence string
-		err      string
-	}{
-		"latency":   {late, 100, false, "500 bytes through proxy consumer-mongo with chaos-latency-up, chaos-latency-down", ""},
-		"partition": {split, 2, false, "10 bytes through proxy consumer-mongo with chaos-partition-up, chaos-partition-down", ""},
-		"bypassed":  {late, 0, false, "", "no bytes through proxy consumer-mongo"},
-		"reset":     {late, 100, true, "500 bytes through proxy consumer-mongo with chaos-latency-up, chaos-latency-down", "no toxic chaos-latency-up"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				line := &wire{begin: time.Now(), flow: c.flow, toxics: map[string]stack.Toxic{}, forgets: c.forgets}
-				bind := func(f *Fault) (*injection, error) {
-					i := kinds[f.Kind].onProxy(f, line.path())
-					i.healthy = func(context.Context) error { return nil }
-					return i, nil
-				}
-				w := run(t.Context(), &Plan{Method: []Fault{c.fault}}, bind, line.begin, nil)[0]
-				if w.Applied != (c.err == "") || w.Evidence != c.evidence || w.ProxyBytes != int64(5*c.flow) {
-					t.Errorf("%+v", w)
-				}
-				if c.err != "" && (w.Err == nil || !strings.Contains(w.Err.Error(), c.err)) {
-					t.Errorf("error %v, want %s", w.Err, c.err)
-				}
-				if name == "latency" && line.last.Attributes["latency"] != int64(100) {
-					t.Errorf("latency toxic %+v, want 100 ms", line.last)
-				}
-				if len(line.toxics) > 0 {
-					t.Errorf("left on the proxy: %v", line.toxics)
-				}
-			})
-		})
 	}
 }

@@ -1,17 +1,9 @@
 // Package consumer reads Debezium's events of PostgreSQL tables from Kafka and keeps MongoDB
-// documents equal to the rows, whatever is redelivered, duplicated or reordered on the way. It is
-// not a framework: no plug-ins, no other sources or sinks, one pipeline.
+// documents equal to the rows, whatever is redelivered, duplicated or reordered on the way. The
+// package is not a framework: no plug-ins, no other sources or sinks, one pipeline.
 //
-// Start reading at partition.go (work: a batch from end to end), then plan in apply.go (a record
-// becomes a draft), round.go (drafts become writes), update.go (how a write is guarded), settle.go
-// (what happens when it fails) and park.go (rows that wait for another). Each event meets one of
-// these ends, and its offset is not committed before:
-//
-//	applied      its write was acknowledged by a majority
-//	stale        the document was already as new, or newer
-//	folded       a later event of the same row in the same batch stands for it
-//	ignored      it changes no row: a heartbeat, transaction metadata, a logical message
-//	dead_letter  it can never be written: it is in the dead-letter topic, with the reason
+// Start reading at Consumer, then group.go (fetched records go to their partition), partition.go (a
+// batch from end to end) and package apply (records become documents).
 package consumer
 
 import (
@@ -19,110 +11,128 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
+	"github.com/cdclab/cdclab/consumer/apply"
+	"github.com/cdclab/cdclab/consumer/deadletter"
+	"github.com/cdclab/cdclab/consumer/documents"
+	"github.com/cdclab/cdclab/consumer/encode"
 	"github.com/cdclab/cdclab/consumer/entity"
+	"github.com/cdclab/cdclab/consumer/fate"
+	"github.com/cdclab/cdclab/consumer/incarnation"
+	"github.com/cdclab/cdclab/consumer/telemetry"
 )
 
-// Consumer is one member of the consumer group. Make it with New and run it once with Run.
+// Consumer is a member of the consumer group. New makes a Consumer, for one call of Run.
 type Consumer struct {
-	config    Config
-	registry  *entity.Registry
-	metrics   *metrics
-	log       *slog.Logger
-	store     store
-	mongo     *mongoStore // nil where store is another
-	parents   *parents
-	truncates truncates
-	room      *parkingRoom
-	tracer    *tracer
-	keyless   sync.Map // tables whose rows have no key, as far as that was logged
+	config   Config
+	registry *entity.Registry
+	tables   *encode.Tables
+	metrics  *telemetry.Metrics
+	log      *slog.Logger
+	shared   *apply.Shared
+	known    *incarnation.Known
+	mongo    *documents.Mongo // nil where the store is another
+	tracer   *telemetry.Tracer
 }
 
-// New checks the configuration and loads the specs. It waits for no server; an error names the
-// flag that is wrong.
+// New checks the configuration and loads the specs. New waits for no server; an error names the
+// wrong flag.
 func New(config Config) (*Consumer, error) {
 	c, err := newConsumer(config, nil)
 	if err != nil {
 		return nil, err
 	}
-	c.mongo, err = openMongo(config, c.registry, c.metrics)
+	c.mongo, err = documents.Open(config.Mongo, c.registry, c.metrics)
 	if err != nil {
 		return nil, err
 	}
-	c.use(c.mongo)
+	if config.Mongo.InsecureTLS {
+		c.log.Warn("--mongo-insecure-tls: MongoDB's certificate may be anybody's")
+	}
+	c.writeTo(c.mongo)
 	return c, nil
 }
 
-func newConsumer(config Config, s store) (*Consumer, error) {
-	if err := config.validate(); err != nil {
+func newConsumer(config Config, s documents.Store) (*Consumer, error) {
+	if err := config.validateAll(); err != nil {
 		return nil, err
 	}
-	registry, err := config.registry()
+	registry, err := entity.Open(config.Specs)
+	if err != nil {
+		return nil, fmt.Errorf("--specs %s: %w", config.Specs, err)
+	}
+	log, err := telemetry.NewLog(config.LogLevel, config.Output)
 	if err != nil {
 		return nil, err
 	}
-	log, err := config.logger()
-	if err != nil {
+	c := &Consumer{config: config, registry: registry, tables: encode.NewTables(registry),
+		metrics: telemetry.NewMetrics(), log: log}
+	if c.tracer, err = telemetry.NewTracer(config.Trace, config.Group, c.metrics, log); err != nil {
 		return nil, err
 	}
-	c := &Consumer{config: config, registry: registry, metrics: newMetrics(), log: log,
-		room: &parkingRoom{max: config.ParkedMaxBytes}}
-	if c.tracer, err = newTracer(config, c.metrics, log); err != nil {
-		return nil, err
-	}
-	c.use(s)
+	c.writeTo(s)
 	return c, nil
 }
 
-func (c *Consumer) use(s store) { c.store, c.parents = s, newParents(s, time.Now) }
+func (c *Consumer) writeTo(s documents.Store) {
+	c.shared = apply.NewShared(c.config.Config, c.tables, s, c.metrics, c.log, nil)
+	c.known = incarnation.NewKnown(s)
+	bytes := c.shared.Room().Bytes
+	c.metrics.HeldBytes.Store(&bytes)
+}
 
-// Run consumes until ctx is cancelled; then it finishes the batches in flight, commits their
-// offsets, leaves the group and returns nil. Servers that are away are waited for. An error means
-// that going on is pointless: a permission is missing, or the metrics address is taken.
+// Run consumes until ctx is cancelled; then Run finishes the batches in flight, commits their
+// offsets, leaves the group and returns nil. Run waits for servers that are away. After an error
+// there is no point in going on: a permission is missing, or the metrics address is taken.
 func (c *Consumer) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	telemetry, err := c.listen()
+	shapes := c.tables.Shapes
+	c.metrics.Shapes.Store(&shapes)
+	served, err := telemetry.Serve(c.config.Listen, c.config.ListenFile, c.config.Pprof, c.metrics,
+		c.log)
 	if err != nil {
 		return err
 	}
-	err = c.consume(ctx, stop, telemetry)
+	err = c.consumeUntilDone(ctx, stop, served)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	err = errors.Join(err, telemetry.close(end), c.tracer.close(end))
+	err = errors.Join(err, served.Close(end), c.tracer.Close(end))
 	if c.mongo != nil {
-		err = errors.Join(err, c.mongo.close(end))
+		err = errors.Join(err, c.mongo.Close(end))
 	}
 	return err
 }
 
-func (c *Consumer) consume(ctx context.Context, stop context.CancelCauseFunc, t *telemetry) error {
-	letters, err := openDeadLetters(c.config)
+func (c *Consumer) consumeUntilDone(ctx context.Context, stop context.CancelCauseFunc,
+	t *telemetry.Server) error {
+	options, err := c.config.Kafka.Options()
 	if err != nil {
 		return err
 	}
-	defer letters.close()
-	if err := c.untilDone(ctx, "create the dead-letter topic", letters.create); err != nil {
-		return ending(ctx, err)
+	letters, err := deadletter.Open(options, c.config.DeadLetterTopic, c.config.Group)
+	if err != nil {
+		return err
+	}
+	defer letters.Close()
+	if err := c.retryUntilDone(ctx, "create the dead-letter topic", letters.Create); err != nil {
+		return reasonToEnd(ctx, err)
 	}
 	r, err := newRouter(c, letters, stop)
 	if err != nil {
 		return err
 	}
-	t.ready(r.ready)
-	endWatch := c.watch(ctx, r.client)
-	r.poll(ctx)
+	t.CheckReadyWith(r.ready)
+	endWatch := c.watchLagAndSpecs(ctx, r)
+	r.pollUntilDone(ctx)
 	endWatch()
-	r.shutdown()
-	return ending(ctx, nil)
+	r.leaveGroup()
+	return reasonToEnd(ctx, nil)
 }
 
-// untilDone tries again while the error may pass.
-func (c *Consumer) untilDone(ctx context.Context, what string,
+// retryUntilDone tries again while the error may pass.
+func (c *Consumer) retryUntilDone(ctx context.Context, what string,
 	do func(context.Context) error) error {
 	for attempt := 0; ; attempt++ {
 		err := do(ctx)
@@ -130,19 +140,19 @@ func (c *Consumer) untilDone(ctx context.Context, what string,
 			return nil
 		}
 		err = fmt.Errorf("%s: %w", what, err)
-		if fateOf(err) != later {
+		if fate.Of(err) != fate.Later {
 			return err
 		}
-		c.metrics.retry(err)
+		c.metrics.CountRetry(fate.ReasonOf(err))
 		c.log.Warn("waiting for a server", "error", err.Error())
-		if !wait(ctx, nil, c.config.backoff(attempt)) {
+		if !waitUnlessStopped(ctx, nil, c.config.backoffBefore(attempt)) {
 			return err
 		}
 	}
 }
 
-// ending is what Run says at its end: nothing when it was asked to end, else the reason.
-func ending(ctx context.Context, err error) error {
+// reasonToEnd returns nil if Run was asked to end, else the reason for the end.
+func reasonToEnd(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
 			return nil
@@ -152,8 +162,8 @@ func ending(ctx context.Context, err error) error {
 	return err
 }
 
-// wait returns false when it was cut short by ctx or by stop.
-func wait(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
+// waitUnlessStopped returns false if ctx or stop ended the wait early.
+func waitUnlessStopped(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -164,10 +174,4 @@ func wait(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
 	case <-stop:
 		return false
 	}
-}
-
-// arrival is a record and when it was polled.
-type arrival struct {
-	record *kgo.Record
-	polled time.Time
 }

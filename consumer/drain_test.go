@@ -14,37 +14,44 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/cdclab/cdclab/consumer/documents"
+	"github.com/cdclab/cdclab/consumer/telemetry"
+	"github.com/cdclab/cdclab/stack/servertest"
 )
 
 const (
-	drainBatch  = 500 // records of a partition in one bulk, as the consumer's --batch-max
+	drainBatch  = 500 // records of a partition in a bulk, as the consumer's --batch-max
 	drainRounds = 3
 	// drainSeconds is how long the bare driver is meant to take for the topic.
 	drainSeconds   = 6
 	drainEventsMax = 200_000
 )
 
-// BenchmarkDrain: a topic drained into each server that can be found, beside what the driver alone
-// does there: the same guarded upserts, encoded beforehand, in unordered bulks of the same batches,
-// a worker a partition. Both in events per second of the wall clock, in turns; ratio is of the
-// medians. A server that is slower gets a shorter topic.
+// BenchmarkDrain drains a topic into each server found, beside the driver alone on the same server:
+// the same guarded upserts, encoded beforehand, in unordered bulks of the same batches, a worker a
+// partition. Both are in events per second of the wall clock, in turns; ratio is of the medians. A
+// slower server gets a shorter topic.
 //
 //	go test ./consumer -run '^$' -bench Drain
 func BenchmarkDrain(b *testing.B) {
 	program := benchProgram(b)
-	for _, s := range servers {
-		b.Run(s.kind, func(b *testing.B) {
-			uri := s.open(b)
+	for _, s := range servertest.Mongos(b) {
+		b.Run(s.Kind, func(b *testing.B) {
+			uri := s.URI(b)
 			partitions, flags := benchPartitions, []string{"--commit-interval", "100ms"}
-			if s.kind == "secantusd-py" {
-				// As the lab runs it: it serves one connection faster than several.
+			if s.Kind == "secantusd-py" {
+				// As in the lab, because this server is faster with one connection than with
+				// several.
 				partitions, flags = 1, append(flags, "--mongo-pool-max", "1")
 			}
 			client := bareClient(b, uri, partitions)
-			name := func(what string, n int) string { return fmt.Sprintf("drain-%s-%s-%d", s.kind, what, n) }
+			name := func(what string, n int) string {
+				return fmt.Sprintf("drain-%s-%s-%d", s.Kind, what, n)
+			}
 			events := 1000
 			for n, seconds := range []float64{drainSeconds / 4, drainSeconds} {
-				// The more a collection holds the slower it gets: the second trial is near the truth.
+				// A fuller collection is slower, so that the second trial is nearer the truth.
 				took := bareDrain(b, client, name("trial", n), bareBulks(b, events, partitions))
 				events = min(int(seconds*float64(events)/took.Seconds()), drainEventsMax)
 			}
@@ -60,8 +67,9 @@ func BenchmarkDrain(b *testing.B) {
 				c := k.start(b, program, uri, name("consumer", n), flags...)
 				d := c.drain(b)
 				c.settled(b, events)
-				sizes := c.metrics(b)[MetricBatchSize].GetMetric()[0].GetHistogram()
-				b.ReportMetric(sizes.GetSampleSum()/float64(sizes.GetSampleCount()), "records/batch")
+				sizes := c.metrics(b)[telemetry.MetricBatchSize].GetMetric()[0].GetHistogram()
+				b.ReportMetric(sizes.GetSampleSum()/float64(sizes.GetSampleCount()),
+					"records/batch")
 				c.stop(b)
 				dropDatabase(b, client, c.group)
 				consumer = append(consumer, float64(events)/d.wall.Seconds())
@@ -99,12 +107,14 @@ func dropDatabase(b *testing.B, client *mongo.Client, name string) {
 	}
 }
 
-// bareDrain writes each partition's bulks, one after the other, into a database of their own.
-func bareDrain(b *testing.B, client *mongo.Client, database string, bulks [][][]mongo.WriteModel) time.Duration {
+// bareDrain writes each partition's bulks in order, into a new database.
+func bareDrain(b *testing.B, client *mongo.Client, database string,
+	bulks [][][]mongo.WriteModel) time.Duration {
 	b.Helper()
 	collection := client.Database(database).Collection(benchTable)
-	// The consumer's collection has it, and each write keeps it.
-	if _, err := collection.Indexes().CreateOne(b.Context(), tombstoneIndex(DefaultConfig().TombstoneTTL)); err != nil {
+	// The consumer's collection has this index, and each write updates the index.
+	if _, err := collection.Indexes().CreateOne(b.Context(),
+		documents.TombstoneIndex(documents.DefaultConfig().TombstoneTTL)); err != nil {
 		b.Fatal(err)
 	}
 	began := time.Now()
@@ -126,7 +136,8 @@ func bareDrain(b *testing.B, client *mongo.Client, database string, bulks [][][]
 	return took
 }
 
-// bareBulks are the bulks of each partition: its records in batches, the last of each row in a batch.
+// bareBulks are the bulks of each partition: its records in batches, the last of each row in a
+// batch.
 func bareBulks(b *testing.B, events, partitions int) [][][]mongo.WriteModel {
 	b.Helper()
 	to := kgo.StickyKeyPartitioner(nil).ForTopic(benchTopic)
@@ -167,7 +178,7 @@ func bareBulks(b *testing.B, events, partitions int) [][][]mongo.WriteModel {
 	return bulks
 }
 
-// bareUpsert is the guarded upsert of one event, of the shape that the consumer writes.
+// bareUpsert is the guarded upsert of one event, in the shape of the consumer's own.
 func bareUpsert(b *testing.B, r *kgo.Record) (string, mongo.WriteModel) {
 	b.Helper()
 	var event struct {
@@ -193,9 +204,11 @@ func bareUpsert(b *testing.B, r *kgo.Record) (string, mongo.WriteModel) {
 	}
 	position, now := fmt.Sprintf("%04x%016x%016x", 0, low, high), time.UnixMilli(event.TsMs)
 	set, id := bson.D{}, event.Before.ID
-	metadata := bson.D{{Key: "sourceTimestamp", Value: event.TsMs}, {Key: "operation", Value: "UPDATE"},
+	metadata := bson.D{{Key: "sourceTimestamp", Value: event.TsMs},
+		{Key: "operation", Value: "UPDATE"},
 		{Key: "kafkaTopic", Value: benchTopic}, {Key: "kafkaPartition", Value: int32(0)},
-		{Key: "kafkaOffset", Value: high}, {Key: "processedAt", Value: now}, {Key: "position", Value: position}}
+		{Key: "kafkaOffset", Value: high}, {Key: "processedAt", Value: now},
+		{Key: "position", Value: position}}
 	if row := event.After; row != nil {
 		// A table without a spec, and no schemas: texts stay texts.
 		id = row.ID
@@ -204,7 +217,8 @@ func bareUpsert(b *testing.B, r *kgo.Record) (string, mongo.WriteModel) {
 			{Key: "updatedAt", Value: row.Updated}, {Key: "note", Value: row.Note},
 			{Key: "labVersion", Value: row.Version}}
 	} else {
-		metadata = append(metadata, bson.E{Key: "deleted", Value: true}, bson.E{Key: "deletedAt", Value: now})
+		metadata = append(metadata, bson.E{Key: "deleted", Value: true},
+			bson.E{Key: "deletedAt", Value: now})
 	}
 	filter, update := encoded(b, bson.D{{Key: "_id", Value: id}, {Key: "cdcMetadata.position",
 		Value: bson.D{{Key: "$lt", Value: position}}}}), encoded(b, bson.D{{Key: "$set",

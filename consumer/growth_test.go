@@ -19,10 +19,10 @@ const (
 	growthWarm = growthSamples / 5
 )
 
-// BenchmarkMemory: does the consumer's memory grow with the events it has seen? One process, one
-// log that goes on and on, of which the broker keeps what is not consumed. The slope is a
-// least-squares fit of the RSS over the time, with its standard error, in MiB an hour at the rate
-// achieved; and of the heap that Go aims for, which is twice what lives.
+// BenchmarkMemory: does the consumer's memory grow with the events seen? The benchmark has one
+// process and one endless log, and the broker keeps only unconsumed records. The slope is a
+// least-squares fit of the RSS over the time, with the standard error, in MiB an hour at the rate
+// achieved. There is also the slope of Go's heap goal, which is twice the living heap.
 //
 //	go test ./consumer -run '^$' -bench Memory -timeout 30m
 func BenchmarkMemory(b *testing.B) {
@@ -72,21 +72,23 @@ func BenchmarkMemory(b *testing.B) {
 	b.ReportMetric(heapDeviation, "heap-MiB/h-error")
 }
 
-// forget removes from the broker what the group has committed.
+// forget removes the records committed by the group from the broker.
 func (k *benchKafka) forget(b *testing.B, group string) {
 	b.Helper()
 	committed, err := k.admin.FetchOffsets(b.Context(), group)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for number, at := range committed[benchTopic] {
-		if err := k.cluster.DeleteRecords(benchTopic, number, at.At); err != nil {
-			b.Fatalf("delete what is consumed: %v", err)
+	for topic, partitions := range committed {
+		for number, at := range partitions {
+			if err := k.cluster.DeleteRecords(topic, number, at.At); err != nil {
+				b.Fatalf("delete what is consumed: %v", err)
+			}
 		}
 	}
 }
 
-// leastSquares is the slope of y over x and its standard error.
+// leastSquares is the slope of y over x and the standard error.
 func leastSquares(x, y []float64) (slope, deviation float64) {
 	n := float64(len(x))
 	var sx, sy float64
@@ -114,7 +116,8 @@ func TestLeastSquares(t *testing.T) {
 	}
 	// By hand: slope 1.2; the residuals are .3, -.4, -.1 and .2 .
 	slope, deviation = leastSquares([]float64{0, 1, 2, 3}, []float64{1, 1.5, 3, 4.5})
-	if !cmp.Equal([]float64{slope, deviation}, []float64{1.2, math.Sqrt(.3 / 2 / 5)}, cmpopts.EquateApprox(0, 1e-9)) {
+	if !cmp.Equal([]float64{slope, deviation}, []float64{1.2, math.Sqrt(.3 / 2 / 5)},
+		cmpopts.EquateApprox(0, 1e-9)) {
 		t.Errorf("slope %g, error %g; want 1.2 and %g", slope, deviation, math.Sqrt(.3/2/5))
 	}
 }

@@ -11,67 +11,38 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer/consumertest"
+	"github.com/cdclab/cdclab/consumer/documents"
 )
 
-// patience is how long a condition may take that is sure to come.
-const patience = 30 * time.Second
-
-// kafkaLab is a Kafka in this process, and a configuration that points to it.
+// kafkaLab is a Kafka in this process, and a configuration pointing to this Kafka.
 type kafkaLab struct {
-	cluster  *kfake.Cluster
-	producer *kgo.Client
-	admin    *kadm.Client
-	config   Config
+	*consumertest.Kafka
+	config Config
 }
 
 func newKafkaLab(t *testing.T) *kafkaLab {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "cdc.public.customer",
-		"cdc.public.address", "cdc.public.order", "cdc.public.order_item"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
-	producer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(10*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(producer.Close)
+	k := consumertest.StartKafka(t)
 	config := DefaultConfig()
-	config.Brokers = strings.Join(cluster.ListenAddrs(), ",")
+	config.Kafka.Brokers = strings.Join(k.Cluster.ListenAddrs(), ",")
 	config.MetadataMaxAge = 300 * time.Millisecond
 	config.CommitInterval = commitIntervalMin
-	config.Output = testLog{t}
-	return &kafkaLab{cluster, producer, kadm.NewClient(producer), config}
+	config.Output = t.Output()
+	return &kafkaLab{k, config}
 }
 
-// testLog is a log for a failing test to show.
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(text []byte) (int, error) {
-	l.t.Log(strings.TrimSpace(string(text)))
-	return len(text), nil
-}
-
-func (l *kafkaLab) produce(t *testing.T, records ...*kgo.Record) {
-	t.Helper()
-	if err := l.producer.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// lag is how many records of the group's are not committed; -1 while that is not known.
+// lag is the number of the group's uncommitted records; -1 while unknown.
 func (l *kafkaLab) lag(t *testing.T) int64 {
 	t.Helper()
 	ctx := context.Background()
-	ends, err := l.admin.ListEndOffsets(ctx)
+	ends, err := l.Admin.ListEndOffsets(ctx)
 	if err != nil {
 		return -1
 	}
-	committed, err := l.admin.FetchOffsets(ctx, l.config.Group)
+	committed, err := l.Admin.FetchOffsets(ctx, l.config.Group)
 	if err != nil {
 		return -1
 	}
@@ -91,14 +62,14 @@ func (l *kafkaLab) lag(t *testing.T) int64 {
 // letters reads n dead letters.
 func (l *kafkaLab) letters(t *testing.T, n int) []*kgo.Record {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(l.cluster.ListenAddrs()...),
+	client, err := kgo.NewClient(kgo.SeedBrokers(l.Cluster.ListenAddrs()...),
 		kgo.ConsumeTopics(l.config.DeadLetterTopic), kgo.MetadataMinAge(10*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), consumertest.Patience)
 	defer cancel()
 	var letters []*kgo.Record
 	for len(letters) < n {
@@ -111,22 +82,6 @@ func (l *kafkaLab) letters(t *testing.T, n int) []*kgo.Record {
 	return letters
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	for tick := time.Tick(10 * time.Millisecond); ; {
-		if holds() {
-			return
-		}
-		select {
-		case <-tick:
-		case <-deadline:
-			t.Fatalf("still not so after %v: %s", patience, what)
-		}
-	}
-}
-
 // running is a consumer in this process.
 type running struct {
 	*Consumer
@@ -134,8 +89,8 @@ type running struct {
 	done   chan error
 }
 
-// run starts a consumer that writes to s; nil means to MongoDB.
-func (l *kafkaLab) run(t *testing.T, s store) *running {
+// run starts a consumer with the store s; nil means MongoDB.
+func (l *kafkaLab) run(t *testing.T, s documents.Store) *running {
 	t.Helper()
 	var c *Consumer
 	var err error
@@ -154,7 +109,7 @@ func (l *kafkaLab) run(t *testing.T, s store) *running {
 	return r
 }
 
-// end stops it in good order; a second time it does nothing.
+// end stops the consumer in good order; a second call does nothing.
 func (r *running) end(t *testing.T) {
 	t.Helper()
 	if r.done == nil {
@@ -166,22 +121,22 @@ func (r *running) end(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run returned %v", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(consumertest.Patience):
 		t.Errorf("Run did not return")
 	}
 	r.done = nil
 }
 
-// sum is the number of events of all entities that met the end.
+// sum is the number of events, of all entities, with the outcome.
 func (r *running) sum(t *testing.T, outcome string) (sum float64) {
 	t.Helper()
 	for _, entity := range []string{"customer", "address", "order", "order_item", "unknown"} {
-		sum += eventCount(t, r.metrics, entity, outcome)
+		sum += consumertest.EventCount(t, r.metrics.Registry, entity, outcome)
 	}
 	return sum
 }
 
-// forwarder is a network that can be cut.
+// forwarder is a network with a switch.
 type forwarder struct {
 	listener net.Listener
 	target   string
@@ -235,7 +190,7 @@ func (f *forwarder) forward(in net.Conn) {
 	f.mu.Unlock()
 }
 
-// set cuts all connections and refuses new ones, or ends that.
+// set(true) cuts all connections and refuses new ones; set(false) lets new ones through again.
 func (f *forwarder) set(cut bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -3,52 +3,77 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer/apply"
+	"github.com/cdclab/cdclab/consumer/documents"
+	"github.com/cdclab/cdclab/consumer/fate"
+	"github.com/cdclab/cdclab/consumer/incarnation"
+	verdicts "github.com/cdclab/cdclab/consumer/order"
+	"github.com/cdclab/cdclab/consumer/telemetry"
 )
 
-// partition works off one assigned partition: a batch is whatever has arrived while the one before
-// was being written, so that one record alone never waits for company.
+// partition works off one assigned partition. A batch is whatever has arrived during the writing of
+// the batch before, so that a single record never waits for company.
 type partition struct {
 	topic    string
 	number   int32
-	planner  *planner
-	settler  *settler
+	applier  *apply.Applier
 	batchMax int
 	queueMax int
-	retry    time.Duration // between looks for what parked events wait for
-	// mark allows the commit of everything below the offset. pause ends the fetching, resume goes on
-	// with it. begin starts the trace of a batch; what it returns ends it.
+	retry    time.Duration // between looks for the rows parked events wait for
+	backoff  func(attempt int) time.Duration
+	metrics  *telemetry.Metrics
+	log      *slog.Logger
+	// mark allows the commit of everything below the offset. pause ends the fetching, resume goes
+	// on with fetching. begin starts the trace of a batch; the returned function ends the trace.
 	mark          func(epoch int32, offset int64)
 	pause, resume func()
-	begin         func(context.Context, []arrival) (context.Context, func(error))
+	begin         func(context.Context, []telemetry.Arrival) (context.Context, func(failure string))
 
 	mu      sync.Mutex
-	queue   []arrival
+	room    *apply.Room // of the process
+	held    int         // bytes in the room: of the queue, and of the batch under way
+	queue   []telemetry.Arrival
 	full    bool
 	arrived chan struct{} // holds one
 	stopped chan struct{} // closed: take no more
 	done    chan struct{} // closed: nothing is in flight any more
 	abandon context.CancelFunc
 
-	job  job
-	last *kgo.Record // the last one settled or parked
+	// alarm is the text that the partition asks the operator for; "" or nil: nothing.
+	alarm atomic.Value
+	// origin tells the applier where the partition is read from, before the first record; nil once
+	// told.
+	origin func(context.Context) error
+	// id is the topic's incarnation, known with the first records. retired is true once the topic
+	// was made anew: offsets of the topic before must not be committed.
+	id         incarnation.ID
+	retirement sync.Mutex
+	retired    bool
 
-	lookAt time.Time // when parked events are looked at again
-	looks  int       // in vain
+	tickAt time.Time // when parked events are looked at again
+	ticks  int       // in vain
 }
 
-// push pauses the fetching when the queue has become full. It does so under the lock, as take does
-// with resume: else the two could swap, and the partition would stay paused with nothing to do.
-func (p *partition) push(records []*kgo.Record, polled time.Time) {
+// pushRecords pauses the fetching when the queue has become full, or the process holds too many
+// bytes. The pause happens under the lock, as takeBatch's resume does; otherwise the two could
+// swap, and the partition would stay paused with nothing to do.
+func (p *partition) pushRecords(records []*kgo.Record, polled time.Time) {
 	p.mu.Lock()
+	bytes := 0
 	for _, r := range records {
-		p.queue = append(p.queue, arrival{r, polled})
+		p.queue = append(p.queue, telemetry.Arrival{Record: r, Polled: polled})
+		bytes += apply.RecordBytes(r)
 	}
-	if !p.full && len(p.queue) >= p.queueMax {
+	p.holdBytes(bytes)
+	if !p.full && (len(p.queue) >= p.queueMax || !p.room.HasRoom(p.held)) {
 		p.full = true
 		p.pause()
 	}
@@ -59,8 +84,14 @@ func (p *partition) push(records []*kgo.Record, polled time.Time) {
 	}
 }
 
-// take returns at most batchMax records, nil when there are none.
-func (p *partition) take() []arrival {
+// holdBytes notes that the partition holds more bytes, or fewer.
+func (p *partition) holdBytes(bytes int) {
+	p.held += bytes
+	p.room.Add(bytes)
+}
+
+// takeBatch returns at most batchMax records, nil when there are none.
+func (p *partition) takeBatch() []telemetry.Arrival {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := min(len(p.queue), p.batchMax)
@@ -69,35 +100,56 @@ func (p *partition) take() []arrival {
 	if len(p.queue) == 0 {
 		p.queue = nil
 	}
-	if p.full && len(p.queue) <= p.queueMax/2 {
+	if p.full && len(p.queue) <= p.queueMax/2 && p.room.HasRoom(p.held) {
 		p.full = false
 		p.resume()
 	}
 	return batch
 }
 
-// run returns nil when stopped, or an error whose fate is stop.
-func (p *partition) run(ctx context.Context) error {
+// letGo ends the holding of a batch's records: settled, or parked, which counts for itself.
+func (p *partition) letGo(batch []telemetry.Arrival) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bytes := 0
+	for _, a := range batch {
+		bytes += apply.RecordBytes(a.Record)
+	}
+	p.holdBytes(-bytes)
+}
+
+// letGoAll ends the holding of all records.
+func (p *partition) letGoAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.holdBytes(-p.held)
+}
+
+// runUntilStopped returns nil when stopped, or an error whose fate is stop.
+func (p *partition) runUntilStopped(ctx context.Context) error {
 	defer close(p.done)
-	defer p.leave()
+	defer p.letGoAll()
+	defer p.applier.Leave()
+	defer p.logDropped()
 	for {
 		select {
 		case <-p.stopped:
 			return nil
 		default:
 		}
-		var batch []arrival
+		var batch []telemetry.Arrival
 		var err error
-		if p.lookDue() {
-			err = p.unpark(ctx)
-		} else if !p.settler.parking.full() {
-			batch = p.take()
+		if p.tickIsDue() {
+			err = p.tickParked(ctx)
+		} else if !p.applier.Full() {
+			batch = p.takeBatch()
 		}
 		switch {
 		case len(batch) > 0:
-			err = p.work(ctx, batch)
-		case !p.lookDue():
-			p.await()
+			err = p.applyBatch(ctx, batch)
+			p.letGo(batch)
+		case !p.tickIsDue():
+			p.awaitWork()
 		}
 		if errors.Is(err, errLeft) {
 			return nil
@@ -108,102 +160,153 @@ func (p *partition) run(ctx context.Context) error {
 	}
 }
 
-// lookDue: it is time to see whether what parked events wait for has come.
-func (p *partition) lookDue() bool {
+// tickIsDue returns true if the time has come to look again for the rows parked events wait for.
+func (p *partition) tickIsDue() bool {
 	select {
-	case <-p.settler.parking.wake:
-		p.looks, p.lookAt = 0, time.Time{}
+	case <-p.applier.Wake():
+		p.ticks, p.tickAt = 0, time.Time{}
 	default:
 	}
-	return p.settler.parking.count > 0 && !time.Now().Before(p.lookAt)
+	return p.applier.Parked() > 0 && !time.Now().Before(p.tickAt)
 }
 
-// await returns when something may have to be done.
-func (p *partition) await() {
+// awaitWork returns when something may have to be done.
+func (p *partition) awaitWork() {
 	var again <-chan time.Time
-	if p.settler.parking.count > 0 {
-		timer := time.NewTimer(time.Until(p.lookAt))
+	if p.applier.Parked() > 0 {
+		timer := time.NewTimer(time.Until(p.tickAt))
 		defer timer.Stop()
 		again = timer.C
 	}
 	arrived := p.arrived
-	if p.settler.parking.full() {
+	if p.applier.Full() {
 		arrived = nil
 	}
 	select {
 	case <-arrived:
-	case <-p.settler.parking.wake:
-		p.looks, p.lookAt = 0, time.Time{}
+	case <-p.applier.Wake():
+		p.ticks, p.tickAt = 0, time.Time{}
 	case <-p.stopped:
 	case <-again:
 	}
 }
 
-// work sees a batch through to its end, and lets the offset move.
-func (p *partition) work(ctx context.Context, batch []arrival) (err error) {
+// applyBatch sees a batch through to the end, and lets the offset move.
+func (p *partition) applyBatch(ctx context.Context, batch []telemetry.Arrival) (err error) {
 	ctx, end := p.begin(ctx, batch)
-	defer func() { end(err) }()
+	defer func() {
+		if err != nil {
+			end(fate.ReasonOf(err))
+			return
+		}
+		end("")
+	}()
 	started := time.Now()
-	p.planner.plan(&p.job, batch)
-	if err := p.settler.settle(ctx, p.stopped, &p.job, p.topic, p.number); err != nil {
+	if p.origin != nil {
+		if err := p.retryUntilStopped(ctx, p.origin); err != nil {
+			return err
+		}
+		p.origin = nil
+	}
+	p.applier.Take(batch)
+	if err := p.retryUntilStopped(ctx, p.applier.Step); err != nil {
 		return err
 	}
 	took := time.Since(started)
-	p.planner.metrics.batch(len(batch), took)
-	p.last = batch[len(batch)-1].record
-	p.tell(ctx, len(batch), took)
-	p.commit()
+	p.metrics.CountBatch(len(batch), took)
+	p.logBatch(ctx, batch, took)
+	p.markCommittable()
 	return nil
+}
+
+// errLeft is the error of a batch left unfinished on request; the batch's offsets are not
+// committed.
+var errLeft error = leftError{}
+
+type leftError struct{}
+
+func (leftError) Error() string { return "left unfinished: asked to stop" }
+
+// Reason returns the word for the trace of the batch.
+func (leftError) Reason() string { return "left" }
+
+// retryUntilStopped returns nil when the step, such as the applier's, returned nil: every record
+// taken by the applier is settled or parked. retryUntilStopped waits out errors that may pass, and
+// returns errLeft when ctx or stopped ended the wait, or an error whose fate is stop.
+func (p *partition) retryUntilStopped(ctx context.Context,
+	step func(context.Context) error) error {
+	paused := false
+	defer func() {
+		p.alarm.Store("")
+		if paused {
+			p.metrics.Paused.Dec()
+		}
+	}()
+	for attempt := 0; ; attempt++ {
+		err := step(ctx)
+		if err == nil {
+			if paused {
+				p.log.InfoContext(ctx, "partition resumed", "kafka_topic", p.topic,
+					"kafka_partition", p.number, "attempts", attempt)
+			}
+			return nil
+		}
+		p.log.DebugContext(ctx, "a batch failed", "kafka_topic", p.topic,
+			"kafka_partition", p.number, "words", documents.Words(err))
+		if fate.Of(err) == fate.Stop {
+			return fmt.Errorf("%s/%d: %w", p.topic, p.number, err)
+		}
+		p.alarm.Store(verdicts.AlarmOf(err))
+		p.metrics.CountRetry(fate.ReasonOf(err))
+		if !paused {
+			paused = true
+			p.metrics.Paused.Inc()
+			p.log.WarnContext(ctx, "partition paused", "kafka_topic", p.topic,
+				"kafka_partition", p.number, "error", err.Error())
+		}
+		if !waitUnlessStopped(ctx, p.stopped, p.backoff(attempt)) {
+			return errLeft
+		}
+	}
 }
 
 // slowBatch is told of at info level.
 const slowBatch = time.Second
 
-func (p *partition) tell(ctx context.Context, records int, took time.Duration) {
+func (p *partition) logBatch(ctx context.Context, batch []telemetry.Arrival, took time.Duration) {
 	level := slog.LevelDebug
 	if took >= slowBatch {
 		level = slog.LevelInfo
 	}
-	if log := p.settler.log; log.Enabled(ctx, level) {
-		log.Log(ctx, level, "batch done", "records", records, "processing_time_ms", float64(took)/1e6,
-			"kafka_topic", p.topic, "kafka_partition", p.number, "kafka_offset", p.last.Offset)
+	if p.log.Enabled(ctx, level) {
+		p.log.Log(ctx, level, "batch done", "records", len(batch),
+			"processing_time_ms", float64(took)/1e6,
+			"kafka_topic", p.topic, "kafka_partition", p.number,
+			"kafka_offset", batch[len(batch)-1].Record.Offset)
 	}
 }
 
-// unpark sees to the parked events that need not wait any longer.
-func (p *partition) unpark(ctx context.Context) error {
-	p.looks++
-	p.lookAt = time.Now().Add(min(p.retry<<min(p.looks, 4), 2*time.Second))
-	p.job = job{}
-	if err := p.settler.due(ctx, &p.job); err != nil {
-		p.settler.metrics.retry(err)
+// tickParked sees to the parked events that need not wait any longer.
+func (p *partition) tickParked(ctx context.Context) error {
+	p.ticks++
+	p.tickAt = time.Now().Add(min(p.retry<<min(p.ticks, 4), 2*time.Second))
+	if err := p.applier.Tick(ctx); err != nil {
+		p.metrics.CountRetry(fate.ReasonOf(err))
 		return nil // asked again when the time comes
 	}
-	err := p.settler.settle(ctx, p.stopped, &p.job, p.topic, p.number)
+	err := p.retryUntilStopped(ctx, p.applier.Step)
 	if err == nil {
-		p.commit()
+		p.markCommittable()
 	}
 	return err
 }
 
-// commit allows the offset to move up to the oldest parked event.
-func (p *partition) commit() {
-	if p.settler.parking.count == 0 {
-		p.looks, p.lookAt = 0, time.Now().Add(p.retry)
+// markCommittable allows the offset to move up to the oldest parked event.
+func (p *partition) markCommittable() {
+	if p.applier.Parked() == 0 {
+		p.ticks, p.tickAt = 0, time.Now().Add(p.retry)
 	}
-	p.settler.await()
-	if p.last == nil {
-		return
+	if epoch, offset, any := p.applier.Committable(); any {
+		p.mark(epoch, offset)
 	}
-	next := p.last.Offset + 1
-	if lowest, parked := p.settler.parking.lowest(); parked {
-		next = min(next, lowest)
-	}
-	p.mark(p.last.LeaderEpoch, next)
-}
-
-// leave forgets the parked events: they are delivered again to whoever has the partition next.
-func (p *partition) leave() {
-	p.settler.parking.empty()
-	p.settler.await()
 }

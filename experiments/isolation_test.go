@@ -19,17 +19,18 @@ const (
 	isolationRounds = 2
 	isolationRate   = 200
 	isolationLength = 30 * time.Second
-	// poisonShare: of so many records of the order topic one is poison.
+	// poisonShare: one of so many records of the order topic is poison.
 	poisonShare = 10
 	orderTopic  = "cdc.public.order"
 	letterTopic = "cdc.dead-letter"
 )
 
 // BenchmarkIsolation: what do orders that nobody can read cost the customers? Clean and poisoned
-// runs in turns, each on a stack of its own; beside the load of a poisoned one every tenth record of
-// the order topic is garbage. Each piece of garbage must become one dead letter, and nothing else
-// may; every row must arrive. ratio is the customers' e2e p95, poisoned to clean, of the medians;
-// clean-spread is the slowest clean run to the fastest: what is below that is noise.
+// runs in turns, each on a stack of its own; beside the load of a poisoned run every tenth record
+// of the order topic is garbage. Each piece of garbage must become one dead letter, and nothing
+// else may; every row must arrive. ratio is the customers' e2e p95, poisoned to clean, of the
+// medians; clean-spread is the slowest clean run to the fastest: a ratio below clean-spread is
+// noise.
 //
 //	go test ./experiments -run '^$' -bench Isolation -timeout 20m
 func BenchmarkIsolation(b *testing.B) {
@@ -43,7 +44,8 @@ func BenchmarkIsolation(b *testing.B) {
 			customers, n := isolationRun(b, poison == 1)
 			p95[poison] = append(p95[poison], customers.P95)
 			poisoned += n
-			b.Logf("%d poisoned orders: customers' e2e p50 %.2f p95 %.2f p99 %.2f ms of %d", n, customers.P50,
+			b.Logf("%d poisoned orders: customers' e2e p50 %.2f p95 %.2f p99 %.2f ms of %d", n,
+				customers.P50,
 				customers.P95, customers.P99, customers.Count)
 		}
 	}
@@ -62,16 +64,16 @@ func BenchmarkIsolation(b *testing.B) {
 	b.ReportMetric(float64(poisoned), "dead-letters")
 }
 
-// isolationRun returns the customers' latency and how many orders it poisoned.
+// isolationRun returns the customers' latency and the number of poisoned orders.
 func isolationRun(b *testing.B, poison bool) (customers reports.Stage, poisoned int) {
 	b.Helper()
 	ctx := b.Context()
 	config := smoke(b, isolationRate, isolationLength)
-	// Only the first lines of a benchmark's log are shown; they are for the figures.
+	// A benchmark's log shows only the first lines; the figures need the lines.
 	config.Terminal, config.Say = io.Discard, func(string) {}
-	s := begin(b, config)
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.stack.Endpoints().KafkaBrokers...),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	l := begin(b, config)
+	client, err := kgo.NewClient(append(l.stack.KafkaOptions(),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,17 +87,17 @@ func isolationRun(b *testing.B, poison bool) (customers reports.Stage, poisoned 
 		}
 		done <- err
 	}()
-	err = errors.Join(s.floor(ctx), s.load(ctx))
+	err = errors.Join(l.floor(ctx), l.generate(ctx))
 	stop()
 	err = errors.Join(err, <-done)
-	s.drain(ctx)
-	s.check(ctx)
+	l.drain(ctx)
+	l.check(ctx)
 	letters, lettersErr := topicLength(ctx, client, letterTopic)
-	s.collectStack(ctx)
-	if err := errors.Join(err, lettersErr, s.down(ctx)); err != nil {
+	l.readStagesSince(ctx)
+	if err := errors.Join(err, lettersErr, l.down(ctx)); err != nil {
 		b.Fatal(err)
 	}
-	result, err := s.finish()
+	result, err := l.finish()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -106,7 +108,8 @@ func isolationRun(b *testing.B, poison bool) (customers reports.Stage, poisoned 
 	if poison && poisoned == 0 {
 		b.Error("no order was poisoned")
 	}
-	if bad := run.Consistency.Rows - run.Consistency.Counts[reports.OK]; !run.Consistency.Checked || bad != 0 {
+	if bad := run.Consistency.Rows - run.Consistency.Counts[reports.OK]; !run.Consistency.Checked ||
+		bad != 0 {
 		b.Errorf("%d rows are not ok: %s", bad, run.Consistency.Sentence())
 	}
 	customers, there := run.StageOf(reports.E2E, "customer", "")
@@ -116,7 +119,7 @@ func isolationRun(b *testing.B, poison bool) (customers reports.Stage, poisoned 
 	return customers, poisoned
 }
 
-// garbage is what cannot be an event of an order, each for a reason of its own.
+// garbage are records that cannot be an event of an order, each for a different reason.
 var garbage = []string{
 	"\x00\x01\x02 not even text \xff",
 	`{"before":null,"after":{"id":"00000000-0000-4000-8000-0000000`,
@@ -124,8 +127,8 @@ var garbage = []string{
 	`{"before":null,"after":null,"source":null,"op":"c"}`,
 }
 
-// poisonOrders adds garbage to the topic of the orders so that it is its share of all records there,
-// until ctx ends, and returns how many records that were.
+// poisonOrders adds garbage to the topic of the orders until ctx ends, so that one of poisonShare
+// records is garbage, and returns the number of garbage records.
 func poisonOrders(ctx context.Context, client *kgo.Client) (poisoned int, err error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -135,7 +138,8 @@ func poisonOrders(ctx context.Context, client *kgo.Client) (poisoned int, err er
 			return poisoned, nil
 		case <-tick.C:
 		}
-		// What has begun is finished: a record that may or may not be there could not be counted.
+		// A round once begun is finished, because a record with an unknown fate could not be
+		// counted.
 		all, err := topicLength(context.WithoutCancel(ctx), client, orderTopic)
 		if err != nil {
 			return poisoned, err
@@ -143,7 +147,8 @@ func poisonOrders(ctx context.Context, client *kgo.Client) (poisoned int, err er
 		for orders := all - poisoned; poisoned < orders/(poisonShare-1); poisoned++ {
 			record := &kgo.Record{Topic: orderTopic, Value: []byte(garbage[poisoned%len(garbage)]),
 				Key: fmt.Appendf(nil, `{"id":"00000000-0000-4000-9000-%012d"}`, poisoned)}
-			if err := client.ProduceSync(context.WithoutCancel(ctx), record).FirstErr(); err != nil {
+			if err := client.ProduceSync(context.WithoutCancel(ctx),
+				record).FirstErr(); err != nil {
 				return poisoned, fmt.Errorf("poison the orders: %w", err)
 			}
 		}

@@ -1,167 +1,198 @@
-// Package experiments goes from nothing to a Run: it brings a stack up, runs a k6 scenario on it as
-// a child process, perhaps with a chaos plan, waits until everything has arrived, has every row
-// checked, and hands over one run.json with its report. It generates no load and decides no verdict
-// itself. Start reading at Run; session.go holds its steps, collect.go what becomes of the ledger.
+// Package experiments goes from nothing to a Run. Run brings a stack up, runs a k6 scenario there
+// as a child process, perhaps with a chaos plan, waits until everything has arrived, has every row
+// checked, and hands over one run.json with its report. The package generates no load and decides
+// no verdict itself. Start reading at Run: an environment is what a load runs in, a load holds the
+// steps, and tally.go what becomes of the ledger.
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/archive"
 )
 
-// downTimeout bounds the end of a stack, also after Ctrl-C.
-const downTimeout = 30 * time.Second
-
-// Result is a finished Run, its comparison with the stored baseline (nil where none is stored), and
-// where its report lies.
+// Result is a finished Run, the comparison with the stored baseline (nil where none is stored), and
+// the path of the report, or of run.json where no report could be written.
 type Result struct {
 	Run        *reports.Run
 	Comparison *reports.Comparison
 	ReportPath string
 }
 
-// Run runs one experiment. An error means that it could not run; a run that was interrupted, or
-// whose measurement cannot be trusted, is a Result whose verdict is unknown. In every case nothing
-// of the stack is left when it returns, unless Config.Stack.Keep.
+// Warn adds a warning to the Run, in the stored Run too.
+func (r *Result) Warn(warning string) error {
+	r.Run.Warnings = append(r.Run.Warnings, warning)
+	if r.ReportPath == "" { // stored nowhere
+		return nil
+	}
+	return r.Run.Save(filepath.Join(filepath.Dir(r.ReportPath), runName))
+}
+
+// Run runs one experiment. An error means that the experiment could not run; an interrupted run, or
+// a run with an untrusted measurement, is a Result with the verdict unknown, and whatever fails
+// after the load is a warning in a Result. A Result with an error is a Run that could not be stored
+// anywhere. In every case nothing of the stack is left when Run returns, unless Config.Stack.Keep.
 func Run(ctx context.Context, config Config) (*Result, error) {
-	s, err := prepare(ctx, config)
+	e, err := prepare(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.up(ctx); err != nil {
+	defer e.out.Close()
+	if err := e.up(ctx); err != nil {
 		return nil, err
 	}
-	return s.complete(ctx)
+	return e.newLoad().complete(ctx)
 }
 
-// complete takes a Run from a stack that is up to its result.
-func (s *session) complete(ctx context.Context) (*Result, error) {
-	if err := errors.Join(s.measure(ctx), s.down(ctx)); err != nil {
-		return nil, err
+// complete takes a Run from a running stack to the result.
+func (l *load) complete(ctx context.Context) (*Result, error) {
+	measured, err := l.measure(ctx)
+	if err == nil {
+		measured.keep()
 	}
-	return s.finish()
+	downErr := l.down(ctx)
+	if err != nil && downErr != nil { // the ledger still names what is to be cleaned up
+		return nil, errors.Join(err, downErr)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.out.forget())
+	}
+	if downErr != nil {
+		measured.warn("after the load: " + oneLine(downErr))
+	}
+	return measured.finish()
 }
 
-// measure is the part of a Run while the stack is up.
-func (s *session) measure(ctx context.Context) error {
-	if err := s.floor(ctx); err != nil {
-		return s.interrupted(ctx, err)
+// measure is the part of a Run while the stack is up. measure returns the measured load: of a
+// search the load with the highest held rate, else l. An error means that nothing was measured.
+func (l *load) measure(ctx context.Context) (*load, error) {
+	if err := l.floor(ctx); err != nil {
+		return l, l.interrupted(ctx, err)
 	}
-	s.measureClocks(ctx)
-	if s.run.TestRun.Scenario == Breakpoint {
-		if err := s.search(ctx); err != nil {
-			return s.interrupted(ctx, err)
+	l.measureClocks(ctx)
+	if l.searches() {
+		best, err := l.search(ctx)
+		if err != nil {
+			return best, best.interrupted(ctx, err)
 		}
-		s.check(ctx)
-		return nil
+		best.drain(ctx) // of the rates tried later
+		best.check(ctx)
+		return best, nil
 	}
-	if err := s.load(ctx); err != nil {
-		return s.interrupted(ctx, err)
+	l.keepBeforeLoad()
+	if err := l.generate(ctx); err != nil {
+		return l, l.interrupted(ctx, err)
 	}
-	s.drain(ctx)
-	s.countDuplicates(ctx)
-	s.check(ctx)
-	s.collectStack(ctx)
-	return nil
+	l.keep()
+	l.drain(ctx)
+	l.countDuplicates(ctx)
+	l.check(ctx)
+	l.readStagesSince(ctx)
+	return l, nil
 }
 
-// interrupted turns an error of an interrupted run into a partial run; any other error stays.
-func (s *session) interrupted(ctx context.Context, err error) error {
+// interrupted turns an error into a partial run, where the run was interrupted or had begun to
+// measure; any other error stays.
+func (l *load) interrupted(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		s.partial("interrupted before the load was over")
-	case s.died() != "":
-		s.partial(s.died())
+		l.partial("interrupted before the load was over")
+	case l.died() != "":
+		l.partial(l.died())
+	case l.hasBegun():
+		l.partial(oneLine(err))
 	default:
 		return err
 	}
-	s.run.Consistency.Error = "the run was ended before its rows were checked"
+	l.run.Consistency.Error = "the run was ended before its rows were checked"
 	return nil
 }
 
-// finish judges the Run and writes run.json and report.html.
-func (s *session) finish() (*Result, error) {
-	run := s.run
-	s.read()
+// oneLine returns the text of several joined errors as a sentence.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// runName is the file of the Run in its folder.
+const runName = "run.json"
+
+// endedUnderLoad says of a stored Run that the rest of the measurement is in the ledger alone.
+const endedUnderLoad = "the lab ended before the load was over"
+
+// LoadRun reads a stored Run as reports.Load does, and completes the Run of a lab killed under the
+// load with what the ledger in the Run's folder holds. LoadRun completes no other Run.
+func LoadRun(path string) (*reports.Run, error) {
+	run, err := reports.Load(path)
+	if err != nil || run.TestRun.EndedBy != endedUnderLoad || run.Summary.TotalOperations > 0 ||
+		!filepath.IsLocal(run.Ledger.Path) {
+		return run, err
+	}
+	dir := filepath.Join(filepath.Dir(path), filepath.Dir(run.Ledger.Path))
+	l := &load{environment: &environment{}, k6: &generator{dir: dir}, run: run}
+	kept := run.Ledger.Path
+	l.read()
+	run.Ledger.Path = kept
 	run.Conclude()
-	comparison, err := s.compareWithBaseline()
-	if err != nil {
-		s.warn(err.Error())
-	}
-	return WriteResult(s.out, run, comparison)
+	run.Mend()
+	return run, nil
 }
 
-// WriteResult writes run.json and report.html into a folder that is there.
-func WriteResult(out string, run *reports.Run, comparison *reports.Comparison) (*Result, error) {
-	if err := writeRun(filepath.Join(out, "run.json"), run); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(out, "report.html")
-	if err := WriteReport(path, run, comparison); err != nil {
-		return nil, err
-	}
-	return &Result{run, comparison, path}, nil
+// keepBeforeLoad stores what is known before the load, so that a lab killed under the load leaves a
+// readable run.json beside the ledger.
+func (l *load) keepBeforeLoad() {
+	early := *l
+	run := *l.run
+	early.run, early.wasRead = &run, true
+	run.TestRun.EndTime, run.Summary.DroppedIterations = run.TestRun.StartTime, -1
+	run.TestRun.Partial, run.TestRun.EndedBy = true, endedUnderLoad
+	run.Ledger = reports.Ledger{Path: l.ledgerInFolder(), Truncated: true}
+	early.keep()
 }
 
-// read fills in what the load measured, of which k6's ledger and the looks tell, once: a search has read
-// the probe that it chose.
-func (s *session) read() {
-	if s.wasRead {
-		return
+// ledgerInFolder returns the path of the ledger from the Run's folder.
+func (l *load) ledgerInFolder() string {
+	path, err := filepath.Rel(l.out.Path, l.k6.ledgerPath())
+	if err != nil { // never: both are absolute
+		path = filepath.Base(l.k6.ledgerPath())
 	}
-	s.wasRead = true
-	s.run.TestRun.EndTime = time.Now().UTC() // unless the ledger knows better
-	if err := s.readLedger(); err != nil {
-		s.partial(err.Error())
+	return path
+}
+
+// keep stores the Run as known so far, so that whatever ends the lab from here on costs only the
+// rest. A failure is no loss yet, because finish stores the Run again.
+func (l *load) keep() {
+	l.read()
+	run := *l.run
+	run.Notes, run.Warnings = slices.Clip(run.Notes), slices.Clip(run.Warnings)
+	if c := &run.Consistency; !c.Checked {
+		c.Error = cmp.Or(c.Error, "the lab ended before the rows were checked")
 	}
-	if s.plan == nil { // a fault is meant to make writes fail
-		for _, complaint := range complaints(s.k6.logPath()) {
-			s.warn(complaint)
-		}
-	}
-	if s.looker != nil {
-		s.run.Looks, s.run.Resources = s.looker.looks(s.run.TestRun.StartTime), s.looker.used.resources()
+	run.Conclude()
+	run.Mend()
+	l.run.LeftOut = run.LeftOut // Mend changes what both share
+	if err := l.out.saveRun(&run); err != nil {
+		l.warn(err.Error())
 	}
 }
 
-func (s *session) compareWithBaseline() (*reports.Comparison, error) {
-	base, err := reports.LoadBaseline(filepath.Join(s.root, "baselines"), s.run.Provenance.Stack, s.run.TestRun.Scenario)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+// finish judges the Run and writes run.json and report.html.
+func (l *load) finish() (*Result, error) {
+	l.run.Warnings = append(l.run.Warnings, l.warnings...)
+	l.read()
+	l.run.Conclude()
+	var comparison *reports.Comparison
+	samples, why, err := archive.Baseline(BaselineDir(l.root), l.run)
+	switch {
+	case err != nil:
+		l.warn("compare with the stored baseline: " + err.Error())
+	case len(samples) > 0:
+		comparison = reports.Compare(archive.Typical(samples), l.run)
+	case why != "":
+		l.run.Notes = append(slices.Clip(l.run.Notes), why)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("compare with the stored baseline: %w", err)
-	}
-	return reports.Compare(base, s.run), nil
-}
-
-func writeRun(path string, run *reports.Run) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("write the run: %w", err)
-	}
-	defer file.Close()
-	if err := run.Encode(file); err != nil {
-		return fmt.Errorf("write the run %s: %w", path, err)
-	}
-	return file.Close()
-}
-
-// WriteReport writes the self-contained HTML report of a run.
-func WriteReport(path string, run *reports.Run, comparison *reports.Comparison) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	defer file.Close()
-	if err := reports.WriteHTML(file, run, comparison); err != nil {
-		return fmt.Errorf("write the report %s: %w", path, err)
-	}
-	return file.Close()
+	return l.out.WriteResult(l.run, comparison)
 }

@@ -12,15 +12,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cdclab/cdclab/ledger"
 	"github.com/cdclab/cdclab/reports"
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
 )
 
-// TestPlantedStall: a part is frozen for two seconds. In an open model the writes that were due then
-// wait for it, the first one for all of it and the last one for nothing, so that with a share s of all
-// writes stalled for l seconds p99 is l * (1 - 0.01/s) and the maximum l, from the intended time, and
-// at most what the burst of all that had waited takes more, which the writes that were due when the part
-// came back tell: they waited for nothing else. The stages must blame the part.
+// TestPlantedStall: a part is frozen for two seconds, and the stages must blame the part. In an
+// open model the writes due then wait for the part, the first for all of the stall and the last for
+// nothing. So with a share s of all writes stalled for l seconds p99 is l * (1 - 0.01/s) and the
+// maximum l, from the intended time, and at most the time of the burst of all waiting writes more.
+// The writes due when the part came back tell the time of the burst, because nothing else held up
+// these writes.
 func TestPlantedStall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("three runs of 20 s; left out by -short")
@@ -43,32 +44,37 @@ steady-state: {recovery: 30s}
 method:
   - {at: 8s, fault: pause, target: %[1]s, for: 2s}
 `, target))
-	s := begin(t, c)
-	s.slow("20")
-	run := mustComplete(t, s)
+	l := begin(t, c)
+	l.slow("20")
+	run := mustComplete(t, l)
 	if len(run.Faults) != 1 || !run.Faults[0].Applied {
 		t.Fatalf("faults %+v: want one that was applied", run.Faults)
 	}
 	if run.Summary.DroppedIterations != 0 {
-		t.Errorf("%d iterations dropped: the stall reached the schedule", run.Summary.DroppedIterations)
+		t.Errorf("%d iterations dropped: the stall reached the schedule",
+			run.Summary.DroppedIterations)
 	}
-	if late, stolen := run.Generator.LateTicksP99Ms, run.Host.CPUStealPercent; late > 10 || stolen > 5 {
-		t.Skipf("the machine is busy with something else: k6 was %.0f ms late, %.0f %% stolen", late, stolen)
+	if late, stolen := run.Generator.LateTicksP99Ms, run.Host.CPUStealPercent; late > 10 ||
+		stolen > 5 {
+		t.Skipf("the machine is busy with something else: k6 was %.0f ms late, %.0f %% stolen",
+			late, stolen)
 	}
 	stall := run.Faults[0].EndSeconds - run.Faults[0].StartSeconds
 	share := stall / run.TestRun.DurationSeconds
 	burst := burstMs(t, filepath.Join(c.Out, "ledger.jsonl"), run.Faults[0].EndSeconds)
 	within5 := func(what string, got, want float64) {
 		t.Helper()
-		t.Logf("stall %.3f s of %.1f s: %s %.0f ms, arithmetic gives %.0f ms, and the burst took %.0f ms", stall,
-			run.TestRun.DurationSeconds, what, got, want, burst)
+		t.Logf("stall %.3f s of %.1f s: %s %.0f ms, arithmetic gives %.0f ms, "+
+			"and the burst took %.0f ms",
+			stall, run.TestRun.DurationSeconds, what, got, want, burst)
 		if got < 0.95*want || got > 1.05*(want+burst) {
 			t.Errorf("%s: %.0f ms, want %.0f to %.0f ms within 5 %%", what, got, want, want+burst)
 		}
 	}
 	p99 := 1000 * stall * (1 - 0.01/share)
 	if target == "postgres" {
-		within5("intended to committed, p99", committedP99(t, filepath.Join(c.Out, "ledger.jsonl")), p99)
+		committed := committedP99(t, filepath.Join(c.Out, "ledger.jsonl"))
+		within5("intended to committed, p99", committed, p99)
 	}
 	within5("e2e p99", run.Summary.Latency.P99, p99)
 	within5("e2e max", run.Summary.Latency.Max, 1000*stall)
@@ -77,14 +83,14 @@ method:
 	}
 }
 
-// burstMs is the median latency of the writes that were due about when the stall ended.
+// burstMs returns the median latency of the writes due about when the stall ended.
 func burstMs(t *testing.T, path string, end float64) float64 {
 	t.Helper()
 	const about = 0.05
 	var first int64 = math.MaxInt64
 	var all []ledger.Write
 	if _, _, err := ledger.Read(path, func(w ledger.Write) error {
-		if measured(&w) && w.VisibleNs > 0 {
+		if w.Measured() && w.VisibleNs > 0 {
 			all, first = append(all, w), min(first, w.IntendedNs)
 		}
 		return nil
@@ -100,8 +106,8 @@ func burstMs(t *testing.T, path string, end float64) float64 {
 	return medianMs(took)
 }
 
-// slowestStage is the one with the greatest p99, of those that follow each other from the intended time
-// until MongoDB has acknowledged.
+// slowestStage returns the stage with the greatest p99, of the chain of stages from the intended
+// time until MongoDB has acknowledged.
 func slowestStage(run *reports.Run) string {
 	return slices.MaxFunc([]string{
 		reports.ScheduleDelay, reports.Commit, reports.SourceToConnector, reports.ConnectorToKafka,
@@ -118,7 +124,7 @@ func committedP99(t *testing.T, path string) float64 {
 	t.Helper()
 	var all []int64
 	if _, _, err := ledger.Read(path, func(w ledger.Write) error {
-		if measured(&w) && w.Fate == ledger.Acked {
+		if w.Measured() && w.Fate == ledger.Acked {
 			all = append(all, w.CommittedNs-w.IntendedNs)
 		}
 		return nil
@@ -129,12 +135,13 @@ func committedP99(t *testing.T, path string) float64 {
 	return float64(all[len(all)*99/100]) / 1e6
 }
 
-// strainedScript is a scenario whose every iteration does something before it writes. For k6 alone a
+// strainedScript is a scenario with a statement before the write in every iteration. For k6 alone a
 // dropped iteration is a failure.
 const strainedScript = `
 import cdc from 'k6/x/cdc';
 export const options = { scenarios: { load: {
-  executor: 'constant-arrival-rate', rate: 100, timeUnit: '1s', duration: '6s', preAllocatedVUs: %d, maxVUs: %[1]d,
+  executor: 'constant-arrival-rate', rate: 100, timeUnit: '1s', duration: '6s', ` +
+	`preAllocatedVUs: %d, maxVUs: %[1]d,
 } }, thresholds: { dropped_iterations: ['count==0'] } };
 const lab = cdc.open(%s);
 export function setup() { lab.start(); }
@@ -142,13 +149,15 @@ export default function () { %s; lab.write(); }
 export function teardown() { lab.drain('30s'); }
 `
 
-// TestUntrustworthyRunsAreUnknown: what spoils a measurement is provoked, and must be said in the verdict.
+// TestUntrustworthyRunsAreUnknown: the verdict says each provoked flaw of a measurement.
 func TestUntrustworthyRunsAreUnknown(t *testing.T) {
 	if testing.Short() {
 		t.Skip("four short runs; left out by -short")
 	}
-	// An iteration is so long that 100 a second are half as much work again as the processors can do.
-	spin := fmt.Sprintf("const end = Date.now() + %d; while (Date.now() < end);", 15*runtime.NumCPU())
+	// An iteration is so long that 100 a second are half as much work again as the processors can
+	// do.
+	spin := fmt.Sprintf("const end = Date.now() + %d; while (Date.now() < end);",
+		15*runtime.NumCPU())
 	for name, c := range map[string]struct {
 		vus             int
 		options, before string
@@ -156,9 +165,9 @@ func TestUntrustworthyRunsAreUnknown(t *testing.T) {
 		sentence        string
 	}{
 		"dropped iterations": {1, "{}", spin, false, "The generator dropped "},
-		// It has a VU for each write, and too few processors.
+		// The load has a VU for each write, and too few processors.
 		"generator saturated": {650, "{}", spin, false, "The generator was saturated: "},
-		// The server answers its first poll after a fault only, which holds the tracker for 2 s.
+		// The server answers a first poll after a fault only, so that the tracker waits for 2 s.
 		"tracker starved": {50, "{tracker: 'poll'}", "", false, "The tracker was starved: "},
 		"machine busy":    {50, "{}", "", true, "The machine was too busy to measure on: "},
 	} {
@@ -178,14 +187,15 @@ method:
   - {at: 2s, fault: pause, target: mongo, for: 2s}
 `)
 			}
-			s := begin(t, config)
+			l := begin(t, config)
 			if c.burn {
 				defer burn()()
 			}
-			run := mustComplete(t, s)
+			run := mustComplete(t, l)
 			reasons := strings.Join(run.Verdict.Reasons, "\n")
 			if run.Verdict.Status != reports.Unknown || !strings.Contains(reasons, c.sentence) {
-				t.Errorf("verdict %s, want unknown, and %q in\n%s", run.Verdict.Status, c.sentence, reasons)
+				t.Errorf("verdict %s, want unknown, and %q in\n%s", run.Verdict.Status, c.sentence,
+					reasons)
 			}
 		})
 	}

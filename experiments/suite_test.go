@@ -1,6 +1,8 @@
 package experiments
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/stack"
 )
 
@@ -41,12 +44,17 @@ func TestSuiteMistakes(t *testing.T) {
 		"runs:\n  - {rate: 5}\n": "run 1 has no scenario",
 		"runs:\n  - {scenario: smoke, raet: 5}\n": "[2:",
 		"runs: [": "suite.yaml",
+		"runs:\n  - {scenario: smoke, rate: 0}\n":      "run 1, smoke: rate 0: want a positive",
+		"runs:\n  - {scenario: smoke, rate: 10.7}\n":   "run 1, smoke: rate 10.7 is not a whole",
+		"runs:\n  - {scenario: smoke, duration: 0s}\n": "run 1, smoke: duration 0s: want a posi",
+		"runs:\n  - {scenario: smoke, mix: 1/1/1}\n":   `run 1, smoke: mix "1/1/1": want`,
 	} {
 		path := filepath.Join(t.TempDir(), "suite.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := LoadSuite(path); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
+		if _, err := LoadSuite(path); err == nil || !strings.Contains(err.Error(), says) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%q: %v, want %q", text, err, says)
 		}
 	}
@@ -54,9 +62,10 @@ func TestSuiteMistakes(t *testing.T) {
 
 func TestSuiteEntryOverridesTheCommandLine(t *testing.T) {
 	c := DefaultConfig()
-	c.Rate, c.Duration, c.Mix = 7, time.Minute, "80/10/10"
-	got := SuiteEntry{Scenario: "spike", Duration: time.Second}.Apply(c)
-	if got.Scenario != "spike" || got.Rate != 7 || got.Duration != time.Second || got.Mix != "80/10/10" {
+	c.Rate, c.Duration, c.Mix = new(7), new(time.Minute), "80/10/10"
+	got := SuiteEntry{Scenario: "spike", Duration: new(time.Second)}.Apply(c)
+	if got.Scenario != "spike" || *got.Rate != 7 || *got.Duration != time.Second ||
+		got.Mix != "80/10/10" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -65,7 +74,8 @@ func TestSegments(t *testing.T) {
 	c := DefaultConfig()
 	for _, kind := range []string{stack.Embedded, stack.Native} {
 		c.Segment, c.Stack.Kind = "1/2", kind
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "with --stack external") {
+		if err := c.Validate(); err == nil ||
+			!strings.Contains(err.Error(), "with --stack external") {
 			t.Errorf("a segment on the %s stack: %v", kind, err)
 		}
 	}
@@ -87,7 +97,58 @@ func TestSegments(t *testing.T) {
 		}
 	}
 	scenarios := SuiteOf([]string{"smoke", "spike"})
-	if n := slices.IndexFunc(scenarios.Runs, func(e SuiteEntry) bool { return e.Scenario == "spike" }); n != 1 {
+	if n := slices.IndexFunc(scenarios.Runs, func(e SuiteEntry) bool {
+		return e.Scenario == "spike"
+	}); n != 1 {
 		t.Errorf("%+v", scenarios)
+	}
+}
+
+// TestInterruptedSuite: a scenario that was not run is in the suite's result, and the suite cannot
+// pass without.
+func TestInterruptedSuite(t *testing.T) {
+	t.Parallel()
+	passed := &Result{Run: &reports.Run{Verdict: reports.Verdict{Status: reports.Pass}}}
+	for _, c := range []struct {
+		scenarios   string
+		interruptAt int
+		status      string
+		lines       []string
+	}{
+		{"smoke spike", 3, "PASS", []string{"smoke       fine", "spike       fine"}},
+		{"smoke spike", 2, "PASS", []string{"smoke       fine", "spike       fine"}},
+		{"smoke spike", 1, "UNKNOWN", []string{"smoke       fine",
+			"spike       NOT RUN  the suite was interrupted before"}},
+		{"smoke", 0, "UNKNOWN", []string{"smoke       NOT RUN  the suite was interrupted before"}},
+		{"broken spike", 1, "COULD NOT RUN", []string{"broken      COULD NOT RUN  broken",
+			"spike       NOT RUN  the suite was interrupted before"}},
+		{"", 1, "UNKNOWN", nil},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		runs := 0
+		finish := func() {
+			if runs++; runs == c.interruptAt {
+				interrupt()
+			}
+		}
+		if c.interruptAt == 0 {
+			interrupt()
+		}
+		got, err := SuiteOf(strings.Fields(c.scenarios)).runEach(ctx, Config{},
+			func(_ context.Context, one Config) (*Result, error) {
+				defer finish()
+				if one.Scenario == "broken" {
+					return nil, errors.New("broken")
+				}
+				return passed, nil
+			}, func(*Result) (string, error) { return "fine", nil })
+		interrupt()
+		if err != nil || got.Status != c.status || !slices.Equal(got.Runs, c.lines) {
+			t.Errorf("%q interrupted after %d: %v, %+v, want %s %q", c.scenarios,
+				c.interruptAt, err, got, c.status, c.lines)
+		}
+		if pass := got.Verdict.Status == reports.Pass; pass && c.status == "UNKNOWN" {
+			t.Errorf("%q: verdict %+v decides the exit code", c.scenarios, got.Verdict)
+		}
 	}
 }

@@ -1,28 +1,28 @@
 package reports
 
 import (
-	"fmt"
 	"math"
 	"slices"
 )
 
-// Lag is what the consumer's lag did: records that its group had not committed yet, of all partitions.
+// Lag is the course of the consumer's lag: records not committed yet by the consumer's group, of
+// all partitions.
 type Lag struct {
-	// Known is false where no look found it.
+	// Known is false where no look found the lag.
 	Known bool `json:"known"`
 	// Max of the measured load was at MaxSecond; End is the last value of the load.
 	Max       float64 `json:"max"`
 	MaxSecond float64 `json:"maxSecond"`
 	End       float64 `json:"end"`
-	// PerSecond is the slope over the load, in records per second: what the consumer was slower than its
-	// topics.
-	PerSecond float64 `json:"perSecond"`
-	// Pattern is one of the constants below.
+	// PerSecond is the slope over the load, in records per second: how much slower the consumer was
+	// than its topics.
+	PerSecond float64 `json:"perSecond" number:"any"`
+	// Pattern is a constant from the list below.
 	Pattern string `json:"pattern"`
 	// RecoverySeconds is from the end of the highest load, or else from the greatest lag, until the
-	// lag was again what the consumer has between two commits; 0: it never was more, -1: it did not
-	// come to that.
-	RecoverySeconds float64 `json:"recoverySeconds"`
+	// lag was again the usual lag between two commits; 0: never more than usual, -1: the lag did
+	// not recover.
+	RecoverySeconds float64 `json:"recoverySeconds" number:"-1"`
 }
 
 // Patterns of a Lag.
@@ -38,7 +38,8 @@ const (
 )
 
 // lagSeconds of the offered load are no lag yet: the group commits once a second, and a look at the
-// ends of the topics and one at the commits are not the same moment. leastLag is for small loads.
+// ends of the topics and a look at the commits are not the same moment. leastLag is for small
+// loads.
 const (
 	lagSeconds = 2
 	leastLag   = 20
@@ -48,8 +49,8 @@ const (
 
 // lag reads GaugeLag of the consumer.
 func (r *Run) lag() Lag {
-	g := r.Looks.gauge("consumer", GaugeLag)
-	seconds, values := r.duringLoad(g)
+	g := r.Looks.Gauge("consumer", GaugeLag)
+	seconds, values := r.DuringLoad(g)
 	if len(values) == 0 {
 		return Lag{}
 	}
@@ -87,7 +88,7 @@ func lagPattern(values []float64, usual float64) string {
 	return LagPeak
 }
 
-// countPeaks counts the times that the values went above usual, having been below half of it.
+// countPeaks counts the rises of the values above usual from below half of usual.
 func countPeaks(values []float64, usual float64) (peaks int) {
 	low := true
 	for _, v := range values {
@@ -102,8 +103,8 @@ func countPeaks(values []float64, usual float64) (peaks int) {
 	return peaks
 }
 
-// highLoadEnd is the end of the last second that was offered half as much again as the usual second;
-// 0 when the load was even.
+// highLoadEnd is the end of the last second offered half as much again as the usual second; 0 when
+// the load was even.
 func (r *Run) highLoadEnd() (end float64) {
 	var offered []float64
 	for _, s := range r.Series {
@@ -124,7 +125,7 @@ func (r *Run) highLoadEnd() (end float64) {
 	return end
 }
 
-// slope is that of a straight line by least squares.
+// slope fits a straight line by least squares.
 func slope(x, y []float64) float64 {
 	mx, my := mean(x), mean(y)
 	var sxx, sxy float64
@@ -133,45 +134,4 @@ func slope(x, y []float64) float64 {
 		sxy += (x[i] - mx) * (y[i] - my)
 	}
 	return sxy / sxx
-}
-
-// text is a Lag in a few words.
-func (l Lag) text() string {
-	text := fmt.Sprintf("%s: at most %s records (second %s), %s at the end", l.Pattern, number(l.Max), number(l.MaxSecond), number(l.End))
-	switch {
-	case l.RecoverySeconds > 0:
-		text += fmt.Sprintf("; recovered within %s s", number(l.RecoverySeconds))
-	case l.RecoverySeconds < 0:
-		text += "; not recovered"
-	}
-	return text
-}
-
-// lagLines are the lag, its rate, what came in and what went out, and the lag as Prometheus sees it, by
-// the specification's names.
-func lagLines(r *Run) []string {
-	if !r.Lag.Known {
-		return nil
-	}
-	lines := []string{"kafka_consumer_lag " + r.Lag.text()}
-	seconds, values := r.duringLoad(r.Looks.gauge("consumer", GaugeLag))
-	var fastest float64
-	for i := 1; i < len(values); i++ {
-		if between := seconds[i] - seconds[i-1]; between > 0 {
-			fastest = max(fastest, (values[i]-values[i-1])/between)
-		}
-	}
-	lines = append(lines, fmt.Sprintf("kafka_consumer_lag_rate %s over the load, at most %s between two looks",
-		amount(r.Lag.PerSecond, "records/s"), amount(fastest, "records/s")))
-	_, produced := r.duringLoad(r.Looks.gauge("consumer", GaugeProduced))
-	_, consumed := r.duringLoad(r.Looks.gauge("consumer", GaugeConsumed))
-	if len(produced) > 0 && len(consumed) > 0 {
-		lines = append(lines, fmt.Sprintf("offered %s writes/s; produced %s, consumed %s records/s (a delete is an event and a tombstone)",
-			number(r.Summary.Throughput.Offered), number(mean(produced)), number(mean(consumed))))
-	}
-	if _, seen := r.duringLoad(r.Looks.gauge("prometheus", GaugeLag)); len(seen) > 0 {
-		lines = append(lines, fmt.Sprintf("as Prometheus sees it: at most %s records, %s at the end",
-			number(slices.Max(seen)), number(seen[len(seen)-1])))
-	}
-	return lines
 }

@@ -1,32 +1,46 @@
-// Package reports is what is known after a Run and how it is shown: the versioned JSON of a Run,
-// its Verdict, the text and the HTML report, the comparison of two Runs and the stored baselines.
-// It measures nothing, talks to no network, and reads no file but a stored Run. Start reading at
-// Run, then at Judge.
+// Package reports knows the results of a Run: the versioned JSON of a Run, its Verdict, the limits,
+// the comparison of two Runs and the merge of several. Package render shows a Run, gate decides
+// between groups of Runs, and archive keeps stored Runs. Package reports measures nothing, talks to
+// no network, and reads no file but a stored Run. Start reading at Run, then at Judge.
 package reports
 
-import "time"
+import (
+	"time"
 
-// SchemaVersion is the version of the JSON of a Run; Decode refuses any other.
-const SchemaVersion = 2
+	"github.com/cdclab/cdclab/reports/histogram"
+)
 
-// Run is the result of one experiment, the content of run.json. Every member is always present.
+// SchemaVersion is the version of the JSON of a Run, described by run.schema.json. A Run read by
+// Decode keeps the version of its file, from oldestVersion on; version 2 had no Histograms.
+const (
+	SchemaVersion     = 3
+	oldestVersion     = 2
+	histogramsVersion = 3
+)
+
+// Run is the result of one experiment, the content of run.json. Every member is always present, but
+// for those with omitempty, which Runs of an older lab lack.
 // Latencies are in milliseconds, rates in operations per second, offsets in seconds after
 // TestRun.StartTime, shares between 0 and 1, unless the name says otherwise.
 type Run struct {
-	SchemaVersion int         `json:"schemaVersion"`
-	TestRun       TestRun     `json:"testRun"`
-	Provenance    Provenance  `json:"provenance"`
-	Verdict       Verdict     `json:"verdict"`
-	Summary       Summary     `json:"summary"`
-	Thresholds    Thresholds  `json:"thresholds"`
-	Stages        []Stage     `json:"stages"`
-	Series        []Second    `json:"series"`
-	Consistency   Consistency `json:"consistency"`
+	SchemaVersion int        `json:"schemaVersion"`
+	TestRun       TestRun    `json:"testRun"`
+	Provenance    Provenance `json:"provenance"`
+	Verdict       Verdict    `json:"verdict"`
+	Summary       Summary    `json:"summary"`
+	Load          Workload   `json:"load,omitempty"`
+	Thresholds    Thresholds `json:"thresholds"`
+	Stages        []Stage    `json:"stages"`
+	Series        []Second   `json:"series"`
+	// Histograms hold the latency of each stage, entity, operation and second.
+	Histograms  histogram.Set `json:"histograms,omitempty"`
+	Consistency Consistency   `json:"consistency"`
 	// Faults is empty for a Run without a chaos plan.
 	Faults     []FaultWindow `json:"faults"`
 	Floor      Floor         `json:"floor"`
 	Tracker    Tracker       `json:"tracker"`
 	Generator  Generator     `json:"generator"`
+	Lab        Lab           `json:"lab,omitempty"`
 	Ledger     Ledger        `json:"ledger"`
 	Clock      Clock         `json:"clock"`
 	Host       HostUse       `json:"host"`
@@ -34,33 +48,44 @@ type Run struct {
 	Looks      Looks         `json:"looks"`
 	Lag        Lag           `json:"lag"`
 	Breakpoint Breakpoint    `json:"breakpoint"`
-	// Trends are empty for a load of less than ten minutes.
-	Trends []Trend `json:"trends"`
-	// Notes are what a reader must know to understand the numbers (a stand-in, data on tmpfs).
+	// Segments are the merged Runs, empty for a whole Run.
+	Segments []Segment `json:"segments,omitempty"`
+	// Growths are empty for a load of less than ten minutes.
+	Growths []Growth `json:"trends"`
+	// Notes help a reader understand the numbers (a stand-in, data on tmpfs).
 	Notes []string `json:"notes"`
-	// Warnings are what went wrong without touching the verdict.
+	// Warnings are troubles that did not touch the verdict.
 	Warnings []string `json:"warnings"`
+	// LeftOut has a sentence about each member that could not be true, and was left out by Mend.
+	LeftOut []string `json:"leftOut,omitempty"`
 }
 
-// TestRun says which Run this is.
+// TestRun identifies the Run.
 type TestRun struct {
 	ID       string `json:"id"`
 	Scenario string `json:"scenario"`
 	// Duration is the length of the measured load as a person writes it, "5m"; DurationSeconds is
-	// the same as a number, as it really was.
+	// the real length as a number.
 	Duration        string  `json:"duration"`
 	DurationSeconds float64 `json:"durationSeconds"`
 	// StartTime is when the measured load began, after the warmup; EndTime when it ended, before
 	// the drain.
 	StartTime time.Time `json:"startTime"`
 	EndTime   time.Time `json:"endTime"`
-	// Partial: the Run was ended before its time, so its thresholds decide nothing and its verdict is at most unknown.
-	Partial bool `json:"partial"`
+	// Partial: the Run was ended before its time, so its thresholds decide nothing and the verdict
+	// is at most unknown. EndedBy says why.
+	Partial bool   `json:"partial"`
+	EndedBy string `json:"endedBy,omitempty"`
 }
 
-// Provenance is everything needed to do the Run again, and to see what may be compared with it.
+// At is the moment so many seconds after StartTime.
+func (t *TestRun) At(seconds float64) time.Time {
+	return t.StartTime.Add(time.Duration(seconds * float64(time.Second)))
+}
+
+// Provenance is everything needed to do the Run again, and to find comparable Runs.
 type Provenance struct {
-	// Commit of the lab's sources, empty outside a checkout; Dirty: they had changes on top of it.
+	// Commit of the lab's sources, empty outside a checkout; Dirty: the sources had changes on top.
 	Commit    string `json:"commit"`
 	Dirty     bool   `json:"dirty"`
 	GoVersion string `json:"goVersion"`
@@ -73,10 +98,10 @@ type Provenance struct {
 	MongoKind string `json:"mongoKind"`
 	// Tmpfs: the data was on a memory file system, where a sync costs nothing.
 	Tmpfs bool `json:"tmpfs"`
-	// Config is what the Run was asked for: rate, duration, warmup, mix, partitions, plan. Two Runs
-	// with different values are not compared.
+	// Config is the load made by k6 and the lab's settings: "scenario NAME", "option NAME", "env
+	// NAME", mix, partitions, plan. Two Runs with different values are not compared.
 	Config         map[string]string `json:"config"`
-	Seed           int64             `json:"seed"`
+	Seed           int64             `json:"seed" number:"any"`
 	ScenarioFile   string            `json:"scenarioFile"`
 	ScenarioSHA256 string            `json:"scenarioSHA256"`
 	ConsumerSHA256 string            `json:"consumerSHA256"`
@@ -96,19 +121,20 @@ type Host struct {
 
 // Summary is the Run in a few numbers, over the measured load only.
 type Summary struct {
-	// TotalOperations is the number of writes that the schedule wanted.
+	// TotalOperations is the number of writes in the schedule.
 	TotalOperations int64      `json:"totalOperations"`
 	Throughput      Throughput `json:"throughput"`
-	// Latency is that of stage e2e: from the intended time until seen in MongoDB.
+	// Latency is the latency of stage e2e: from the intended time until seen in MongoDB.
 	Latency Latency `json:"latency"`
 	Errors  Errors  `json:"errors"`
-	// DroppedIterations is how often k6 had no free VU for an iteration that was due; -1: not known.
-	DroppedIterations int64 `json:"droppedIterations"`
-	// Timeouts are acked writes that were not visible within the tracker's timeout; Late is how
-	// many of them were seen after it.
+	// DroppedIterations is how often k6 had no free VU for a due iteration; -1: not known.
+	DroppedIterations int64 `json:"droppedIterations" number:"-1"`
+	// Timeouts are acked writes not visible within the tracker's timeout; Late is how many of these
+	// writes were seen after the timeout.
 	Timeouts int64 `json:"timeouts"`
 	Late     int64 `json:"late"`
-	// Indeterminate are writes of which only PostgreSQL knows whether they were committed.
+	// Indeterminate are writes of an unknown fate: only PostgreSQL knows whether the write was
+	// committed.
 	Indeterminate int64 `json:"indeterminate"`
 }
 
@@ -135,46 +161,23 @@ type Errors struct {
 	Rate  float64 `json:"rate"`
 }
 
-// Thresholds are the limits that the Run crossed.
+// Thresholds are the limits crossed by the Run.
 type Thresholds struct {
 	Passed     bool        `json:"passed"`
 	Violations []Violation `json:"violations"`
+	// Unmeasured names the script's thresholds that k6 kept without a sample.
+	Unmeasured []string `json:"unmeasured,omitempty"`
 }
 
 // Violation is one crossed limit, for example name "e2e p95 (ms)", limit "< 2000", value 2140.
 type Violation struct {
 	Name  string  `json:"name"`
 	Limit string  `json:"limit"`
-	Value float64 `json:"value"`
+	Value float64 `json:"value" number:"any"`
 }
 
-// The stages of a write. E2E = ScheduleDelay + Commit + Pipeline for each single write; the four
-// below Pipeline are the consumer's own, taken from other clocks, and only attribute.
-const (
-	// ScheduleDelay is from the intended time until a worker sent the statement.
-	ScheduleDelay = "scheduleDelay"
-	// Commit is from sent until PostgreSQL's commit was acknowledged.
-	Commit = "commit"
-	// Pipeline is from the acknowledged commit until the tracker saw the version in MongoDB.
-	Pipeline = "pipeline"
-	// E2E is from the intended time until seen.
-	E2E = "e2e"
-	// E2ESteady is E2E of the writes intended outside every fault and its recovery. Only a Run with
-	// faults has it; the latency limits, which are for normal load, are then applied to it.
-	E2ESteady = "e2eSteady"
-	// SourceToConnector is from source.ts_us until the envelope's ts_us.
-	SourceToConnector = "sourceToConnector"
-	// ConnectorToKafka is from the envelope's ts_us until the record's own time, which its producer or
-	// the broker set: what the connector held it back.
-	ConnectorToKafka = "connectorToKafka"
-	// KafkaToConsumer is from there until the consumer polled the record.
-	KafkaToConsumer = "kafkaToConsumer"
-	// ConsumerToApplied is from polled until MongoDB acknowledged the write.
-	ConsumerToApplied = "consumerToApplied"
-)
-
-// Stage is the latency of one stage, of one entity and operation; an empty Entity or Operation
-// means all. Percentiles are in milliseconds.
+// Stage is the latency of a stage, of an entity and operation; an empty Entity or Operation means
+// all. Percentiles are in milliseconds.
 type Stage struct {
 	Stage     string `json:"stage"`
 	Entity    string `json:"entity"`
@@ -182,17 +185,17 @@ type Stage struct {
 	Count     int64  `json:"count"`
 	Latency
 	// Histogram is an HdrHistogram of microseconds, V2 compressed in base64, so that Runs can be
-	// merged. Only rows that were recorded sample by sample have it.
+	// merged. Only rows recorded sample by sample have a Histogram.
 	Histogram string `json:"histogram,omitempty"`
 }
 
 // Second is one second of the Run. Percentiles are of the E2E, in milliseconds, of the writes
-// INTENDED in this second, all 0 if none of them was seen.
+// INTENDED in this second, all 0 if none of the writes was seen.
 type Second struct {
 	// Second is the offset from TestRun.StartTime.
 	Second int `json:"second"`
-	// Offered, Committed and Visible count the writes that were intended, acknowledged by
-	// PostgreSQL and seen in MongoDB in this second.
+	// Offered, Committed and Visible count the writes intended, acknowledged by PostgreSQL and seen
+	// in MongoDB in this second.
 	Offered   int64   `json:"offered"`
 	Committed int64   `json:"committed"`
 	Visible   int64   `json:"visible"`
@@ -202,11 +205,12 @@ type Second struct {
 	Max       float64 `json:"max"`
 	// Outstanding writes were committed and not yet visible at the end of this second.
 	Outstanding int64 `json:"outstanding"`
-	// Histogram is that of the E2E of the writes intended in this second, as in Stage.
+	// Histogram is the E2E of the writes intended in this second, as in Stage, of a Run that is a
+	// segment and will be merged.
 	Histogram string `json:"histogram,omitempty"`
 }
 
-// FaultWindow is one fault of the chaos plan as it really happened.
+// FaultWindow is the real course of a fault of the chaos plan.
 type FaultWindow struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
@@ -216,11 +220,12 @@ type FaultWindow struct {
 	// Applied: the injection succeeded and its effect was observed.
 	Applied bool `json:"applied"`
 	// RecoveredSeconds is the time from the removal until the steady state held again; -1: unknown.
-	RecoveredSeconds float64 `json:"recoveredSeconds"`
-	// RecoveryLimitSeconds is how long the plan allows for that; 0 is the specification's 60.
+	RecoveredSeconds float64 `json:"recoveredSeconds" number:"-1"`
+	// RecoveryLimitSeconds is the longest recovery allowed by the plan; 0 is the specification's
+	// 60.
 	RecoveryLimitSeconds float64 `json:"recoveryLimitSeconds"`
-	// Proxy is the name of the proxy that carried the fault, empty for a fault without one;
-	// ProxyBytes is what went through it in both directions during the Run.
+	// Proxy is the name of the proxy that carried the fault, empty for a fault without a proxy;
+	// ProxyBytes is the traffic through the proxy in both directions during the Run.
 	Proxy      string `json:"proxy"`
 	ProxyBytes int64  `json:"proxyBytes"`
 	// InsideP50 and OutsideP50 are the E2E p50 in milliseconds of writes intended inside and
@@ -230,14 +235,15 @@ type FaultWindow struct {
 	Detail     string  `json:"detail"`
 }
 
-// Floor is the smallest latency that could have been measured: direct writes to MongoDB until
-// seen by the same tracker. Percentiles in milliseconds. Writes is 0 if it was not measured.
+// Floor is the smallest measurable latency: direct writes to MongoDB until seen by the same
+// tracker. Percentiles in milliseconds. Writes is 0 if the floor was not measured.
 type Floor struct {
 	P50    float64 `json:"p50"`
 	P95    float64 `json:"p95"`
 	P99    float64 `json:"p99"`
 	Writes int64   `json:"writes"`
-	// Tracker is its kind; ResolutionMs is its poll interval in milliseconds, 0 for a change stream.
+	// Tracker is the kind; ResolutionMs is the poll interval in milliseconds, 0 for a change
+	// stream.
 	Tracker      string  `json:"tracker"`
 	ResolutionMs float64 `json:"resolutionMs"`
 }
@@ -246,17 +252,17 @@ type Floor struct {
 type Tracker struct {
 	// Kind is "changestream" or "poll".
 	Kind string `json:"kind"`
-	// TrackedShare of the writes was watched; AskedShare is what the sampling was set to.
+	// TrackedShare of the writes was watched; AskedShare is the configured share.
 	TrackedShare float64 `json:"trackedShare"`
 	AskedShare   float64 `json:"askedShare"`
 	// Errors is how often the stream was lost or a poll failed.
 	Errors int64 `json:"errors"`
-	// MedianLookMs and SlowestLookMs are between two looks of a polling tracker while something was waited
-	// for, in milliseconds: its resolution. 0 for a change stream.
+	// MedianLookMs and SlowestLookMs are between two looks of a polling tracker while something was
+	// waited for, in milliseconds: the tracker's resolution. 0 for a change stream.
 	MedianLookMs  float64 `json:"medianLookMs"`
 	SlowestLookMs float64 `json:"slowestLookMs"`
-	// Operations are the tracker's own of all ServerOperations that MongoDB did; they had a share of
-	// BudgetKept and were to stay under BudgetAsked.
+	// Operations are the tracker's own of all ServerOperations done by MongoDB, with a real share
+	// of BudgetKept and an upper bound of BudgetAsked.
 	Operations       int64   `json:"operations"`
 	ServerOperations int64   `json:"serverOperations"`
 	BudgetAsked      float64 `json:"budgetAsked"`
@@ -266,46 +272,67 @@ type Tracker struct {
 // Generator is how well k6 kept its own schedule.
 type Generator struct {
 	// LateTicksP99Ms is the p99 of the time between a write's intended time and k6's call of
-	// write(), which never blocks: lateness that no database can cause.
+	// write(), which never blocks: no database can cause this lateness.
 	LateTicksP99Ms float64 `json:"lateTicksP99Ms"`
-	// QueueMax is the greatest number of writes that waited for a worker; a stalled database makes
-	// it grow, so it says nothing against the generator.
+	// QueueMax is the greatest number of writes waiting for a worker; a stalled database makes the
+	// queue grow, so QueueMax says nothing against the generator.
 	QueueMax int64 `json:"queueMax"`
 	// Substituted updates and deletes became inserts because no row was free.
 	Substituted int64 `json:"substituted"`
-	// GCPauseMaxMs is the longest stop for k6's garbage collector, SchedulerDelayP99Ms what its goroutines
-	// waited for a processor at p99, since it began.
+	// GCPauseMaxMs is the longest stop for k6's garbage collector, SchedulerDelayP99Ms the wait of
+	// its goroutines for a processor at p99, since k6 began.
 	GCPauseMaxMs        float64 `json:"gcPauseMaxMs"`
 	SchedulerDelayP99Ms float64 `json:"schedulerDelayP99Ms"`
 }
 
-// Ledger is the raw result that the Run was computed from.
+// Lab is how steadily the lab's own process ran from the load until the drain: the embedded stack's
+// Kafka and connector, the proxies and the chaos plan live there.
+type Lab struct {
+	// Beats counts the heartbeats; 0 in a Run of a lab without.
+	Beats int64 `json:"beats"`
+	// LongestStopMs is by how much the latest heartbeat was late, at StoppedAtSecond of the load,
+	// by the wall clock where it moved more: a suspended machine stops the other clock.
+	LongestStopMs   float64 `json:"longestStopMs"`
+	StoppedAtSecond float64 `json:"stoppedAtSecond" number:"any"`
+	// ClockStepMs is how far the wall clock jumped between two heartbeats against the steady clock.
+	ClockStepMs float64 `json:"clockStepMs" number:"any"`
+}
+
+// Segment is the place of a merged Run in the whole.
+type Segment struct {
+	ID string `json:"id"`
+	// StartSeconds is the offset from the whole's TestRun.StartTime.
+	StartSeconds    float64 `json:"startSeconds"`
+	DurationSeconds float64 `json:"durationSeconds"`
+}
+
+// Ledger is the raw result from which the Run was computed.
 type Ledger struct {
 	// Path is relative to run.json.
 	Path   string `json:"path"`
 	Writes int64  `json:"writes"`
-	// Truncated: it has no end, so writes may be missing.
+	// Truncated: the ledger has no end, so writes may be missing.
 	Truncated bool `json:"truncated"`
 }
 
-// Clock is what is known against the clocks.
+// Clock is the evidence against the clocks.
 type Clock struct {
-	// NegativeSpans are stages that ended before they began.
+	// NegativeSpans are stages with an end before the beginning.
 	NegativeSpans int64 `json:"negativeSpans"`
 	// ClampedSpans lasted longer than the longest recorded latency, ten minutes.
 	ClampedSpans int64 `json:"clampedSpans"`
-	// Offsets are those of the clocks that stamp the stages below Pipeline. End to end is measured by one
-	// clock and needs none of them.
+	// Offsets are the offsets of the clocks that stamp the stages below Pipeline. End to end is
+	// measured by a single clock and needs no offset.
 	Offsets []ClockOffset `json:"offsets"`
-	// NotMeasured says of which clocks there is no offset, and why.
+	// NotMeasured names the clocks without an offset, and why.
 	NotMeasured string `json:"notMeasured,omitempty"`
 }
 
-// ClockOffset is by how many milliseconds a component's clock was ahead of the lab's before the load, give
-// or take UncertaintyMs.
+// ClockOffset is by how many milliseconds a component's clock was ahead of the lab's before the
+// load, give or take UncertaintyMs.
 type ClockOffset struct {
 	Component     string  `json:"component"`
-	OffsetMs      float64 `json:"offsetMs"`
+	OffsetMs      float64 `json:"offsetMs" number:"any"`
 	UncertaintyMs float64 `json:"uncertaintyMs"`
 }
 
@@ -315,20 +342,9 @@ type HostUse struct {
 	CPUBusyPercent  float64 `json:"cpuBusyPercent"`
 }
 
-// Resource is what the processes of one component used during the measured load.
+// Resource is the use by the processes of a component during the measured load.
 type Resource struct {
 	Component   string  `json:"component"`
 	CPUSeconds  float64 `json:"cpuSeconds"`
 	MaxRSSBytes int64   `json:"maxRSSBytes"`
-}
-
-// StageOf returns the row of a stage for an entity and operation; empty ones mean all. ok is false
-// if there is no such row, or if it has no samples.
-func (r *Run) StageOf(stage, entity, operation string) (row Stage, ok bool) {
-	for _, s := range r.Stages {
-		if s.Stage == stage && s.Entity == entity && s.Operation == operation {
-			return s, s.Count > 0
-		}
-	}
-	return Stage{}, false
 }

@@ -23,7 +23,8 @@ func TestRecorder(t *testing.T) {
 	}
 	run := &Run{Stages: r.Stages()}
 	orders, ok := run.StageOf(E2E, "order", "")
-	if !ok || orders.Count != 100 || orders.Mean != 50.5 || orders.Max != 100 || orders.Histogram == "" {
+	if !ok || orders.Count != 100 || orders.Mean != 50.5 || orders.Max != 100 ||
+		orders.Histogram == "" {
 		t.Errorf("got %+v", orders)
 	}
 	if p50 := orders.P50; p50 < 50 || p50 > 50.05 {
@@ -56,7 +57,9 @@ func TestRecorderSeconds(t *testing.T) {
 	r.Offered(-1)
 	r.Visible(MaxSecond + 1)
 	want := []Second{
-		{Second: 0, Offered: 3, Committed: 3, Visible: 1, Outstanding: 2, P50: 2000, P95: 2000, P99: 2000, Max: 2000},
+		{Second: 0, Offered: 3, Committed: 3, Visible: 1, Outstanding: 2, P50: 2000, P95: 2000,
+			P99: 2000,
+			Max: 2000},
 		{Second: 1, Outstanding: 2},
 		{Second: 2, Visible: 2},
 	}
@@ -93,7 +96,7 @@ func TestMergeStages(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := whole.Stages()[0]
-	merged.Mean = want.Mean // a histogram only knows the mean of its buckets
+	merged.Mean = want.Mean // a histogram only knows the mean of the buckets
 	if diff := cmp.Diff(want, merged); diff != "" {
 		t.Error(diff)
 	}
@@ -117,23 +120,5 @@ func TestMergeStagesRefuses(t *testing.T) {
 		if _, err := MergeStages(rows...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
-	}
-}
-
-// TestMoments: a long run is thinned without hiding its worst second.
-func TestMoments(t *testing.T) {
-	t.Parallel()
-	series := make([]Second, 1000)
-	for i := range series {
-		series[i] = Second{Second: i, Offered: 10, P50: 1, P95: 1, P99: 1, Max: 1}
-	}
-	series[777].Max = 99
-	got := moments(series, 100)
-	if len(got) > 100 {
-		t.Fatalf("got %d moments, want at most 100", len(got))
-	}
-	worst := got[777/int(got[0].seconds)]
-	if worst.max != 99 || got[0].offered != 10 {
-		t.Errorf("worst %+v, first %+v", worst, got[0])
 	}
 }

@@ -8,21 +8,20 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cdclab/cdclab/consumer/debezium/corpus"
 )
 
-// conformanceCase is one line of testdata/conformance.jsonl: a case of the captured corpus, its SQL.
+// conformanceCase is the SQL of a case of the captured corpus, or of a line of
+// testdata/conformance.jsonl.
 type conformanceCase struct {
 	Name, Doc string
-	Steps     []struct {
-		Session, SQL, Connector, Error string
-		Overrides                      map[string]string
-		Stdin                          []string
-		// Blocks says that the statement waits for a lock until the next one of its session.
-		Blocks bool
-	}
+	Steps     []corpus.Step
 }
 
-// conformanceCases are those of the file, which must be all of the corpus but for notCompared.
+// conformanceCases returns each story of the project's corpus once, and the cases of the file,
+// which the project's corpus lacks. Together the cases must be the whole corpus but for
+// notCompared.
 func conformanceCases(t *testing.T) (cases []conformanceCase) {
 	t.Helper()
 	file, err := os.Open("testdata/conformance.jsonl")
@@ -31,6 +30,12 @@ func conformanceCases(t *testing.T) (cases []conformanceCase) {
 	}
 	defer file.Close()
 	var names []string
+	for _, c := range corpus.Own(t) {
+		if c.Folder == corpus.Postgres15 && !slices.Contains(names, c.Case) {
+			cases, names = append(cases, conformanceCase{c.Case, c.Doc, c.Steps}),
+				append(names, c.Case)
+		}
+	}
 	for decoder := json.NewDecoder(file); ; {
 		var c conformanceCase
 		if err := decoder.Decode(&c); err == io.EOF {
@@ -41,7 +46,9 @@ func conformanceCases(t *testing.T) (cases []conformanceCase) {
 		cases, names = append(cases, c), append(names, c.Name)
 	}
 	want := slices.DeleteFunc(slices.Concat(corpusCases, ownCases), func(name string) bool {
-		return slices.ContainsFunc(notCompared, func(left struct{ what, why string }) bool { return left.what == name })
+		return slices.ContainsFunc(notCompared, func(left struct{ what, why string }) bool {
+			return left.what == name
+		})
 	})
 	slices.Sort(names)
 	slices.Sort(want)
@@ -56,7 +63,8 @@ func TestConformanceCases(t *testing.T) {
 	t.Parallel()
 	cases := conformanceCases(t)
 	if n := len(corpusCases); n != 43 || len(cases) != 43 {
-		t.Errorf("%d cases of a corpus of %d, want 43 of 43: one is left out, one is our own", len(cases), n)
+		t.Errorf("%d cases of a corpus of %d, want 43 of 43: one is left out, one is our own",
+			len(cases), n)
 	}
 	if n := len(acceptedDifferences); n > 10 {
 		t.Errorf("%d accepted differences, at most 10", n)
@@ -71,7 +79,8 @@ func TestSameValue(t *testing.T) {
 		same bool
 	}{
 		{"1e+308", "1E308", true}, {"-0.0", "-0", true}, {"1", "1.0", true},
-		{"-9007199254740993", "-9007199254740992", false}, {"9007199254740993", "9007199254740992", false},
+		{"-9007199254740993", "-9007199254740992", false},
+		{"9007199254740993", "9007199254740992", false},
 	} {
 		if sameValue(c.x, c.y) != c.same {
 			t.Errorf("%s and %s: same %v, want %v", c.x, c.y, !c.same, c.same)

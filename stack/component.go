@@ -3,14 +3,18 @@ package stack
 import (
 	"context"
 	"fmt"
+
+	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/mongodb"
+	"github.com/cdclab/cdclab/stack/postgres"
 )
 
 // Names of the Components of every Stack. More consumers than one have names of ConsumerName.
 const (
-	Postgres  = "postgres"
-	Kafka     = "kafka"
+	Postgres  = postgres.Name
+	Kafka     = kafka.Name
 	Connector = "connector"
-	Mongo     = "mongo"
+	Mongo     = mongodb.Name
 	Consumer  = "consumer"
 )
 
@@ -22,24 +26,26 @@ func ConsumerName(n int) string {
 	return fmt.Sprintf("%s-%d", Consumer, n)
 }
 
-// Component is one part of a Stack that can fail on its own: a process, or a service inside this
+// Component is a part of a Stack that can fail on its own: a process, or a service inside this
 // process. Methods are safe for concurrent use.
 type Component interface {
 	Name() string
-	// Version is what the part says of itself, for the Run's provenance ("PostgreSQL 17.2").
+	// Version is how the part names itself for the Run's provenance ("PostgreSQL 17.2").
 	Version() string
-	// Start brings it up and returns when it serves; starting a started one is an error.
+	// Start brings the part up and returns when the part serves; starting a started part is an
+	// error.
 	Start(ctx context.Context) error
-	// Stop ends it in good order and waits.
+	// Stop ends the part in good order and waits.
 	Stop(ctx context.Context) error
-	// Kill ends it as a crash would (SIGKILL, or for a service in this process: connections cut,
-	// nothing flushed) and waits until it is gone. Start brings it back with the data it had.
+	// Kill ends the part as a crash would (SIGKILL, or for a service in this process: connections
+	// cut, nothing flushed) and waits until the part is gone. Start brings the part back with its
+	// data.
 	Kill() error
-	// Pause freezes it (SIGSTOP to all its processes); Resume ends that.
+	// Pause freezes the part (SIGSTOP to all its processes); Resume thaws the part.
 	Pause() error
 	Resume() error
-	// Health is nil when it serves; the error says why not.
+	// Health is nil when the part serves; the error says why not.
 	Health(ctx context.Context) error
-	// PIDs are its processes; empty for a service inside this process.
+	// PIDs are the part's processes; empty for a service inside this process.
 	PIDs() []int
 }

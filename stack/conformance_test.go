@@ -17,17 +17,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/cdclab/cdclab/stack/connect"
 	"github.com/cdclab/cdclab/stack/connector"
+	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
-// conformanceSetup is what every case's database has. A signal's row is an event like any other in our
-// connector and is not compared.
-const conformanceSetup = `CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext;
+// conformanceSetup makes the objects in every case's database. A signal's row is an event like any
+// other in our connector and is not compared.
+const conformanceSetup = `CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; ` +
+	`CREATE EXTENSION hstore SCHEMA ext;
 	CREATE PUBLICATION cdclab FOR ALL TABLES;
-	CREATE TABLE debezium_signal (id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, data varchar(2048))`
+	CREATE TABLE debezium_signal (id varchar(64) PRIMARY KEY, ` +
+	`type varchar(32) NOT NULL, data varchar(2048))`
 
-// TestConformance: both connectors read the log of one PostgreSQL, so an envelope must be the same but
-// for what a clock says. What is not is in differences_test.go, and nothing else is there.
+// TestConformance: both connectors read the log of one PostgreSQL, so an envelope must be the same
+// but for readings of a clock. The list in differences_test.go holds all differences and nothing
+// else.
 func TestConformance(t *testing.T) {
 	s := upForTest(t, nativeOptions(t))
 	used := map[int]int{}
@@ -84,10 +90,11 @@ func newRace(t *testing.T, s *Stack, name string) *race {
 	t.Cleanup(r.kfake.Close)
 	t.Cleanup(func() {
 		r.stop()
-		becomes(t, "both slots are gone", func() error {
-			return withPostgres(context.Background(), r.dsn, func(conn *pgx.Conn) error {
-				_, err := conn.Exec(context.Background(), `SELECT pg_drop_replication_slot(slot_name)
-					FROM pg_replication_slots WHERE database = current_database()`)
+		expect.Soon(t, "both slots are gone", func() error {
+			return postgres.With(context.Background(), r.dsn, func(conn *pgx.Conn) error {
+				const drop = `SELECT pg_drop_replication_slot(slot_name)
+					FROM pg_replication_slots WHERE database = current_database()`
+				_, err := conn.Exec(context.Background(), drop)
 				return err
 			})
 		})
@@ -109,16 +116,17 @@ func (r *race) connect() *pgx.Conn {
 	return conn
 }
 
-func (r *race) rest() Connect { return r.stack.parts.connector.(*debezium).rest() }
+func (r *race) rest() connect.Client { return r.stack.parts.connector.(*debezium).rest() }
 
-// start makes both connectors read, and returns when they stream.
+// start makes both connectors read, and returns when both stream.
 func (r *race) start(overrides map[string]string) {
 	r.t.Helper()
 	config, err := readProfile(TunedProfile)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	config["database.dbname"], config["topic.prefix"], config["slot.name"] = r.name, r.name, r.slot("theirs")
+	config["database.dbname"], config["topic.prefix"], config["slot.name"] = r.name, r.name,
+		r.slot("theirs")
 	config["signal.data.collection"] = "public.debezium_signal"
 	config["topic.creation.default.partitions"] = "3"
 	maps.Copy(config, overrides)
@@ -131,14 +139,16 @@ func (r *race) start(overrides map[string]string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.ours, r.cancel, r.done = connector.New(ours), cancel, make(chan error, 1)
 	go func(c *connector.Connector, done chan error) { done <- c.Run(ctx) }(r.ours, r.done)
-	becomes(r.t, "both connectors stream", func() error {
+	expect.Soon(r.t, "both connectors stream", func() error {
 		if state, why := r.ours.State(); state != connector.Streaming {
 			return fmt.Errorf("ours: %s %w", state, errors.Join(why))
 		}
-		return withPostgres(r.t.Context(), r.dsn, func(conn *pgx.Conn) error {
+		return postgres.With(r.t.Context(), r.dsn, func(conn *pgx.Conn) error {
 			var active int
-			err := conn.QueryRow(r.t.Context(), `SELECT count(*) FROM pg_replication_slots
-				WHERE active AND slot_name = ANY($1)`, []string{r.slot("ours"), r.slot("theirs")}).Scan(&active)
+			const query = `SELECT count(*) FROM pg_replication_slots
+				WHERE active AND slot_name = ANY($1)`
+			slots := []string{r.slot("ours"), r.slot("theirs")}
+			err := conn.QueryRow(r.t.Context(), query, slots).Scan(&active)
 			if err == nil && active < 2 {
 				err = fmt.Errorf("%d of 2 slots are read", active)
 			}
@@ -149,7 +159,7 @@ func (r *race) start(overrides map[string]string) {
 
 func (r *race) slot(whose string) string { return whose + "_" + r.name }
 
-// stop ends both connectors, if they run; their slots stay.
+// stop ends both connectors, where running; the slots stay.
 func (r *race) stop() {
 	r.t.Helper()
 	if r.cancel == nil {
@@ -160,8 +170,8 @@ func (r *race) stop() {
 	if err := errors.Join(<-r.done, r.rest().Delete(context.Background(), r.name)); err != nil {
 		r.t.Error(err)
 	}
-	becomes(r.t, "nobody reads the slots", func() error {
-		return withPostgres(context.Background(), r.dsn, func(conn *pgx.Conn) error {
+	expect.Soon(r.t, "nobody reads the slots", func() error {
+		return postgres.With(context.Background(), r.dsn, func(conn *pgx.Conn) error {
 			var active int
 			err := conn.QueryRow(context.Background(), `SELECT count(*) FROM pg_replication_slots
 				WHERE active AND database = current_database()`).Scan(&active)
@@ -173,7 +183,7 @@ func (r *race) stop() {
 	})
 }
 
-// run plays the case's steps, and returns when both connectors have delivered all of it.
+// run plays the case's steps, and returns when both connectors have delivered all records.
 func (r *race) run(c conformanceCase) {
 	r.t.Helper()
 	sessions := map[string]*pgx.Conn{}
@@ -228,9 +238,10 @@ func (r *race) run(c conformanceCase) {
 func (r *race) waitsForLock(pid uint32) {
 	r.t.Helper()
 	conn := r.connect()
-	becomes(r.t, "the statement waits for a lock", func() error {
+	expect.Soon(r.t, "the statement waits for a lock", func() error {
 		var n int
-		err := conn.QueryRow(r.t.Context(), "SELECT cardinality(pg_blocking_pids($1::int))", pid).Scan(&n)
+		err := conn.QueryRow(r.t.Context(), "SELECT cardinality(pg_blocking_pids($1::int))",
+			pid).Scan(&n)
 		if err == nil && n == 0 {
 			err = errors.New("it does not")
 		}
@@ -238,15 +249,15 @@ func (r *race) waitsForLock(pid uint32) {
 	})
 }
 
-// drained waits until both have confirmed what is in the log now, and then until neither sends more:
-// an incremental snapshot goes on by itself.
+// drained waits until both connectors have confirmed the present end of the log, and then until
+// neither sends more: an incremental snapshot goes on by itself.
 func (r *race) drained() {
 	r.t.Helper()
 	if r.ours == nil {
 		return
 	}
 	var end pglogrepl.LSN
-	err := withPostgres(r.t.Context(), r.dsn, func(conn *pgx.Conn) error {
+	err := postgres.With(r.t.Context(), r.dsn, func(conn *pgx.Conn) error {
 		var text string
 		err := conn.QueryRow(r.t.Context(), "SELECT pg_current_wal_insert_lsn()::text").Scan(&text)
 		if err != nil {
@@ -259,7 +270,7 @@ func (r *race) drained() {
 		r.t.Fatal(err)
 	}
 	for _, slot := range []string{r.slot("theirs"), r.slot("ours")} {
-		becomes(r.t, slot+" has confirmed "+end.String(), func() error {
+		expect.Soon(r.t, slot+" has confirmed "+end.String(), func() error {
 			at, err := slotConfirmed(r.t.Context(), r.dsn, slot)
 			if err == nil && at < end {
 				err = fmt.Errorf("it is at %s", at)
@@ -281,18 +292,19 @@ func (r *race) drained() {
 	}
 }
 
-// records are what Kafka has of each connector, without the messages of slotConfirmed.
+// records returns Kafka's records of each connector, without the messages of slotConfirmed.
 func (r *race) records() (theirs, ours []*kgo.Record) {
 	r.t.Helper()
-	return r.read(r.stack.Endpoints().KafkaBrokers), r.read(r.kfake.ListenAddrs())
+	return r.read(r.stack.KafkaOptions()...), r.read(kgo.SeedBrokers(r.kfake.ListenAddrs()...))
 }
 
-func (r *race) read(brokers []string) []*kgo.Record {
+func (r *race) read(reach ...kgo.Opt) []*kgo.Record {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), expect.Patience)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeRegex(),
-		kgo.ConsumeTopics(`^`+r.name+`\.`, `^__debezium-heartbeat\.`+r.name), kgo.FetchMaxWait(50*time.Millisecond))
+	client, err := kgo.NewClient(append(reach, kgo.ConsumeRegex(),
+		kgo.ConsumeTopics(`^`+r.name+`\.`, `^__debezium-heartbeat\.`+r.name),
+		kgo.FetchMaxWait(50*time.Millisecond))...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -303,7 +315,8 @@ func (r *race) read(brokers []string) []*kgo.Record {
 	}
 	left := map[string]int64{}
 	ends.Each(func(end kadm.ListedOffset) {
-		if end.Offset > 0 && (strings.HasPrefix(end.Topic, r.name+".") || strings.HasSuffix(end.Topic, "."+r.name)) {
+		if end.Offset > 0 && (strings.HasPrefix(end.Topic, r.name+".") ||
+			strings.HasSuffix(end.Topic, "."+r.name)) {
 			left[fmt.Sprintf("%s/%d", end.Topic, end.Partition)] = end.Offset
 		}
 	})
@@ -324,21 +337,4 @@ func (r *race) read(brokers []string) []*kgo.Record {
 		})
 	}
 	return all
-}
-
-// becomes waits until the condition holds, and says what was missing if it does not.
-func becomes(t *testing.T, what string, holds func() error) {
-	t.Helper()
-	deadline := time.After(patience)
-	for {
-		err := holds()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("waited %v until %s: %v", patience, what, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }

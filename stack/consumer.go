@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,38 +11,52 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/cdclab/cdclab/namedfile"
+	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/process"
 )
 
-// consumerGroup is the Kafka group of the consumer, by which Drained finds its offsets.
+// consumerGroup is the Kafka group of the consumer; Drained finds the offsets by this name.
 const consumerGroup = "cdclab"
 
-// mongoURIEnv is the consumer's --mongo-uri.
-const mongoURIEnv = "CDC_CONSUMER_MONGO_URI"
+// connections are the addresses and secrets of a consumer. All go through the environment, because
+// every user of the machine sees arguments.
+type connections struct {
+	mongoURI string
+	kafka    kafka.Login
+}
 
-// consumer is the consumer program as a child. The Stack knows only its flags, its HTTP endpoint
-// and its answer to signals, so any build of it can be measured.
+// environment sets the consumer's --mongo-uri, and how Kafka is reached, in place of a person's
+// settings.
+func (c connections) environment() []string {
+	return append(c.kafka.ConsumerSettings(), "CDC_CONSUMER_MONGO_URI="+c.mongoURI)
+}
+
+// consumer is the consumer program as a child. The Stack knows only the program's flags, HTTP
+// endpoint and answer to signals, so any build of the consumer can be measured.
 type consumer struct {
-	child
+	*process.Child
 	path string
 	args []string
-	// mongoURI goes through the environment: it may hold a password, and arguments are seen by all.
-	mongoURI string
+	to   connections
 
 	addressMu sync.Mutex
 	address   string
 }
 
-// newConsumer takes the flags that the Stack sets and more, Options.ConsumerArgs, which win.
-func newConsumer(f *folder, name, path string, flags []string, mongoURI string, more []string) *consumer {
+// newConsumer takes the flags of the Stack and more, Options.ConsumerArgs, which win.
+func newConsumer(f *process.Folder, name, path string, flags []string, to connections,
+	more []string) *consumer {
 	return &consumer{
-		child:    child{name: name, folder: f, stopSignal: syscall.SIGTERM},
-		path:     path,
-		args:     slices.Concat(flags, more),
-		mongoURI: mongoURI,
+		Child: process.NewChild(name, f, syscall.SIGTERM),
+		path:  path,
+		args:  slices.Concat(flags, more),
+		to:    to,
 	}
 }
 
-// findConsumer is the absolute path of the program.
+// findConsumer returns the absolute path of the program.
 func findConsumer(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("find the consumer program: Options.ConsumerPath is empty")
@@ -60,39 +72,37 @@ func findConsumer(path string) (string, error) {
 	return found, nil
 }
 
-// Version is empty: a Run identifies the program by its checksum.
-func (c *consumer) Version() string { return "" }
+func (c *consumer) listenFile() string { return c.Folder.File(c.Name() + ".address") }
 
-func (c *consumer) listenFile() string { return c.folder.file(c.name + ".address") }
-
-// Start starts the program and returns when it is ready: it has joined its group and MongoDB
-// answers it. After Kill that takes until the group gives up on the killed member.
+// Start starts the program and returns when the program is ready: joined to its group and answered
+// by MongoDB. After Kill a start takes until the group gives up on the killed member.
 func (c *consumer) Start(ctx context.Context) error {
-	if c.get().alive() {
-		return fmt.Errorf("start %s: it is running (pid %d)", c.name, c.get().pid())
+	if c.Current().Alive() {
+		return fmt.Errorf("start %s: it is running (pid %d)", c.Name(), c.Current().PID())
 	}
-	if err := ignoreMissing(os.Remove(c.listenFile())); err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
+	if err := os.RemoveAll(c.listenFile()); err != nil {
+		return fmt.Errorf("start %s: %w", c.Name(), err)
 	}
 	args := append([]string{"--listen", "127.0.0.1:0", "--listen-file", c.listenFile()}, c.args...)
-	program := command{path: c.path, args: args, env: []string{mongoURIEnv + "=" + c.mongoURI}}
-	return c.run(ctx, program, func(ctx context.Context) error {
+	program := process.Command{Kind: process.Consumer, Path: c.path, Args: args,
+		Env: c.to.environment()}
+	return c.Launch(ctx, program, func(ctx context.Context) error {
 		if err := c.readAddress(); err != nil {
 			return err
 		}
-		return c.get200(ctx, "/readyz")
+		return c.ready(ctx)
 	})
 }
 
-// readAddress reads where this start of the program listens.
+// readAddress reads the listening address of this start of the program.
 func (c *consumer) readAddress() error {
-	text, err := os.ReadFile(c.listenFile())
+	text, err := namedfile.Read(c.listenFile(), namedfile.Small)
 	if err != nil {
-		return fmt.Errorf("read where %s listens: %w", c.name, err)
+		return fmt.Errorf("read where %s listens: %w", c.Name(), err)
 	}
 	address := strings.TrimSpace(string(text))
-	if _, _, err := splitAddress(address); err != nil {
-		return fmt.Errorf("read where %s listens: %w", c.name, err)
+	if _, _, err := process.SplitAddress(address); err != nil {
+		return fmt.Errorf("read where %s listens: %w", c.Name(), err)
 	}
 	c.addressMu.Lock()
 	defer c.addressMu.Unlock()
@@ -100,7 +110,7 @@ func (c *consumer) readAddress() error {
 	return nil
 }
 
-// url is the address of a page of the program, "" while it is not known.
+// url returns the address of a page of the program, "" while unknown.
 func (c *consumer) url(path string) string {
 	c.addressMu.Lock()
 	defer c.addressMu.Unlock()
@@ -110,34 +120,33 @@ func (c *consumer) url(path string) string {
 	return "http://" + c.address + path
 }
 
-func (c *consumer) metricsURL() string { return c.url("/metrics") }
+// MetricsURL serves the Prometheus text format; "" before the first Start.
+func (c *consumer) MetricsURL() string { return c.url("/metrics") }
 
-// Health asks the program whether it is ready.
+// Health asks the program whether it is ready. Its Version stays empty, because a Run identifies
+// the program by its checksum.
 func (c *consumer) Health(ctx context.Context) error {
-	if err := c.serves(); err != nil {
+	if err := c.Serves(); err != nil {
 		return err
 	}
-	return c.get200(ctx, "/readyz")
+	return c.ready(ctx)
 }
 
-func (c *consumer) get200(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, healthLimit)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path), nil)
-	if err != nil {
-		return fmt.Errorf("ask %s for %s: %w", c.name, path, err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask %s for %s: %w", c.name, path, err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-	if err != nil {
-		return fmt.Errorf("ask %s for %s: %w", c.name, path, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s is not ready: %s", c.name, strings.TrimSpace(string(text)))
+func (c *consumer) ready(ctx context.Context) error {
+	if err := process.Answers(ctx, c.url("/readyz")); err != nil {
+		return fmt.Errorf("%s is not ready: %w", c.Name(), err)
 	}
 	return nil
+}
+
+// SideConsumer is a consumer beside the Stack's own, with a MongoDB, a group and topics of its own.
+type SideConsumer struct{ *consumer }
+
+// SideConsumer makes a consumer for a later Start. The name must be no other Component's; the flags
+// come on top of Kafka's address. Stop ends the consumer, else the Stack's Down does.
+func (s *Stack) SideConsumer(name, mongoURI string, flags ...string) *SideConsumer {
+	return &SideConsumer{newConsumer(s.folder, name, s.options.ConsumerPath, []string{
+		"--brokers", strings.Join(s.parts.kafka.Brokers(kafka.ListenConsumer), ","),
+		"--dead-letter-topic", kafka.DeadLetterTopic,
+	}, connections{mongoURI, s.parts.kafka.Login()}, flags)}
 }

@@ -14,101 +14,125 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// acceptedDifferences is the whole list of what our connector does not do as Debezium does, in the
-// cases and at the paths (both regular expressions, whole matches) where that shows. The paths of a
-// record are "key.<column>", "header.<name>" and "<member>.<member>" of the envelope; "record of
-// <schema> op <op>" stands for all of one that only one of them sent, "order of <schema>" for their order.
+// acceptedDifferences lists all differences between our connector and Debezium, by case and path
+// (both regular expressions, whole matches). The paths of a record are "key.<column>",
+// "header.<name>" and "<member>.<member>" of the envelope; "record of <schema> op <op>" stands for
+// all of a record sent by one connector only, "order of <schema>" for the records' order.
 var acceptedDifferences = []struct{ cases, path, why, source string }{
-	{".*", `header\.cdc\.commit_lsn`, "ours says where the transaction's commit is, Debezium says it nowhere",
+	{".*", `header\.cdc\.commit_lsn`,
+		"ours says where the transaction's commit is, Debezium says it nowhere",
 		"consumer/debezium: HeaderCommitLSN"},
-	{".*", `header\.__debezium\.context\..*`, "which task of Debezium sent it; a consumer does not need it",
+	{".*", `header\.__debezium\.context\..*`,
+		"which task of Debezium sent it; a consumer does not need it",
 		"in every record of Debezium 3.6.3"},
-	{".*", "record of __debezium-heartbeat op ", "ours needs no heartbeat: it confirms what PostgreSQL's keepalives tell",
+	{".*", "record of __debezium-heartbeat op ",
+		"ours needs no heartbeat: it confirms what PostgreSQL's keepalives tell",
 		"Debezium's heartbeat.interval.ms"},
-	{"logical_message", "record of message op m", "ours leaves pg_logical_emit_message out; no table is concerned",
+	{"logical_message", "record of message op m",
+		"ours leaves pg_logical_emit_message out; no table is concerned",
 		"pgoutput's option messages, off by default"},
-	{"incremental_source", "record of public op r", "ours has no signals and no incremental snapshot",
+	{"incremental_source", "record of public op r",
+		"ours has no signals and no incremental snapshot",
 		"Debezium's signal.data.collection"},
-	{"kitchen_sink|snapshot_types|toast_default", `(before|after)\.(c_bit1?|c_varbit|c_money|c_hstore|h|c_point(\..*)?)`,
-		"of types that the lab's tables have not, ours sends PostgreSQL's text", "stack/connector/value.go"},
-	{"kitchen_sink", `after\.c_int_arr\..*`, "of an array in an array Debezium keeps only nulls; ours sends it",
+	{"kitchen_sink|snapshot_types|toast_default",
+		`(before|after)\.(c_bit1?|c_varbit|c_money|c_hstore|h|c_point(\..*)?)`,
+		"of types that the lab's tables have not, ours sends PostgreSQL's text",
+		"stack/connector/value.go"},
+	{"kitchen_sink", `after\.c_int_arr\..*`,
+		"of an array in an array Debezium keeps only nulls; ours sends it",
 		"Debezium 3.6.3: {{1,2},{3,4}} arrives as [null,null]"},
 }
 
 // corpusCases are the cases of the captured corpus.
 var corpusCases = strings.Fields(`
-	big_row copy ddl_add_column ddl_add_table ddl_drop_column ddl_enum_add ddl_int_to_bigint ddl_not_null
-	ddl_numeric_to_text ddl_rename_column ddl_set_default ddl_varchar_widen delete_default delete_full delete_reinsert
-	float_nan_inf generated heartbeat incremental_source insert interleaved_commit_order interleaved_same_key kitchen_sink
-	large_tx logical_message no_pk no_pk_default_identity_rejected null_vs_default numeric_nan numeric_nan_not_null
-	pk_change_full real_nan_inf restart_duplicates rollback snapshot_initial snapshot_types timestamp_infinity
-	timestamptz_infinity toast_default truncate unicode update_default update_full`)
+	big_row copy ddl_add_column ddl_add_table ddl_drop_column ddl_enum_add ddl_int_to_bigint
+	ddl_not_null ddl_numeric_to_text ddl_rename_column ddl_set_default ddl_varchar_widen
+	delete_default delete_full delete_reinsert float_nan_inf generated heartbeat
+	incremental_source insert interleaved_commit_order interleaved_same_key kitchen_sink large_tx
+	logical_message no_pk no_pk_default_identity_rejected null_vs_default numeric_nan
+	numeric_nan_not_null pk_change_full real_nan_inf restart_duplicates rollback snapshot_initial
+	snapshot_types timestamp_infinity timestamptz_infinity toast_default truncate unicode
+	update_default update_full`)
 
-// ownCases are those that it lacks.
+// ownCases are the cases that the corpus lacks.
 var ownCases = []string{"generated_snapshot"}
 
-// notCompared is what of the corpus is not played: cases, and Debezium's other configurations. What is
-// played is each case with the profile tuned, the one that the lab uses: the corpus' schemas-off, with
-// the truncates of its truncate-on and the heartbeats of its heartbeat. Our connector has no settings,
-// so another configuration would show no more than what that setting of Debezium's does.
+// notCompared lists the parts of the corpus left out: cases, and Debezium's other configurations.
+// The test plays each case with the lab's profile tuned: the corpus' schemas-off, with the
+// truncates of its truncate-on and the heartbeats of its heartbeat. Our connector has no settings,
+// so another configuration would show only the effect of a setting of Debezium's.
 var notCompared = []struct{ what, why string }{
-	{"restart_duplicates", "which records come twice is decided by when the worker is killed, so no two readers have the same; " +
-		"that nothing is lost then is seen by TestNative, TestCrashesUnderWritesLoseNothing and chaos/plans/source-kills.yaml"},
-	{"configurations schemas-on, propagate and decimal-string", "ours sends no schemas, and decimals always as strings; " +
-		"the consumer is tested with their records (consumer/debezium/testdata/corpus)"},
-	{"configurations time-connect and time-adaptive-microseconds", "ours has Debezium's default, adaptive; the consumer's tests, too"},
-	{"configurations tx-metadata, flat-default and no-tombstones", "ours has no such setting; the consumer's tests, too"},
+	{"restart_duplicates",
+		"which records come twice is decided by when the worker is killed, " +
+			"so no two readers have the same; that nothing is lost then is seen by TestNative, " +
+			"TestCrashesUnderWritesLoseNothing and chaos/plans/source-kills.yaml"},
+	{"configurations schemas-on, propagate and decimal-string",
+		"ours sends no schemas, and decimals always as strings; " +
+			"the consumer is tested with their records (consumer/debezium/corpus)"},
+	{"configurations time-connect and time-adaptive-microseconds",
+		"ours has Debezium's default, adaptive; the consumer's tests, too"},
+	{"configurations tx-metadata, flat-default and no-tombstones",
+		"ours has no such setting; the consumer's tests, too"},
 }
 
-// clocks are what two readers of one log cannot have in common: when they saw an event, their own
-// version, and in source.sequence the last commit that each had seen before. A snapshot's rows have
-// also a position and a time of their own.
+// clocks are values never equal in two readers of one log: the time of reading, the reader's own
+// version, and in source.sequence the last commit seen before. A snapshot's rows have also a
+// position and a time of their own.
 var (
 	clocks         = regexp.MustCompile(`^(ts_(ms|us|ns)|source\.(version|sequence\.0))$`)
 	snapshotClocks = regexp.MustCompile(`^source\.(ts_(ms|us|ns)|txId|lsn|sequence\.1)$`)
 )
 
-// accepted is the row of acceptedDifferences that a difference falls under, -1 for none.
+// accepted returns the row of acceptedDifferences for a difference, -1 for none.
 func accepted(name, path string) int {
-	return slices.IndexFunc(acceptedDifferences, func(d struct{ cases, path, why, source string }) bool {
-		matches := func(pattern, text string) bool { return regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(text) }
-		_, path, _ := strings.Cut(path, " ")
-		return matches(d.cases, name) && matches(d.path, path)
-	})
+	return slices.IndexFunc(acceptedDifferences,
+		func(d struct{ cases, path, why, source string }) bool {
+			matches := func(pattern, text string) bool {
+				return regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(text)
+			}
+			_, path, _ := strings.Cut(path, " ")
+			return matches(d.cases, name) && matches(d.path, path)
+		})
 }
 
-// filtered says whether only some cases were asked for.
+// filtered returns true if the command line asked for some cases only.
 func filtered() bool { return strings.Contains(flag.Lookup("test.run").Value.String(), "/") }
 
-// difference is a place where two records are not the same: "<topic>/<partition> <op> <key> <path>",
-// with the value on each side.
+// difference is a place with unequal values in two records, and the value on each side. The path is
+// "<topic>/<partition> <op> <key> <path>".
 type difference struct{ path, theirs, ours string }
 
-// differ compares what two connectors sent, partition by partition: which records, in which order, and
-// each value of each.
+// differ compares the records of two connectors, partition by partition: the set of records, the
+// order, and each value.
 func differ(theirs, ours []*kgo.Record) []difference {
 	a, b := byPlace(theirs), byPlace(ours)
 	var found []difference
 	for _, place := range slices.Sorted(maps.Keys(union(a, b))) {
 		x, y := a[place], b[place]
 		both := func(l *lane, other *lane) []string {
-			return slices.DeleteFunc(slices.Clone(l.names()), func(name string) bool { return other.has(name) == nil })
+			return slices.DeleteFunc(slices.Clone(l.names()), func(name string) bool {
+				return other.has(name) == nil
+			})
 		}
 		for _, name := range y.names() {
 			if x.has(name) == nil {
-				found = append(found, difference{name + recordOf(place, y.has(name)), "sent nothing", fmt.Sprint(y.has(name))})
+				found = append(found, difference{name + recordOf(place, y.has(name)),
+					"sent nothing", fmt.Sprint(y.has(name))})
 			}
 		}
 		for _, name := range x.names() {
 			values := y.has(name)
 			if values == nil {
-				found = append(found, difference{name + recordOf(place, x.has(name)), fmt.Sprint(x.has(name)), "sent nothing"})
+				found = append(found, difference{name + recordOf(place, x.has(name)),
+					fmt.Sprint(x.has(name)), "sent nothing"})
 				continue
 			}
 			found = append(found, differValues(name, x.has(name), values)...)
 		}
-		if one, two := both(x, y), both(y, x); !strings.HasSuffix(place, "/any") && !slices.Equal(one, two) {
-			found = append(found, difference{place + " order of " + schemaOf(place), fmt.Sprint(one), fmt.Sprint(two)})
+		if one, two := both(x, y), both(y, x); !strings.HasSuffix(place, "/any") &&
+			!slices.Equal(one, two) {
+			found = append(found, difference{place + " order of " + schemaOf(place),
+				fmt.Sprint(one), fmt.Sprint(two)})
 		}
 	}
 	return found
@@ -118,7 +142,7 @@ func recordOf(place string, values map[string]string) string {
 	return " record of " + schemaOf(place) + " op " + strings.Trim(values["op"], `"`)
 }
 
-// schemaOf is the middle of a topic's name, "public" of c01.public.customer/0.
+// schemaOf returns the middle of a topic's name, "public" of c01.public.customer/0.
 func schemaOf(place string) string {
 	if strings.HasPrefix(place, "__debezium") {
 		place, _, _ = strings.Cut(place, ".")
@@ -136,7 +160,8 @@ func differValues(name string, theirs, ours map[string]string) []difference {
 			continue
 		}
 		if inTheirs != inOurs || !sameValue(x, y) {
-			found = append(found, difference{name + " " + path, orAbsent(x, inTheirs), orAbsent(y, inOurs)})
+			found = append(found, difference{name + " " + path, orAbsent(x, inTheirs),
+				orAbsent(y, inOurs)})
 		}
 	}
 	return found
@@ -149,7 +174,7 @@ func orAbsent(text string, there bool) string {
 	return text
 }
 
-// sameValue compares JSON texts; numbers that are no integers by value: 1e+308 is 1E308.
+// sameValue compares JSON texts; numbers with a fraction or an exponent by value: 1e+308 is 1E308.
 func sameValue(x, y string) bool {
 	if x == y {
 		return true
@@ -179,8 +204,8 @@ func (l *lane) has(name string) map[string]string {
 	return l.values[name]
 }
 
-// byPlace files records by topic and partition. Without a key any partition will do, and nothing is in
-// order.
+// byPlace files records by topic and partition. Without a key any partition will do, and nothing is
+// in order.
 func byPlace(records []*kgo.Record) map[string]*lane {
 	lanes := map[string]*lane{}
 	for _, r := range records {
@@ -198,7 +223,8 @@ func byPlace(records []*kgo.Record) map[string]*lane {
 		name, n := "", 0
 		for name == "" || l.values[name] != nil {
 			n++
-			name = strings.ReplaceAll(fmt.Sprintf("%s:%s:%s#%d", place, values["op"], key, n), " ", "_")
+			name = strings.ReplaceAll(fmt.Sprintf("%s:%s:%s#%d", place, values["op"], key, n), " ",
+				"_")
 		}
 		l.order, l.values[name] = append(l.order, name), values
 	}
@@ -233,7 +259,7 @@ func flattenJSON(into map[string]string, path string, text []byte) {
 
 func flattenValue(into map[string]string, path string, value any) {
 	join := func(member string) string { return strings.TrimPrefix(path+"."+member, ".") }
-	// The positions in source.sequence are a text that holds JSON.
+	// The positions in source.sequence are a text with JSON inside.
 	if text, ok := value.(string); ok && path == "source.sequence" {
 		flattenJSON(into, path, []byte(text))
 		return

@@ -16,16 +16,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/postgres"
 )
 
-// drainLook is the time between two looks of Drained. It is longer than the consumer takes from a
-// poll to the write, and no longer than its commits take.
+// drainLook is the time between two looks of Drained: longer than the consumer takes from a poll to
+// the write, and no longer than the consumer's commits take.
 const drainLook = 250 * time.Millisecond
 
-// Drained returns when everything that was committed in PostgreSQL before the call has been applied
-// by the consumer: the connector has confirmed that position of the log, the consumer's group has
-// committed up to the end of every table's topic, and the end has not moved between two looks. The
-// error, when ctx ends first, says what it still waited for.
+// Drained returns when the consumer has applied every commit in PostgreSQL before the call: the
+// connector has confirmed the log's position at the call, the consumer's group has committed up to
+// the end of every table's topic, and the end has not moved between two looks. The error, when ctx
+// ends first, names the rest still to come.
 func (s *Stack) Drained(ctx context.Context) error {
 	target, err := s.walPosition(ctx)
 	if err != nil {
@@ -54,16 +57,18 @@ func (s *Stack) Drained(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the pipeline to drain: %w while waiting for %s", ctx.Err(), waiting)
+			return fmt.Errorf("wait for the pipeline to drain: %w while waiting for %s", ctx.Err(),
+				waiting)
 		case <-tick.C:
 		}
 	}
 }
 
-// walPosition is up to where PostgreSQL's log is on disk: everything committed lies before it.
+// walPosition returns the position up to where PostgreSQL's log is on disk: everything committed
+// lies before it.
 func (s *Stack) walPosition(ctx context.Context) (pglogrepl.LSN, error) {
 	var text string
-	err := withPostgres(ctx, s.parts.postgres.dsn(), func(conn *pgx.Conn) error {
+	err := postgres.With(ctx, s.parts.postgres.DSN(), func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text)
 	})
 	if err != nil {
@@ -87,6 +92,10 @@ func (s *Stack) lookForRest(
 	if err != nil {
 		return nil, fmt.Sprintf("Kafka (%v)", err)
 	}
+	if len(partitions) == 0 {
+		return nil, fmt.Sprintf("a table's topic: Kafka has none like %s, is the topic prefix "+
+			"right?", s.Topics())
+	}
 	ends = map[string]int64{}
 	var lag int64
 	for _, p := range partitions {
@@ -99,34 +108,36 @@ func (s *Stack) lookForRest(
 	return ends, ""
 }
 
-// PartitionLag is one partition of a table's topic: where it ends, and up to where the consumer's group
-// has committed it.
+// PartitionLag is one partition of a table's topic with two positions: the end, and the offset
+// committed by the consumer's group.
 type PartitionLag struct {
 	Topic          string
 	Partition      int32
 	End, Committed int64
 }
 
-// Lag is the number of records that are not committed.
+// Lag is the number of records not committed.
 func (p PartitionLag) Lag() int64 { return max(0, p.End-p.Committed) }
 
 // Name is "<topic>/<partition>".
 func (p PartitionLag) Name() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
 
-// Lag asks Kafka for the ends of the tables' topics and for what the consumer's group has committed of
-// them; where that is nothing, the group will begin at the start. The client needs KafkaOptions.
+// Lag asks Kafka for the ends of the tables' topics and for the offsets committed by the consumer's
+// group; without a commit, the group will begin at the start. The client needs KafkaOptions.
 func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, error) {
 	topics, err := admin.ListTopics(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the topics: %w", err)
 	}
-	// What is committed first: a lag may be seen too large then, and never as none when there is one.
+	// Commits come first, so that a lag may be seen too large, and never as none when there is one.
 	committed, err := admin.FetchOffsets(ctx, s.Group())
-	// A group is there only once it has committed something.
+	// A group exists only after its first commit.
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("read what the consumer has committed: %w", err)
 	}
-	names := slices.DeleteFunc(topics.Names(), func(name string) bool { return !s.consumes(name, committed) })
+	names := slices.DeleteFunc(topics.Names(), func(name string) bool {
+		return !s.consumes(name, committed)
+	})
 	if len(names) == 0 {
 		return nil, nil // to ask for none would be to ask for all
 	}
@@ -145,7 +156,8 @@ func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, er
 			err = fmt.Errorf("the ends of %s %d: %w", end.Topic, end.Partition, failed)
 			return
 		}
-		p := PartitionLag{Topic: end.Topic, Partition: end.Partition, End: end.Offset, Committed: start.Offset}
+		p := PartitionLag{Topic: end.Topic, Partition: end.Partition, End: end.Offset,
+			Committed: start.Offset}
 		if c, ok := committed.Lookup(end.Topic, end.Partition); ok && c.At >= 0 {
 			p.Committed = c.At
 		}
@@ -154,23 +166,45 @@ func (s *Stack) Lag(ctx context.Context, admin *kadm.Client) ([]PartitionLag, er
 	return partitions, err
 }
 
-// consumes says whether the consumer's group has to read a topic: a table's. Of the tables that are not the
-// lab's an External pipeline's group may leave out some: it has committed nothing of those.
+// Records counts the records that Kafka got so far in the tables' topics, deleted ones included.
+func (s *Stack) Records(ctx context.Context) (records int64, err error) {
+	client, err := kgo.NewClient(s.KafkaOptions()...)
+	if err != nil {
+		return 0, fmt.Errorf("count the records in Kafka: %w", err)
+	}
+	admin := kadm.NewClient(client)
+	defer admin.Close()
+	partitions, err := s.Lag(ctx, admin)
+	if err != nil {
+		return 0, fmt.Errorf("count the records in Kafka: %w", err)
+	}
+	for _, p := range partitions {
+		records += p.End
+	}
+	return records, nil
+}
+
+// consumes returns true if the consumer's group has to read a topic: a table's. An External
+// pipeline's group may leave out tables that are not the lab's: the group has no commits there.
 func (s *Stack) consumes(topic string, committed kadm.OffsetResponses) bool {
 	table, is := strings.CutPrefix(topic, s.topicPrefix()+".public.")
-	return is && (s.options.Kind != External || slices.Contains(labTables, table) || len(committed[topic]) > 0)
+	return is && (s.options.Kind != External || slices.Contains(kafka.Tables, table) ||
+		len(committed[topic]) > 0)
 }
 
 // Topics is a regular expression of the tables' topics.
 func (s *Stack) Topics() string { return "^" + regexp.QuoteMeta(s.topicPrefix()+".public.") + ".*" }
 
-// KafkaOptions are those of a client of the lab's own, which goes round every Proxy.
+// KafkaOptions are the options of a client of the lab's own, which goes round every Proxy.
 func (s *Stack) KafkaOptions() []kgo.Opt {
-	return append(slices.Clone(s.parts.kafka.clientOptions()), kgo.SeedBrokers(s.parts.kafka.brokers(listenLab)...))
+	return append(slices.Clone(s.parts.kafka.ClientOptions()),
+		kgo.SeedBrokers(s.parts.kafka.Brokers(kafka.ListenLab)...))
 }
 
-// Group is the consumers'.
+// Group is the consumers' group.
 func (s *Stack) Group() string { return cmp.Or(s.options.External.Group, consumerGroup) }
 
 // topicPrefix is Debezium's topic.prefix.
-func (s *Stack) topicPrefix() string { return cmp.Or(s.options.External.TopicPrefix, topicPrefix) }
+func (s *Stack) topicPrefix() string {
+	return cmp.Or(s.options.External.TopicPrefix, kafka.TopicPrefix)
+}

@@ -12,39 +12,43 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/stack/mongodb"
+	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/proxy"
+	"github.com/cdclab/cdclab/stack/servertest"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
-// consumerDir holds what consumerProgram built; TestMain removes it.
+// consumerDir holds the program built by consumerProgram; TestMain removes it.
 var consumerDir string
 
-// consumerProgram is the consumer, built once for all tests.
+// consumerProgram returns the consumer, built once for all tests.
 var consumerProgram = sync.OnceValues(func() (string, error) {
 	var err error
 	if consumerDir, err = os.MkdirTemp("", "cdclab-consumer-"); err != nil {
 		return "", err
 	}
 	path := filepath.Join(consumerDir, "consumer")
-	text, err := exec.Command("go", "build", "-o", path, "../consumer/cmd/consumer").CombinedOutput()
+	text, err := exec.Command("go", "build", "-o", path,
+		"../consumer/cmd/consumer").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, text)
 	}
 	return path, nil
 })
 
-// testOptions are those of a Stack whose parts are on this machine already.
+// testOptions returns options for a Stack of parts on this machine already.
 func testOptions(t *testing.T) Options {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("brings a whole stack up")
 	}
-	fastMongo(t)
 	path, err := consumerProgram()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +59,7 @@ func testOptions(t *testing.T) Options {
 // upForTest brings a Stack up and takes it down after the test.
 func upForTest(t *testing.T, options Options) *Stack {
 	t.Helper()
-	ctx := testContext(t)
+	ctx := expect.Context(t)
 	if options.Kind == Native {
 		ctx = nativeContext(t)
 	}
@@ -64,7 +68,7 @@ func upForTest(t *testing.T, options Options) *Stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), expect.Patience)
 		defer cancel()
 		if err := s.Down(ctx); err != nil {
 			t.Error(err)
@@ -79,24 +83,13 @@ const insertCustomers = `INSERT INTO customer (id, email, status, lab_version)
 
 func mustExec(t *testing.T, s *Stack, sql string, args ...any) {
 	t.Helper()
-	ctx := testContext(t)
-	err := withPostgres(ctx, s.Endpoints().PostgresDSN, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, sql, args...)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	servertest.Exec(t, s.Endpoints().PostgresDSN, sql, args...)
 }
 
 func countDocuments(t *testing.T, s *Stack, collection string) int64 {
 	t.Helper()
-	ctx := testContext(t)
-	client, err := connectMongo(s.Endpoints().MongoURI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Disconnect(ctx)
+	ctx := expect.Context(t)
+	client := servertest.MongoClient(t, s.Endpoints().MongoURI)
 	documents := client.Database(s.Endpoints().MongoDatabase).Collection(collection)
 	n, err := documents.CountDocuments(ctx, bson.D{})
 	if err != nil {
@@ -105,13 +98,14 @@ func countDocuments(t *testing.T, s *Stack, collection string) int64 {
 	return n
 }
 
-// TestTwoConsumers: they share the partitions, and what one no longer does the other takes over.
+// TestTwoConsumers: two consumers share the partitions, and after the end of either the other takes
+// over.
 func TestTwoConsumers(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
 	options.Consumers = 2
 	s := upForTest(t, options)
-	ctx := testContext(t)
+	ctx := expect.Context(t)
 	health := s.Health(ctx)
 	for n := 1; n <= 2; n++ {
 		if err, there := health[ConsumerName(n)]; !there || err != nil {
@@ -142,11 +136,11 @@ func TestTwoConsumers(t *testing.T) {
 func TestEmbeddedFromRowToDocument(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.Proxies = []string{ConsumerMongo}
+	options.Proxies = []string{proxy.ConsumerMongo}
 	began := time.Now()
 	s := upForTest(t, options)
 	t.Logf("up after %v: %v; %v", time.Since(began), s.Versions(), s.Notes())
-	ctx := testContext(t)
+	ctx := expect.Context(t)
 	for name, err := range s.Health(ctx) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -159,12 +153,12 @@ func TestEmbeddedFromRowToDocument(t *testing.T) {
 	if n := countDocuments(t, s, "customers"); n != 100 {
 		t.Errorf("%d documents after the drain, want 100", n)
 	}
-	proxy, err := s.Proxy(ConsumerMongo)
+	proxy, err := s.Proxy(proxy.ConsumerMongo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in, out := proxy.Bytes(); in == 0 || out == 0 {
-		t.Errorf("%d bytes in and %d out: the consumer goes round the proxy", in, out)
+	if in, out, err := proxy.Bytes(); err != nil || in == 0 || out == 0 {
+		t.Errorf("%d bytes in and %d out: the consumer goes round the proxy (%v)", in, out, err)
 	}
 	wantMetric(t, s.Endpoints().ConsumerMetricsURLs[0], "cdc_consumer_events_total")
 	wantMetric(t, s.Endpoints().ConnectorMetricsURL, "debezium_metrics_TotalNumberOfEventsSeen")
@@ -192,7 +186,7 @@ func wantMetric(t *testing.T, url, name string) {
 
 // killAndRestart kills one part, brings it back, and has ten more rows go through.
 func killAndRestart(t *testing.T, s *Stack, c Component) {
-	ctx := testContext(t)
+	ctx := expect.Context(t)
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -218,11 +212,11 @@ func killAndRestart(t *testing.T, s *Stack, c Component) {
 func TestDownLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := upForTest(t, testOptions(t))
-	var all []identity
+	var all []process.Identity
 	for _, c := range s.Components() {
 		for _, pid := range c.PIDs() {
-			if p, err := lookAt(pid); err == nil {
-				all = append(all, p.identity)
+			if p, err := process.Find(pid); err == nil {
+				all = append(all, p.Identity)
 			}
 		}
 	}
@@ -233,11 +227,11 @@ func TestDownLeavesNothing(t *testing.T) {
 	if c, err := s.Component(Mongo); err != nil || c.Pause() != nil {
 		t.Fatal("MongoDB cannot be paused")
 	}
-	if err := s.Down(testContext(t)); err != nil {
+	if err := s.Down(expect.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range all {
-		if i.alive() {
+		if i.Alive() {
 			t.Errorf("process %d is still there", i.PID)
 		}
 	}
@@ -259,7 +253,7 @@ func TestDeathFromOutsideIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := signalPID(c.PIDs()[0], syscall.SIGKILL); err != nil {
+	if err := process.Signal(c.PIDs()[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -267,111 +261,18 @@ func TestDeathFromOutsideIsTold(t *testing.T) {
 		if !strings.Contains(death, Postgres) || !strings.Contains(death, "killed") {
 			t.Errorf("told was %q, want who and how", death)
 		}
-	case <-testContext(t).Done():
+	case <-expect.Context(t).Done():
 		t.Fatal("nothing was told")
 	}
-	wantError(t, c.Health(testContext(t)), "ended by itself")
-}
-
-// TestUpGivenUpLeavesNothing cancels at each line of progress, so at different points of the start.
-func TestUpGivenUpLeavesNothing(t *testing.T) {
-	t.Parallel()
-	given := testOptions(t)
-	for stopAt := range 4 {
-		ctx, cancel := context.WithCancel(testContext(t))
-		options := given
-		var lines atomic.Int32
-		options.Say = func(string) {
-			if int(lines.Add(1)) > stopAt {
-				cancel()
-			}
-		}
-		upMustFail(t, ctx, options, context.Canceled.Error())
-		cancel()
-	}
-}
-
-func TestConsumerThatDiesAtStart(t *testing.T) {
-	t.Parallel()
-	options := testOptions(t)
-	options.ConsumerArgs = []string{"--no-such-flag"}
-	upMustFail(t, testContext(t), options, "no-such-flag")
-}
-
-// upMustFail wants an error with the words and nothing left behind.
-func upMustFail(t *testing.T, ctx context.Context, options Options, words string) {
-	t.Helper()
-	options, err := options.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := makeFolder()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	options.Log = &log
-	s, err := upIn(ctx, f, options)
-	if err == nil {
-		s.Down(testContext(t))
-		t.Fatalf("up, want an error with %q", words)
-	}
-	wantError(t, err, words)
-	if f.started() != nil && !strings.Contains(log.String(), ".log\n") {
-		t.Errorf("the log of the stack is %q, without those of its children", log.String())
-	}
-	if _, err := os.Stat(f.path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is still there (%v)", f.path, err)
-	}
-	for _, child := range f.started() {
-		if child.alive() {
-			t.Errorf("%s is still there", child.command.name)
-		}
-	}
-	wantNobodyIn(t, f.path)
-}
-
-// wantNobodyIn looks for processes that work in a folder; children of the Stack and theirs do.
-func wantNobodyIn(t *testing.T, folder string) {
-	t.Helper()
-	for _, p := range processes() {
-		cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID))
-		if err == nil && strings.HasPrefix(cwd, folder) {
-			t.Errorf("process %d is still there, in %s", p.PID, cwd)
-		}
-	}
-}
-
-func TestUpRefuses(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		options Options
-		want    string
-	}{
-		{Options{ConsumerPath: "/nowhere/consumer"}, "/nowhere/consumer"},
-		{Options{}, "ConsumerPath"},
-		{Options{Kind: "compose"}, "compose"},
-		{Options{Proxies: []string{"consumer-kafka"}}, ConsumerMongo},
-		{Options{Partitions: -1}, "partitions"},
-	} {
-		_, err := Up(t.Context(), c.options)
-		wantError(t, err, c.want)
-	}
+	expect.Error(t, c.Health(expect.Context(t)), "ended by itself")
 }
 
 func TestGivenMongo(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	ctx := testContext(t)
-	given, err := newMongoServer(memoryFolder(t), fastMongo(t), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { given.close(context.Background()) })
-	if err := given.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	options.MongoURI, options.Proxies = given.uri(), []string{ConsumerMongo}
+	ctx := expect.Context(t)
+	given := servertest.OwnMongo(t, mongodb.Options{})
+	options.MongoURI, options.Proxies = given.URI(), []string{proxy.ConsumerMongo}
 	s := upForTest(t, options)
 	mustExec(t, s, insertCustomers, 10)
 	if err := s.Drained(ctx); err != nil {
@@ -390,7 +291,7 @@ func TestGivenMongo(t *testing.T) {
 	if err := s.Down(ctx); err != nil {
 		t.Fatal(err)
 	}
-	names, err := given.client.ListDatabaseNames(ctx, bson.D{})
+	names, err := servertest.MongoClient(t, given.URI()).ListDatabaseNames(ctx, bson.D{})
 	if err != nil || slices.Contains(names, s.Endpoints().MongoDatabase) {
 		t.Errorf("after Down the server has %v (%v)", names, err)
 	}

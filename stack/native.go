@@ -3,6 +3,11 @@ package stack
 import (
 	"context"
 	"strings"
+
+	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/programs"
+	"github.com/cdclab/cdclab/stack/proxy"
 )
 
 // findParts finds Java and the JVM parts, once for the broker and the connector.
@@ -11,7 +16,7 @@ func (s *Stack) findParts(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	s.parts.jvm, err = findJVM(ctx, s.options.CacheDir, s.options.Say)
+	s.parts.jvm, err = programs.FindJVM(ctx, s.options.CacheDir, s.options.Say)
 	return err
 }
 
@@ -19,27 +24,37 @@ func (s *Stack) prepareKafkaServer(ctx context.Context) error {
 	if err := s.findParts(ctx); err != nil {
 		return err
 	}
-	made, err := newKafkaServer(s.folder, s.parts.jvm, s.partitions())
+	made, err := kafka.NewNative(s.folder, s.parts.jvm, s.partitions())
 	if err != nil {
 		return err
 	}
-	for listener, proxy := range map[string]string{listenConsumer: ConsumerKafka, listenConnect: ConnectorKafka} {
-		if made.advertised[listener], err = s.through(proxy, made.addresses[listener]); err != nil {
+	for listener, proxy := range map[string]string{kafka.ListenConsumer: proxy.ConsumerKafka,
+		kafka.ListenConnect: proxy.ConnectorKafka} {
+		err := made.Advertise(listener, func(upstream string) (string, error) {
+			return s.through(proxy, upstream)
+		})
+		if err != nil {
 			return err
 		}
 	}
 	s.parts.kafka = made
-	s.note("Kafka is one broker that does not replicate and leaves syncing to the kernel, as brokers do")
+	s.note("Kafka is one broker that does not replicate " +
+		"and leaves syncing to the kernel, as brokers do")
 	return nil
 }
 
 func (s *Stack) prepareDebezium(context.Context) error {
-	postgres, err := s.through(ConnectorPostgres, s.parts.postgres.(*postgresServer).address)
+	server := s.parts.postgres.(*postgres.Server)
+	database, err := s.through(proxy.ConnectorPostgres, server.Address())
 	if err != nil {
 		return err
 	}
-	brokers := strings.Join(s.parts.kafka.brokers(listenConnect), ",")
-	made, err := newDebezium(s.folder, s.parts.jvm, s.options.Profile, brokers, postgres, s.parts.postgres.dsn(), s.partitions())
+	brokers := strings.Join(s.parts.kafka.Brokers(kafka.ListenConnect), ",")
+	from := sources{
+		brokers: brokers, kafka: s.parts.kafka.Login(), database: database,
+		password: server.Password(postgres.Connector), dsn: server.DSN(),
+	}
+	made, err := newDebezium(s.folder, s.parts.jvm, s.options.Profile, from, s.partitions())
 	if err != nil {
 		return err
 	}

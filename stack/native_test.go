@@ -6,15 +6,23 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/cdclab/cdclab/stack/connector"
+	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/proxy"
+	"github.com/cdclab/cdclab/stack/servertest"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
 // nativeEnv lets the tests with real Kafka and Debezium run; `./just native` sets it.
@@ -39,17 +47,20 @@ func nativeContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// TestNative takes rows through real Kafka and Debezium, and every proxy, while parts of it die.
+// TestNative takes rows through real Kafka and Debezium, and every proxy, while parts of the Stack
+// die.
 func TestNative(t *testing.T) {
 	options := nativeOptions(t)
-	options.Proxies = ProxyNames()
+	options.Proxies = proxy.Names()
 	s := upForTest(t, options)
 	ctx := nativeContext(t)
-	if notes := strings.Join(s.Notes(), "; "); !strings.Contains(notes, "profile tuned") || strings.Contains(notes, "kfake") {
+	if notes := strings.Join(s.Notes(), "; "); !strings.Contains(notes, "profile tuned") ||
+		strings.Contains(notes, "kfake") {
 		t.Errorf("notes %s", notes)
 	}
 	versions := s.Versions()
-	if versions[Kafka] != "Apache Kafka 4.3.0" || versions[Connector] != "Debezium 3.6.3.Final on Kafka Connect 4.3.0" {
+	if versions[Kafka] != "Apache Kafka 4.3.0" ||
+		versions[Connector] != "Debezium 3.6.3.Final on Kafka Connect 4.3.0" {
 		t.Errorf("versions %v", versions)
 	}
 	rows := 0
@@ -70,11 +81,12 @@ func TestNative(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if in, out := proxy.Bytes(); in == 0 || out == 0 {
-			t.Errorf("%d and %d bytes through %s: it is bypassed", in, out, name)
+		if in, out, err := proxy.Bytes(); err != nil || in == 0 || out == 0 {
+			t.Errorf("%d and %d bytes through %s: it is bypassed (%v)", in, out, name, err)
 		}
 	}
 	t.Run("metrics", func(t *testing.T) { wantJMX(t, s) })
+	t.Run("strangers", func(t *testing.T) { strangersGetNothing(t, s) })
 	t.Run("new table", func(t *testing.T) { newTable(t, s) })
 	t.Run("snapshot", func(t *testing.T) { snapshotAgain(t, s) })
 	t.Run("truncate", func(t *testing.T) {
@@ -105,12 +117,59 @@ func TestNative(t *testing.T) {
 	t.Run("failed task", func(t *testing.T) { failedTask(t, s) })
 }
 
-// wantJMX: the agents serve the names that dashboards and alerts use, of Debezium all that our own
+// strangersGetNothing asks every listener of the broker, and the REST API of the worker, without
+// the password.
+func strangersGetNothing(t *testing.T, s *Stack) {
+	t.Helper()
+	var listeners string
+	for _, setting := range s.parts.kafka.(*kafka.Native).Environment() {
+		if all, is := strings.CutPrefix(setting, "CDC_KAFKA_LISTENERS="); is {
+			listeners = all
+		}
+	}
+	addresses := strings.Split(listeners, ",")
+	if len(addresses) != 4 {
+		t.Errorf("listeners %q", listeners)
+	}
+	for _, listener := range addresses {
+		name, address, _ := strings.Cut(listener, "://")
+		client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RetryTimeout(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if topics, err := kadm.NewClient(client).ListTopics(nativeContext(t)); err == nil {
+			t.Errorf("%s tells a stranger %v", name, topics.Names())
+		}
+		client.Close()
+	}
+	worker, err := url.Parse(s.Endpoints().ConnectURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, login := range map[string]*url.Userinfo{"no password": nil,
+		"another password": url.UserPassword(worker.User.Username(), "x")} {
+		for _, path := range []string{"/", "/connectors", "/connectors/cdclab/config",
+			"/connector-plugins", "/admin/loggers"} {
+			u := url.URL{Scheme: "http", User: login, Host: worker.Host, Path: path}
+			response, err := http.Get(u.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s of the worker with %s: %s", path, what, response.Status)
+			}
+		}
+	}
+}
+
+// wantJMX: the agents serve the names used by dashboards and alerts, of Debezium all that our own
 // connector serves.
 func wantJMX(t *testing.T, s *Stack) {
 	t.Helper()
 	recorder := httptest.NewRecorder()
-	connector.New(connector.DefaultConfig()).Metrics().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	connector.New(connector.DefaultConfig()).Metrics().ServeHTTP(recorder,
+		httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	ours := regexp.MustCompile(`(?m)^debezium_.*\} `).FindAllString(recorder.Body.String(), -1)
 	if len(ours) == 0 {
 		t.Errorf("our connector serves\n%s", recorder.Body)
@@ -122,17 +181,23 @@ func wantJMX(t *testing.T, s *Stack) {
 		s.Endpoints().KafkaMetricsURL: {
 			`kafka_server_brokerstate 3\.0`, `kafka_server_messagesin_total [1-9]`,
 			`kafka_server_topic_messagesin_total\{topic="cdc\.public\.customer"\} [1-9]`,
-			`kafka_server_replicamanager_underreplicatedpartitions 0\.0`, `kafka_controller_active_count 1\.0`,
+			`kafka_server_replicamanager_underreplicatedpartitions 0\.0`,
+			`kafka_controller_active_count 1\.0`,
 			`kafka_network_request_total_time_ms\{request="Produce",statistic="99thPercentile"\}`,
 		},
 		s.Endpoints().ConnectorMetricsURL: append(ours,
-			`debezium_metrics_QueueRemainingCapacity\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
-			`debezium_metrics_TotalNumberOfEventsSeen\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
-			`debezium_metrics_SnapshotCompleted\{context="snapshot",name="cdc",plugin="postgres"\} 1\.0`,
-			`debezium_metrics_RowsScanned\{context="snapshot",name="cdc",plugin="postgres",table="public\.customer"\} 0\.0`,
+			`debezium_metrics_QueueRemainingCapacity`+
+				`\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
+			`debezium_metrics_TotalNumberOfEventsSeen`+
+				`\{context="streaming",name="cdc",plugin="postgres"\} [1-9]`,
+			`debezium_metrics_SnapshotCompleted`+
+				`\{context="snapshot",name="cdc",plugin="postgres"\} 1\.0`,
+			`debezium_metrics_RowsScanned`+
+				`\{context="snapshot",name="cdc",plugin="postgres",table="public\.customer"\} 0\.0`,
 			`kafka_connect_task_status\{connector="cdclab",status="running",task="0"\} 1\.0`,
 			`kafka_connect_task_source_record_poll_total\{connector="cdclab",task="0"\} [1-9]`,
-			`kafka_connect_worker_metrics_task_count 1\.0`, `kafka_connect_metrics_request_rate\{client=`,
+			`kafka_connect_worker_metrics_task_count 1\.0`,
+			`kafka_connect_metrics_request_rate\{client=`,
 		),
 	} {
 		response, err := http.Get(url)
@@ -155,22 +220,19 @@ func wantJMX(t *testing.T, s *Stack) {
 	}
 }
 
-// snapshotAgain: a document that got lost comes back by a signal, without a write to its row.
+// snapshotAgain: a lost document comes back by a signal, without a write to its row.
 func snapshotAgain(t *testing.T, s *Stack) {
 	t.Helper()
 	ctx := nativeContext(t)
-	client, err := connectMongo(s.Endpoints().MongoURI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Disconnect(ctx)
-	if _, err := client.Database(s.Endpoints().MongoDatabase).Collection("invoice").DeleteMany(ctx, bson.D{}); err != nil {
+	client := servertest.MongoClient(t, s.Endpoints().MongoURI)
+	if _, err := client.Database(s.Endpoints().MongoDatabase).Collection("invoice").DeleteMany(ctx,
+		bson.D{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Snapshot(ctx, "public.invoice"); err != nil {
 		t.Fatal(err)
 	}
-	eventuallyNil(t, ctx, func() error {
+	expect.Before(ctx, t, "the rows of the snapshot are there", func() error {
 		if n := countDocuments(t, s, "invoice"); n != 1 {
 			return fmt.Errorf("%d documents, want the one of the snapshot", n)
 		}
@@ -178,7 +240,7 @@ func snapshotAgain(t *testing.T, s *Stack) {
 	})
 }
 
-// newTable: created, written to and materialised without a restart of anything.
+// newTable: a new table is written to and materialised without a restart of anything.
 func newTable(t *testing.T, s *Stack) {
 	t.Helper()
 	mustExec(t, s, "CREATE TABLE invoice (id int PRIMARY KEY, total numeric)")
@@ -186,7 +248,7 @@ func newTable(t *testing.T, s *Stack) {
 	mustExec(t, s, "INSERT INTO invoice VALUES (1, 12.50)")
 	ctx, cancel := context.WithTimeout(nativeContext(t), time.Minute)
 	defer cancel()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(process.PollEvery)
 	defer tick.Stop()
 	for countDocuments(t, s, "invoice") == 0 {
 		select {
@@ -195,11 +257,12 @@ func newTable(t *testing.T, s *Stack) {
 		case <-tick.C:
 		}
 	}
-	t.Logf("the first document of a new table was there %.1f s after its row", time.Since(began).Seconds())
+	t.Logf("the first document of a new table was there %.1f s after its row",
+		time.Since(began).Seconds())
 }
 
-// failedTask: Debezium gives up on a row that is larger than a record may be, and the Stack says so in
-// its words.
+// failedTask: Debezium gives up on a row larger than the limit of a record, and the Stack says so
+// in Debezium's words.
 func failedTask(t *testing.T, s *Stack) {
 	t.Helper()
 	ctx := nativeContext(t)
@@ -207,7 +270,7 @@ func failedTask(t *testing.T, s *Stack) {
 	if err := d.rest().Pause(ctx, connectorName); err != nil {
 		t.Fatal(err)
 	}
-	eventuallyNil(t, ctx, func() error {
+	expect.Before(ctx, t, "it says that it is paused", func() error {
 		if err := d.Health(ctx); err == nil || !strings.Contains(err.Error(), "is PAUSED") {
 			return fmt.Errorf("health of a paused connector: %v", err)
 		}
@@ -226,7 +289,7 @@ func failedTask(t *testing.T, s *Stack) {
 	if err := d.rest().Resume(ctx, connectorName); err != nil {
 		t.Fatal(err)
 	}
-	eventuallyNil(t, ctx, func() error { return d.Health(ctx) })
+	expect.Before(ctx, t, "the task runs", func() error { return d.Health(ctx) })
 	mustExec(t, s, "CREATE TABLE document (id int PRIMARY KEY, content text)")
 	mustExec(t, s, "INSERT INTO document SELECT 1, repeat('long', 4 << 20)")
 	select {
@@ -238,22 +301,5 @@ func failedTask(t *testing.T, s *Stack) {
 		t.Log(sentence)
 	case <-ctx.Done():
 		t.Error("nobody was told of the failed task")
-	}
-}
-
-func eventuallyNil(t *testing.T, ctx context.Context, look func() error) {
-	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := look()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatal(err)
-		case <-tick.C:
-		}
 	}
 }

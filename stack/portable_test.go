@@ -2,23 +2,40 @@ package stack
 
 import (
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/programs"
 )
 
-// tied is what ties a configuration to one place: an address, a port, a path, how many brokers there are.
-var tied = regexp.MustCompile(`(?i)localhost|\d+\.\d+\.\d+\.\d+|:\d|(^|[\s"=,:])[./~]*/|(port|host|hostname|host\.name|address|servers|replication\.factor|isr|insync\.replicas|node\.id)"?[=:] ?"?[^$\s"]`)
+// tied matches text that ties a configuration to one place: an address, a port, a path, a number of
+// brokers.
+var tied = regexp.MustCompile(`(?i)localhost|\d+\.\d+\.\d+\.\d+|:\d|(^|[\s"=,:])[./~]*/|` +
+	`(port|host|hostname|host\.name|address|servers|` +
+	`replication\.factor|isr|insync\.replicas|node\.id)"?[=:] ?"?[^$\s"]`)
 
-// TestConfigurationIsPortable: the files of broker, worker and connector hold no address, port, path or
-// number of replicas of their own, and the native stack fills in every variable that they take those from.
+// TestConfigurationIsPortable: the files of broker, worker and connector hold no address, port,
+// path or number of replicas of their own, and the native stack fills in every variable in the
+// files.
 func TestConfigurationIsPortable(t *testing.T) {
 	t.Parallel()
-	k := &kafkaServer{child: child{folder: &folder{}}}
-	d, err := newDebezium(&folder{}, nil, TunedProfile, "k:1", "p:1", "", 1)
+	k, err := kafka.NewNative(&process.Folder{}, &programs.JVM{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker, err := os.ReadFile("kafka/broker.properties")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDebezium(&process.Folder{}, nil, TunedProfile,
+		sources{brokers: "k:1", database: "p:1"}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +51,7 @@ func TestConfigurationIsPortable(t *testing.T) {
 		text string
 		env  []string
 	}{
-		"broker":               {string(brokerProperties), k.environment()},
+		"broker":               {string(broker), k.Environment()},
 		"worker and connector": {string(workerProperties) + connectors, d.env},
 	} {
 		wanted, given := map[string]bool{}, map[string]bool{}
@@ -43,7 +60,8 @@ func TestConfigurationIsPortable(t *testing.T) {
 			if strings.HasPrefix(line, "#") {
 				continue
 			}
-			for _, variable := range regexp.MustCompile(`\$\{env:(\w+)\}`).FindAllStringSubmatch(line, -1) {
+			variables := regexp.MustCompile(`\$\{env:(\w+)\}`).FindAllStringSubmatch(line, -1)
+			for _, variable := range variables {
 				wanted[variable[1]] = true
 			}
 			// Only the scheme of Connect's own listener stands before a variable.
@@ -55,19 +73,23 @@ func TestConfigurationIsPortable(t *testing.T) {
 			name, _, _ := strings.Cut(variable, "=")
 			given[name] = true
 		}
-		if diff := cmp.Diff(slices.Sorted(maps.Keys(wanted)), slices.Sorted(maps.Keys(given))); diff != "" {
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(wanted)),
+			slices.Sorted(maps.Keys(given))); diff != "" {
 			t.Errorf("%s: variables (-of the files +of the native stack):\n%s", name, diff)
 		}
 	}
 }
 
-// TestTied: the test above finds what it looks for.
+// TestTied: the pattern of the test above finds every tie.
 func TestTied(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
-		"bootstrap.servers=kafka", "listeners=LAB://0.0.0.0", "advertised.listeners=LAB://localhost", "x=kafka:9092", "log.dirs=/data",
-		"log.dirs=../data", `"database.hostname": "db"`, `"database.port": "5432"`, "rest.advertised.host.name=connect", "node.id=1",
-		"offsets.topic.replication.factor=1", "min.insync.replicas=2", "transaction.state.log.min.isr=1",
+		"bootstrap.servers=kafka", "listeners=LAB://0.0.0.0",
+		"advertised.listeners=LAB://localhost", "x=kafka:9092", "log.dirs=/data",
+		"log.dirs=../data", `"database.hostname": "db"`, `"database.port": "5432"`,
+		"rest.advertised.host.name=connect", "node.id=1",
+		"offsets.topic.replication.factor=1", "min.insync.replicas=2",
+		"transaction.state.log.min.isr=1",
 		`"topic.creation.default.replication.factor": "3"`,
 	} {
 		if !tied.MatchString(line) {

@@ -11,16 +11,22 @@ import (
 	"github.com/grafana/sobek"
 	"go.k6.io/k6/lib"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+	"github.com/cdclab/cdclab/ledger"
+	"github.com/cdclab/cdclab/xk6-cdc/servertest"
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
+	"github.com/cdclab/cdclab/xk6-cdc/tracker"
 )
 
-// BenchmarkWrite is lab.write() as a script calls it, into the queue: how long an iteration takes.
+// BenchmarkWrite times lab.write() as called by a script, into the queue: the length of an
+// iteration.
 func BenchmarkWrite(b *testing.B) {
 	for name, code := range map[string]string{
-		"chosen":      `n => { for (let i = 0; i < n; i++) lab.write(); }`,
-		"named":       `n => { for (let i = 0; i < n; i++) lab.write('customer', 'insert'); }`,
-		"fields":      `n => { for (let i = 0; i < n; i++) lab.write('order', 'insert', {status: 'paid'}); }`,
-		"transaction": `n => { for (let i = 0; i < n; i++) lab.transaction([{entity: 'order', op: 'insert'}, {entity: 'order_item', op: 'insert'}]); }`,
+		"chosen": `n => { for (let i = 0; i < n; i++) lab.write(); }`,
+		"named":  `n => { for (let i = 0; i < n; i++) lab.write('customer', 'insert'); }`,
+		"fields": `n => { for (let i = 0; i < n; i++) ` +
+			`lab.write('order', 'insert', {status: 'paid'}); }`,
+		"transaction": `n => { for (let i = 0; i < n; i++) lab.transaction(` +
+			`[{entity: 'order', op: 'insert'}, {entity: 'order_item', op: 'insert'}]); }`,
 	} {
 		b.Run(name, func(b *testing.B) {
 			module := New()
@@ -38,8 +44,8 @@ func BenchmarkWrite(b *testing.B) {
 			for done := 0; done < b.N; {
 				n := min(10_000, b.N-done)
 				b.StopTimer()
-				module.lab.queue = newQueue() // nobody takes the requests
-				module.lab.queue.open()
+				module.generator.queue = newQueue() // nobody takes the requests
+				module.generator.queue.open()
 				b.StartTimer()
 				if _, err := loop(sobek.Undefined(), s.VU.Runtime().ToValue(n)); err != nil {
 					b.Fatal(err)
@@ -51,30 +57,34 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// heapInUse is the size of what is reachable, in bytes.
-func heapInUse() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
-// outstandingBytes is what each of n acknowledged inserts takes while it waits to be seen, with its
-// row in the model.
+// outstandingBytes returns the bytes that each of n acknowledged inserts takes while unseen,
+// including the row in the model.
 func outstandingBytes(n int) float64 {
-	lab := newLab(DefaultOptions(), nil, nil)
-	insertAll(lab.rows, 100, customer)
-	request := request{scenario: "load", mix: Mix{Insert: 1}, part: part{entity: order, op: ledger.Insert}}
-	before := heapInUse()
-	for range n {
-		c := lab.rows.take(request.mix, request.part)
-		p := lab.pend(&request, c[0])
-		lab.tracker.expect(p)
-		lab.settle([]planned{{choice: c[0], pending: p}}, ledger.Acked, nil)
+	g := newGenerator(DefaultOptions(), nil, nil)
+	for range 100 {
+		for _, c := range g.rows.Take(tables.Mix{},
+			tables.Part{Table: tables.Customer, Op: ledger.Insert}) {
+			g.rows.Settle(c, ledger.Acked)
+		}
 	}
-	each := float64(heapInUse()-before) / float64(n)
-	if got := lab.tracker.snapshot().outstanding; got != int64(n) {
+	request := request{scenario: "load", mix: tables.Mix{Insert: 1},
+		Part: tables.Part{Table: tables.Order, Op: ledger.Insert}}
+	reachable := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := reachable()
+	for range n {
+		c := g.rows.Take(request.mix, request.Part)
+		p := g.pend(&request, c[0])
+		g.tracker.Expect(p)
+		g.settle([]planned{{choice: c[0], pending: p}}, ledger.Acked, nil)
+	}
+	each := float64(reachable()-before) / float64(n)
+	if got := g.tracker.Counts().Outstanding; got != int64(n) {
 		panic(fmt.Sprintf("%d writes are outstanding, want %d", got, n))
 	}
 	return each
@@ -93,25 +103,29 @@ func BenchmarkOutstanding(b *testing.B) {
 	}
 }
 
-// BenchmarkSelftest is the floor: what the tracker and the MongoDB stand-in take for one write. Each
-// operation is one write, seen.
+// BenchmarkSelftest is the floor: the time of one write in the tracker and MongoDB. Each operation
+// is one write, seen.
 func BenchmarkSelftest(b *testing.B) {
-	for _, tracker := range []string{TrackChangeStream, TrackPoll} {
+	for _, tracker := range []string{tracker.ChangeStream, tracker.Poll} {
 		b.Run(tracker, func(b *testing.B) {
-			lab, _ := labOn(b, startServer(b), func(o *Options) { o.Tracker = tracker })
+			g, _ := generatorOn(b, servertest.StartMongo(b), func(o *Options) {
+				o.Tracker = tracker
+			})
 			b.ResetTimer()
-			if err := lab.Selftest(b.Context(), SelftestPlan{Writes: b.N}, &lib.Options{}); err != nil {
+			if err := g.Selftest(b.Context(), SelftestPlan{Writes: b.N},
+				&lib.Options{}); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
-			_, writes, _ := readLedger(b, lab)
+			_, writes, _ := readLedger(b, g)
 			latencies := make([]int64, 0, len(writes))
 			for _, w := range writes {
 				latencies = append(latencies, w.VisibleNs-w.IntendedNs)
 			}
 			slices.Sort(latencies)
 			for _, percent := range []int{50, 95} {
-				b.ReportMetric(float64(latencies[(len(latencies)-1)*percent/100])/1e6, "ms-p"+strconv.Itoa(percent))
+				b.ReportMetric(float64(latencies[(len(latencies)-1)*percent/100])/1e6,
+					"ms-p"+strconv.Itoa(percent))
 			}
 		})
 	}

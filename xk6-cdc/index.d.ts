@@ -58,8 +58,9 @@ declare module 'k6/x/cdc' {
     /** File for the ledger: JSON lines, one for each write. Default: CDC_LEDGER, else none. */
     ledger?: string;
     /**
-     * File that appears when the first measured scenario starts; it holds that time in nanoseconds
-     * since 1970. Default: CDC_STARTED, else none.
+     * File that appears at the first write of a measured scenario: a JSON object with the scenario's
+     * start, `unixNs` nanoseconds since 1970, `ageNs` before the file was written.
+     * Default: CDC_STARTED, else none.
      */
     started?: string;
     /**
@@ -270,6 +271,27 @@ declare module 'k6/x/cdc' {
      * @param version the least lab_version that counts; default 0, any
      */
     has(entity: 'customer' | 'address' | 'order', id: string, version?: number): boolean;
+
+    /**
+     * Begins the ledger of a script that writes, and looks for its rows, by itself, such as
+     * spec-poll.js. Call it in setup() instead of start(), and drain() in teardown().
+     *
+     * @param every the time between two looks of the script: the resolution of its latencies
+     */
+    startOwn(every: Duration): void;
+
+    /** A primary key that belongs to this run, and a lab_version, for a row of the script's own. */
+    newRow(): { id: string; version: number };
+
+    /**
+     * Puts a write of the script's own into the ledger. The times are Date.now()'s: when the write
+     * began, when PostgreSQL acknowledged it (left out: it is not known whether it did), and when the
+     * document was there (left out: it was not seen in time).
+     */
+    wrote(write: {
+      entity: Entity; op: Operation; id: string; version: number;
+      started: number; committed?: number; seen?: number; error?: string;
+    }): void;
   }
 
   /**

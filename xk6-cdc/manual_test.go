@@ -12,28 +12,33 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+	"github.com/cdclab/cdclab/ledger"
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
+	"github.com/cdclab/cdclab/xk6-cdc/tracker"
 )
 
-// TestManual: what index.d.ts describes is what there is, with the same names.
+// TestManual: index.d.ts describes everything there is, with the same names.
 func TestManual(t *testing.T) {
 	t.Parallel()
 	text := readFile(t, "index.d.ts")
-	lab := newLab(DefaultOptions(), nil, nil)
+	g := newGenerator(DefaultOptions(), nil, nil)
 	stats := slices.Collect(func(yield func(string) bool) {
-		for name := range (&handle{lab: lab}).Stats() {
+		for name := range (&handle{generator: g}).Stats() {
 			if !yield(name) {
 				return
 			}
 		}
 	})
-	methods := slices.Collect(maps.Keys((&handle{lab: lab}).methods()))
+	methods := slices.Collect(maps.Keys((&handle{generator: g}).methods()))
 	var options []string
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Options]()) {
-		options = append(options, field.Tag.Get("json"))
+		if field.IsExported() { // the others are of the environment alone
+			options = append(options, field.Tag.Get("json"))
+		}
 	}
 	for name, want := range map[string][]string{
-		"Options": options, "Stats": stats, "Lab": methods, "PlannedWrite": {"entity", "op", "fields"},
+		"Options": options, "Stats": stats, "Lab": methods,
+		"PlannedWrite": {"entity", "op", "fields"},
 	} {
 		slices.Sort(want)
 		got := described(t, text, name)
@@ -46,12 +51,13 @@ func TestManual(t *testing.T) {
 			t.Errorf("interface %s: %s has no description", name, member)
 		}
 	}
-	for name := range unmeasured {
+	for _, name := range ledger.Unmeasured {
 		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("index.d.ts does not say that nothing is measured of %s", name)
 		}
 	}
-	for _, metric := range []string{MetricLatency, MetricSuccess, MetricTimeout, MetricDelay, MetricCommit, MetricQuery,
+	for _, metric := range []string{MetricLatency, MetricSuccess, MetricTimeout, MetricDelay,
+		MetricCommit, MetricQuery,
 		MetricPipeline, MetricWrites} {
 		if !strings.Contains(text, "`"+metric+"`") {
 			t.Errorf("index.d.ts does not describe the metric %s", metric)
@@ -59,7 +65,7 @@ func TestManual(t *testing.T) {
 	}
 }
 
-// TestManualDefaults: the defaults and the names that index.d.ts tells are those of the program.
+// TestManualDefaults: the defaults and the names in index.d.ts are the program's.
 func TestManualDefaults(t *testing.T) {
 	t.Parallel()
 	body := interfaceOf(t, readFile(t, "index.d.ts"), "Options")
@@ -78,23 +84,28 @@ func TestManualDefaults(t *testing.T) {
 		want = strings.ReplaceAll(want, ",", ", ")
 		switch name {
 		case "postgres", "mongo", "database", "ledger", "started", "status", "seed":
-			if variable := "Default: " + ownVariable[name] + ", else "; !strings.Contains(comment, variable) {
+			if variable := "Default: " + ownVariable[name] +
+				", else "; !strings.Contains(comment, variable) {
 				t.Errorf("option %s: want %q in %s", name, variable, comment)
 			}
 			continue
 		case "trackerBudget":
-			want = fmt.Sprintf("%g for a poll, %g for a change stream", pollBudget, streamBudget)
+			want = fmt.Sprintf("%g for a poll, %g for a change stream", tracker.PollBudget,
+				tracker.StreamBudget)
 		case "timeout", "statementTimeout", "abortAfter":
 			want = strings.Replace(want, "m0s", "m", 1)
 		}
-		if want = "Default: " + want; !regexp.MustCompile(regexp.QuoteMeta(want) + `[.,]`).MatchString(comment) {
+		if want = "Default: " + want; !regexp.MustCompile(regexp.QuoteMeta(want) +
+			`[.,]`).MatchString(comment) {
 			t.Errorf("option %s: want %q in %s", name, want, comment)
 		}
 	}
 	quoted := func(names ...string) string { return "'" + strings.Join(names, "' | '") + "';" }
 	for _, declaration := range []string{
-		"export type Entity = " + quoted(entityNames[:]...), "export type Operation = " + quoted(string(ledger.Insert), string(ledger.Update), string(ledger.Delete)),
-		"tracker?: " + quoted(TrackAuto, TrackChangeStream, TrackPoll), "choice?: " + quoted(ChooseUniform, ChooseZipf),
+		"export type Entity = " + quoted(tables.Names[:]...), "export type Operation = " +
+			quoted(string(ledger.Insert), string(ledger.Update), string(ledger.Delete)),
+		"tracker?: " + quoted(tracker.Auto, tracker.ChangeStream, tracker.Poll), "choice?: " +
+			quoted(ChooseUniform, ChooseZipf),
 	} {
 		if !strings.Contains(readFile(t, "index.d.ts"), declaration) {
 			t.Errorf("index.d.ts does not say %s", declaration)
@@ -111,14 +122,15 @@ func undescribed(t *testing.T, text, name string) (members []string) {
 	t.Helper()
 	lines := strings.Split(interfaceOf(t, text, name), "\n")
 	for i, line := range lines {
-		if match := declared.FindStringSubmatch(line); match != nil && (i == 0 || !strings.HasSuffix(lines[i-1], "*/")) {
+		if match := declared.FindStringSubmatch(line); match != nil &&
+			(i == 0 || !strings.HasSuffix(lines[i-1], "*/")) {
 			members = append(members, match[1])
 		}
 	}
 	return members
 }
 
-// described are the members that an interface of the manual has, sorted.
+// described returns the members of an interface of the manual, sorted.
 func described(t *testing.T, text, name string) (members []string) {
 	t.Helper()
 	for _, match := range declared.FindAllStringSubmatch(interfaceOf(t, text, name), -1) {

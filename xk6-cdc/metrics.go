@@ -9,35 +9,33 @@ import (
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/metrics"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+	"github.com/cdclab/cdclab/ledger"
+	"github.com/cdclab/cdclab/xk6-cdc/tracker"
 )
 
-// The metrics that the module adds to k6's own; all but Writes are in milliseconds or a rate. They
+// The module's metrics beside k6's own; all but Writes are in milliseconds or a rate. The metrics
 // carry the tags entity, operation and scenario, and Writes also fate.
 const (
-	// MetricLatency is intended time -> visible in MongoDB, of every write that was seen.
+	// MetricLatency is intended time -> visible in MongoDB, of every visible write.
 	MetricLatency = "cdc_e2e_latency_ms"
-	// MetricSuccess is the rate of writes seen within the timeout; a write that PostgreSQL refused
-	// or that was never seen counts against it.
+	// MetricSuccess is the rate of writes seen within the timeout; a refused or never seen write
+	// counts against the rate.
 	MetricSuccess = "cdc_e2e_success_rate"
 	// MetricTimeout is the rate of acknowledged writes not seen within the timeout.
 	MetricTimeout = "cdc_e2e_timeout_rate"
-	// MetricQuery is the time of each statement that was acknowledged, the same as MetricCommit
-	// under the name that the specification's thresholds use.
+	// MetricQuery is the time of each acknowledged statement, the same as MetricCommit under the
+	// name in the specification's thresholds.
 	MetricQuery = "db_query_duration"
 	// MetricDelay is intended time -> a worker began.
 	MetricDelay = "cdc_schedule_delay_ms"
 	// MetricCommit is a worker began -> PostgreSQL acknowledged the commit.
 	MetricCommit = "cdc_commit_ms"
-	// MetricPipeline is commit acknowledged -> visible in MongoDB, at least 0: the change can be
-	// seen before the acknowledgement is back.
+	// MetricPipeline is commit acknowledged -> visible in MongoDB, at least 0, because the change
+	// can be seen before the acknowledgement is back.
 	MetricPipeline = "cdc_pipeline_ms"
-	// MetricWrites counts the writes whose fate in PostgreSQL is known or was given up.
+	// MetricWrites counts the writes with a known or abandoned fate in PostgreSQL.
 	MetricWrites = "cdc_writes"
 )
-
-// unmeasured are the scenarios of which k6 gets no samples.
-var unmeasured = map[string]bool{"warmup": true, "seed": true, "selftest": true}
 
 // instruments are the metrics as registered with k6.
 type instruments struct {
@@ -69,11 +67,12 @@ func register(registry *metrics.Registry) (*instruments, error) {
 	return i, nil
 }
 
-// forgetIterations makes k6's iteration_duration a gauge: the last, the least and the greatest one. As a trend
-// it is every one, 8 bytes an iteration until the end, and no option of k6 turns it off. It must be called before
-// the first iteration.
+// forgetIterations makes k6's iteration_duration a gauge of the last, the least and the greatest
+// value. As a trend, iteration_duration keeps 8 bytes an iteration until the end, and no option of
+// k6 turns the trend off. The call must come before the first iteration.
 func forgetIterations(builtin *metrics.BuiltinMetrics) error {
-	gauge, err := metrics.NewRegistry().NewMetric(metrics.IterationDurationName, metrics.Gauge, metrics.Time)
+	gauge, err := metrics.NewRegistry().NewMetric(metrics.IterationDurationName, metrics.Gauge,
+		metrics.Time)
 	if err != nil {
 		return fmt.Errorf("register metric: %w", err)
 	}
@@ -81,22 +80,24 @@ func forgetIterations(builtin *metrics.BuiltinMetrics) error {
 	return nil
 }
 
-// checkThresholds refuses a threshold that could not be crossed, since its metric gets no samples.
+// checkThresholds refuses a threshold that could not be crossed, because the metric gets no
+// samples.
 func checkThresholds(options Options, test *lib.Options) error {
 	for name := range test.Thresholds {
-		if metric, _, _ := strings.Cut(name, "{"); metric == metrics.IterationDurationName && options.Trends < 1 {
-			return fmt.Errorf(`option "trends": the threshold on %s wants every sample, so that it must be 1, not %v`,
-				name, options.Trends)
+		if metric, _, _ := strings.Cut(name, "{"); metric == metrics.IterationDurationName &&
+			options.Trends < 1 {
+			return fmt.Errorf(`option "trends": the threshold on %s wants every sample, `+
+				`so that it must be 1, not %v`, name, options.Trends)
 		}
 	}
 	return nil
 }
 
-// samples buffers what goroutines of the lab measured until a VU can push it: k6 closes its channel
-// of samples when the last VU is done, and a later push would panic.
+// samples buffers the measurements of the generator's goroutines until a VU can push them: k6
+// closes the channel of samples when the last VU is done, and a later push would panic.
 type samples struct {
 	*instruments
-	// trends is the share of the writes whose times k6 gets.
+	// trends is the share of the writes with times for k6.
 	trends   float64
 	mu       sync.Mutex
 	buffered metrics.Samples
@@ -124,73 +125,73 @@ func (s *samples) giveBack(taken metrics.Samples) {
 	s.buffered = append(taken, s.buffered...)
 }
 
-// times says whether k6 gets the times of a write. Which are tracked follows from the IDs as well, so the
-// ID is turned round: the one choice must not decide the other.
-func (s *samples) times(p *pending) bool { return isSampled(^p.id, s.trends) }
+// times is true if k6 gets the times of a write. The ID is inverted, because the ID also decides
+// whether the write is tracked: the one choice must not decide the other.
+func (s *samples) times(p *tracker.Pending) bool { return isSampled(^p.ID, s.trends) }
 
-// settled measures what is known once PostgreSQL has answered.
-func (s *samples) settled(p *pending) {
-	if p.tags == nil {
+// settled measures a write once PostgreSQL has answered.
+func (s *samples) settled(p *tracker.Pending) {
+	if p.Tags == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(s.writes, p.fateTags(), 1)
+	s.add(s.writes, s.fateTags(p), 1)
 	timed := s.times(p)
-	if p.sentNs != 0 && timed {
-		s.add(s.delay, p.tags, milliseconds(p.sentNs-p.intendedNs))
+	if p.SentNs != 0 && timed {
+		s.add(s.delay, p.Tags, milliseconds(p.SentNs-p.IntendedNs))
 	}
 	switch {
-	case p.fate == ledger.Acked && timed:
-		s.add(s.query, p.tags, milliseconds(p.committedNs-p.sentNs))
-		s.add(s.commit, p.tags, milliseconds(p.committedNs-p.sentNs))
-	case p.fate == ledger.Failed && !p.untracked:
-		s.add(s.success, p.tags, 0)
+	case p.Fate == ledger.Acked && timed:
+		s.add(s.query, p.Tags, milliseconds(p.CommittedNs-p.SentNs))
+		s.add(s.commit, p.Tags, milliseconds(p.CommittedNs-p.SentNs))
+	case p.Fate == ledger.Failed && !p.Untracked:
+		s.add(s.success, p.Tags, 0)
 	}
 }
 
-// fateTags are the tags with the fate. Those of the fate that nearly all have are made once; the lock of
-// samples guards them.
-func (p *pending) fateTags() *metrics.TagSet {
-	if p.fate != ledger.Acked {
-		return p.tags.With("fate", string(p.fate))
+// fateTags returns the tags with the fate. The tags of the usual fate, acked, are made once, under
+// the lock of samples.
+func (s *samples) fateTags(p *tracker.Pending) *metrics.TagSet {
+	if p.Fate != ledger.Acked {
+		return p.Tags.With("fate", string(p.Fate))
 	}
-	if p.acked == nil {
-		p.acked = p.tags.With("fate", string(ledger.Acked))
+	if p.AckedTags == nil {
+		p.AckedTags = p.Tags.With("fate", string(ledger.Acked))
 	}
-	return p.acked
+	return p.AckedTags
 }
 
-// visible measures a write that was seen; it may have counted as timed out before.
-func (s *samples) visible(p *pending) {
-	if p.tags == nil {
+// visible measures a visible write, perhaps after a timeout.
+func (s *samples) visible(p *tracker.Pending) {
+	if p.Tags == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	timed := s.times(p)
 	if timed {
-		s.add(s.latency, p.tags, milliseconds(p.visibleNs-p.intendedNs))
+		s.add(s.latency, p.Tags, milliseconds(p.VisibleNs-p.IntendedNs))
 	}
-	if p.committedNs != 0 && timed {
-		s.add(s.pipeline, p.tags, milliseconds(p.visibleNs-p.committedNs))
+	if p.CommittedNs != 0 && timed {
+		s.add(s.pipeline, p.Tags, milliseconds(p.VisibleNs-p.CommittedNs))
 	}
-	if !p.timedOut {
-		s.add(s.success, p.tags, 1)
-		s.add(s.timeout, p.tags, 0)
+	if !p.TimedOut {
+		s.add(s.success, p.Tags, 1)
+		s.add(s.timeout, p.Tags, 0)
 	}
 }
 
-// unseen counts a write as not materialized: its time is over, or the lab gave up.
-func (s *samples) unseen(p *pending) {
-	if p.tags == nil {
+// unseen counts a write as not materialized, after the timeout or when the generator gave up.
+func (s *samples) unseen(p *tracker.Pending) {
+	if p.Tags == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(s.success, p.tags, 0)
-	if p.fate == ledger.Acked {
-		s.add(s.timeout, p.tags, 1)
+	s.add(s.success, p.Tags, 0)
+	if p.Fate == ledger.Acked {
+		s.add(s.timeout, p.Tags, 1)
 	}
 }
 

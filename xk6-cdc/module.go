@@ -10,15 +10,17 @@ import (
 	"go.k6.io/k6/js/common"
 	"go.k6.io/k6/js/modules"
 	"go.k6.io/k6/lib/types"
+
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
 )
 
-// Module is the part of k6/x/cdc that all VUs share: the one Lab of the process.
+// Module is the part of k6/x/cdc shared by all VUs: the one Generator of the process.
 type Module struct {
-	mu  sync.Mutex
-	lab *Lab
+	mu        sync.Mutex
+	generator *Generator
 }
 
-// New returns a Module without a lab; the first cdc.open() makes it.
+// New returns a Module without a generator; the first cdc.open() makes the generator.
 func New() *Module { return &Module{} }
 
 // NewModuleInstance is called by k6 once for each VU.
@@ -32,23 +34,25 @@ func (m *Module) NewModuleInstance(vu modules.VU) modules.Instance {
 	return i
 }
 
-// open returns the lab. Every VU runs the script's init code and must ask for the same one.
-func (m *Module) open(options Options, instruments *instruments, init *common.InitEnvironment) (*Lab, error) {
+// open returns the generator. Every VU runs the script's init code and must ask for the same
+// generator.
+func (m *Module) open(options Options, instruments *instruments,
+	init *common.InitEnvironment) (*Generator, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.lab == nil {
+	if m.generator == nil {
 		if options.Trends < 1 {
 			if err := forgetIterations(init.BuiltinMetrics); err != nil {
 				return nil, err
 			}
 		}
-		m.lab = newLab(options, instruments, init.Logger)
+		m.generator = newGenerator(options, instruments, init.Logger)
 	}
-	if m.lab.options != options {
-		return nil, errors.New("called again with other options: there is one lab for all VUs, so the options " +
-			"must not depend on the VU or on chance")
+	if m.generator.options != options {
+		return nil, errors.New("called again with other options: there is one lab for all VUs, " +
+			"so the options must not depend on the VU or on chance")
 	}
-	return m.lab, nil
+	return m.generator, nil
 }
 
 // instance is the module as one VU imports it.
@@ -66,7 +70,8 @@ func (i *instance) Exports() modules.Exports {
 func (i *instance) open(given sobek.Value) (*sobek.Object, error) {
 	init := i.vu.InitEnv()
 	if init == nil {
-		return nil, errors.New("cdc.open() belongs at the top of the script, outside of all functions")
+		return nil, errors.New(
+			"cdc.open() belongs at the top of the script, outside of all functions")
 	}
 	var members any
 	if !common.IsNullish(given) {
@@ -79,21 +84,25 @@ func (i *instance) open(given sobek.Value) (*sobek.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cdc.open(): %w", err)
 	}
-	lab, err := i.module.open(options, i.instruments, init)
+	g, err := i.module.open(options, i.instruments, init)
 	if err != nil {
 		return nil, fmt.Errorf("cdc.open(): %w", err)
 	}
-	return (&handle{lab: lab, vu: i.vu}).object()
+	return (&handle{generator: g, vu: i.vu, last: turn{number: -1}}).object()
 }
 
-// handle is the lab as one VU's script holds it: what cdc.open() returns.
+// handle is the generator in one VU's script: the result of cdc.open().
 type handle struct {
-	lab *Lab
-	vu  modules.VU
+	generator *Generator
+	vu        modules.VU
+	// last is the last iteration that asked for a write.
+	last turn
+	// asked is the last look of has().
+	asked asked
 }
 
-// object is the handle for the script. Its methods are members like any other, which are looked up
-// faster than those of a Go value.
+// object returns the handle for the script. The methods are plain members, because members are
+// looked up faster than methods of a Go value.
 func (h *handle) object() (*sobek.Object, error) {
 	o := h.vu.Runtime().NewObject()
 	for name, method := range h.methods() {
@@ -104,12 +113,13 @@ func (h *handle) object() (*sobek.Object, error) {
 	return o, nil
 }
 
-// methods are those that index.d.ts describes. write(), which is called most, takes its arguments as they
-// are.
+// methods are the methods described by index.d.ts. write() takes raw arguments, because write() is
+// called most.
 func (h *handle) methods() map[string]any {
 	return map[string]any{
-		"start": h.Start, "write": h.write, "transaction": h.Transaction, "mix": h.Mix, "mark": h.Mark,
-		"drain": h.Drain, "stats": h.Stats, "selftest": h.Selftest, "has": h.Has,
+		"start": h.Start, "write": h.write, "transaction": h.Transaction, "mix": h.Mix,
+		"mark": h.Mark, "drain": h.Drain, "stats": h.Stats, "selftest": h.Selftest, "has": h.Has,
+		"startOwn": h.StartOwn, "newRow": h.NewRow, "wrote": h.Wrote,
 	}
 }
 
@@ -119,7 +129,7 @@ func (h *handle) Start() error {
 	if state == nil {
 		return errors.New("lab.start() belongs in setup()")
 	}
-	if err := h.lab.Start(h.vu.Context(), &state.Options); err != nil {
+	if err := h.generator.Start(h.vu.Context(), &state.Options); err != nil {
 		return fmt.Errorf("lab.start(): %w", err)
 	}
 	return nil
@@ -134,7 +144,7 @@ func (h *handle) Drain(limit sobek.Value) (map[string]any, error) {
 			return nil, fmt.Errorf("lab.drain(): want a length such as \"60s\", got %q", limit)
 		}
 	}
-	err := h.lab.Drain(h.vu.Context(), length)
+	err := h.generator.Drain(h.vu.Context(), length)
 	h.push()
 	if err != nil {
 		return nil, fmt.Errorf("lab.%w", err)
@@ -155,15 +165,15 @@ func (h *handle) Selftest(options sobek.Value) (map[string]any, error) {
 			}
 		}
 		if !ok {
-			return nil, fmt.Errorf("lab.selftest(): want {writes: 1} or more, and perhaps {rate: 1} or more, got %v",
-				options.Export())
+			return nil, fmt.Errorf("lab.selftest(): want {writes: 1} or more, "+
+				"and perhaps {rate: 1} or more, got %v", options.Export())
 		}
 	}
 	state := h.vu.State()
 	if state == nil {
 		return nil, errors.New("lab.selftest() cannot be called while the script is loaded")
 	}
-	if err := h.lab.Selftest(h.vu.Context(), plan, &state.Options); err != nil {
+	if err := h.generator.Selftest(h.vu.Context(), plan, &state.Options); err != nil {
 		return nil, fmt.Errorf("lab.%w", err)
 	}
 	return h.Stats(), nil
@@ -171,20 +181,21 @@ func (h *handle) Selftest(options sobek.Value) (map[string]any, error) {
 
 // Stats is lab.stats().
 func (h *handle) Stats() map[string]any {
-	waiting, executing, longest := h.lab.queue.depth()
-	live, substituted := h.lab.rows.counts()
-	c, t := h.lab.tracker.snapshot(), h.lab.use.summary()
+	waiting, executing, longest := h.generator.queue.depth()
+	live, substituted := h.generator.rows.Counts()
+	c, t := h.generator.tracker.Counts(), h.generator.tracker.Cost()
 	rows := map[string]any{}
 	for e, n := range live {
-		rows[entity(e).String()] = n
+		rows[tables.Table(e).String()] = n
 	}
 	return map[string]any{
-		"queued": waiting, "executing": executing, "queueMax": longest, "rows": rows, "substituted": substituted,
-		"acked": c.acked, "failed": c.failed, "indeterminate": c.indeterminate, "visible": c.visible,
-		"outstanding": c.outstanding, "superseded": c.superseded, "timedOut": c.timedOut,
-		"sampleAsked": h.lab.options.Sample, "sampleKept": c.sampleKept(),
-		"trackerErrors": h.lab.tracker.errors.Load(), "trackerOperations": t.Operations, "serverOperations": t.Server,
-		"budgetAsked": t.BudgetAsked, "budgetKept": t.BudgetKept,
-		"lookMedianMs": milliseconds(t.LookMedianNs), "lookMaxMs": milliseconds(t.LookMaxNs),
+		"queued": waiting, "executing": executing, "queueMax": longest, "rows": rows,
+		"substituted": substituted, "acked": c.Acked, "failed": c.Failed,
+		"indeterminate": c.Indeterminate, "visible": c.Visible, "outstanding": c.Outstanding,
+		"superseded": c.Superseded, "timedOut": c.TimedOut,
+		"sampleAsked": h.generator.options.Sample, "sampleKept": c.SampleKept(),
+		"trackerErrors": h.generator.tracker.Errors(), "trackerOperations": t.Operations,
+		"serverOperations": t.Server, "budgetAsked": t.Asked, "budgetKept": t.Kept,
+		"lookMedianMs": milliseconds(t.RoundMedianNs), "lookMaxMs": milliseconds(t.RoundMaxNs),
 	}
 }

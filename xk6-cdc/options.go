@@ -13,14 +13,9 @@ import (
 
 	"go.k6.io/k6/lib/types"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
-)
-
-// Values of Options.Tracker.
-const (
-	TrackAuto         = "auto"         // a change stream where the server has one, else polling
-	TrackChangeStream = "changestream" // a change stream, or start() fails
-	TrackPoll         = "poll"
+	"github.com/cdclab/cdclab/ledger"
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
+	"github.com/cdclab/cdclab/xk6-cdc/tracker"
 )
 
 // Values of Options.Choice.
@@ -29,58 +24,48 @@ const (
 	ChooseZipf    = "zipf"
 )
 
-// Mix is how often each operation is chosen, as weights.
-type Mix struct {
-	Insert int `json:"insert"`
-	Update int `json:"update"`
-	Delete int `json:"delete"`
-}
-
-// Entities is how often each entity is chosen, as weights.
-type Entities struct {
-	Customer  int `json:"customer"`
-	Address   int `json:"address"`
-	Order     int `json:"order"`
-	OrderItem int `json:"order_item"`
-}
-
-// Options is what cdc.open() takes; index.d.ts describes each member. Two Options are equal with
-// == when they mean the same lab.
+// Options is the argument of cdc.open(); index.d.ts describes each member. Two Options are equal
+// with == when both mean the same generator.
 type Options struct {
-	Postgres   string   `json:"postgres"`
-	Mongo      string   `json:"mongo"`
-	Database   string   `json:"database"`
-	Ledger     string   `json:"ledger"`
-	Started    string   `json:"started"`
-	Status     string   `json:"status"`
-	Seed       int64    `json:"seed"`
-	Mix        Mix      `json:"mix"`
-	Entities   Entities `json:"entities"`
-	Workers    int      `json:"workers"`
-	Batch      int      `json:"batch"`
-	SeedRows   int      `json:"seedRows"`
-	RowBytes   int      `json:"rowBytes"`
-	ToastShare float64  `json:"toastShare"`
-	Choice     string   `json:"choice"`
-	Zipf       float64  `json:"zipf"`
-	Tracker    string   `json:"tracker"`
-	// TrackerBudget is 0 for that of the tracker's kind.
+	Postgres   string          `json:"postgres"`
+	Mongo      string          `json:"mongo"`
+	Database   string          `json:"database"`
+	Ledger     string          `json:"ledger"`
+	Started    string          `json:"started"`
+	Status     string          `json:"status"`
+	Seed       int64           `json:"seed"`
+	Mix        tables.Mix      `json:"mix"`
+	Entities   tables.Entities `json:"entities"`
+	Workers    int             `json:"workers"`
+	Batch      int             `json:"batch"`
+	SeedRows   int             `json:"seedRows"`
+	RowBytes   int             `json:"rowBytes"`
+	ToastShare float64         `json:"toastShare"`
+	Choice     string          `json:"choice"`
+	Zipf       float64         `json:"zipf"`
+	Tracker    string          `json:"tracker"`
+	// TrackerBudget is 0 for the default of the tracker's kind.
 	TrackerBudget    float64        `json:"trackerBudget"`
 	Sample           float64        `json:"sample"`
 	Trends           float64        `json:"trends"`
 	Timeout          types.Duration `json:"timeout"`
 	StatementTimeout types.Duration `json:"statementTimeout"`
 	AbortAfter       types.Duration `json:"abortAfter"`
+	// overridden names the options set by the script to other values than the environment asks for,
+	// with commas.
+	overridden string
+	// marker is of the run, and from the environment alone, because the lab deletes by the marker.
+	marker ledger.Marker
 }
 
-// DefaultOptions is what cdc.open() assumes where neither the script nor the environment says more.
+// DefaultOptions returns the values of cdc.open() for a silent script and environment.
 func DefaultOptions() Options {
 	return Options{
 		Postgres: "postgres://postgres@127.0.0.1:5432/postgres",
 		Mongo:    "mongodb://127.0.0.1:27017",
-		Database: "cdc", Seed: 1, Workers: 16, Batch: 1, SeedRows: 200, Tracker: TrackAuto,
-		Mix:              Mix{Insert: 70, Update: 20, Delete: 10},
-		Entities:         Entities{Customer: 40, Address: 20, Order: 20, OrderItem: 20},
+		Database: "cdc", Seed: 1, Workers: 16, Batch: 1, SeedRows: 200, Tracker: tracker.Auto,
+		Mix:              tables.Mix{Insert: 70, Update: 20, Delete: 10},
+		Entities:         tables.Entities{Customer: 40, Address: 20, Order: 20, OrderItem: 20},
 		Timeout:          types.Duration(30 * time.Second),
 		StatementTimeout: types.Duration(5 * time.Second),
 		AbortAfter:       types.Duration(time.Minute),
@@ -88,8 +73,8 @@ func DefaultOptions() Options {
 	}
 }
 
-// readOptions lays what the script gave (any value JSON can hold) over the environment over the
-// defaults. Its errors name the option or the variable.
+// readOptions lays the script's options (any value in JSON's reach) over the environment over the
+// defaults. The errors name the option or the variable.
 func readOptions(given any, env func(name string) (string, bool)) (Options, error) {
 	options := DefaultOptions()
 	for name, into := range map[string]*string{
@@ -107,23 +92,48 @@ func readOptions(given any, env func(name string) (string, bool)) (Options, erro
 		}
 		options.Seed = seed
 	}
+	if text, ok := env(ledger.MarkerVariable); ok && text != "" {
+		var err error
+		if options.marker, err = ledger.ParseMarker(text); err != nil {
+			return options, err
+		}
+	}
 	if text, ok := env(optionsVariable); ok && text != "" {
 		if err := options.overlayText(text); err != nil {
 			return options, fmt.Errorf("%s: %w", optionsVariable, err)
 		}
 	}
+	asked := options
 	if given != nil {
 		if err := options.overlay(given); err != nil {
 			return options, err
 		}
 	}
+	options.overridden = strings.Join(overridden(asked, options, env), ",")
 	return options, options.validate()
 }
 
-// optionsVariable holds options as a JSON object, for scripts that take none of their own.
+// overridden names the options asked for by the environment and set to other values by the script,
+// in order.
+func overridden(asked, used Options, env func(name string) (string, bool)) (names []string) {
+	var members map[string]any
+	text, _ := env(optionsVariable)
+	_ = json.Unmarshal([]byte(text), &members) // overlayText has read the text
+	a, u := reflect.ValueOf(asked), reflect.ValueOf(used)
+	for i := range a.NumField() {
+		name := a.Type().Field(i).Tag.Get("json")
+		value, is := env(ownVariable[name])
+		if (is && value != "" || members[name] != nil) && !a.Field(i).Equal(u.Field(i)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// optionsVariable holds options as a JSON object, for scripts without options of their own.
 const optionsVariable = "CDC_OPTIONS"
 
-// ownVariable are the options that one variable each gives; two places for one thing would contradict.
+// ownVariable are the options with a variable each; a second place for one option could contradict.
 var ownVariable = map[string]string{
 	"postgres": "CDC_POSTGRES_DSN", "mongo": "CDC_MONGO_URI", "database": "CDC_MONGO_DATABASE",
 	"ledger": "CDC_LEDGER", "started": "CDC_STARTED", "status": "CDC_STATUS", "seed": "CDC_SEED",
@@ -155,12 +165,12 @@ func (o *Options) overlay(given any) error {
 			delete(members, name)
 		}
 	}
-	// Weights that are given replace the default ones: {insert: 1} means inserts only.
+	// Given weights replace the default ones: {insert: 1} means inserts only.
 	if members["mix"] != nil {
-		o.Mix = Mix{}
+		o.Mix = tables.Mix{}
 	}
 	if members["entities"] != nil {
-		o.Entities = Entities{}
+		o.Entities = tables.Entities{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		text, err := json.Marshal(map[string]any{name: members[name]})
@@ -179,7 +189,7 @@ func (o *Options) overlay(given any) error {
 	return nil
 }
 
-// inScripts is what a script's author calls the kinds of Options' members.
+// inScripts are the script author's words for the kinds of Options' members.
 var inScripts = map[reflect.Kind]string{
 	reflect.String: "a string", reflect.Int: "a whole number", reflect.Int64: "a whole number",
 	reflect.Float64: "a number", reflect.Struct: "an object",
@@ -188,7 +198,8 @@ var inScripts = map[reflect.Kind]string{
 func optionError(name string, err error) error {
 	var mistyped *json.UnmarshalTypeError
 	if errors.As(err, &mistyped) {
-		return fmt.Errorf("option %q: got a %s, want %s", mistyped.Field, mistyped.Value, inScripts[mistyped.Type.Kind()])
+		return fmt.Errorf("option %q: got a %s, want %s", mistyped.Field, mistyped.Value,
+			inScripts[mistyped.Type.Kind()])
 	}
 	var notJSON *json.UnsupportedValueError
 	if errors.As(err, &notJSON) { // NaN, for example
@@ -212,10 +223,9 @@ func (o *Options) validate() error {
 		return errors.New(`option "mongo": want a connection string`)
 	case o.Database == "":
 		return errors.New(`option "database": want the name of the database the consumer writes to`)
-	case !mix.isSound():
+	case !mix.IsSound():
 		return fmt.Errorf(`option "mix": %w, got %+v`, errWeights, mix)
-	case min(entities.Customer, entities.Address, entities.Order, entities.OrderItem) < 0 ||
-		entities == Entities{}:
+	case !entities.IsSound():
 		return fmt.Errorf(`option "entities": %w, got %+v`, errWeights, entities)
 	case o.Workers < 1 || o.Workers > 1024:
 		return fmt.Errorf(`option "workers": want 1 to 1024, got %d`, o.Workers)
@@ -223,7 +233,7 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "batch": want 1 to 1000, got %d`, o.Batch)
 	case o.SeedRows < 0 || o.SeedRows > 1_000_000:
 		return fmt.Errorf(`option "seedRows": want 0 to 1000000, got %d`, o.SeedRows)
-	case !slices.Contains([]string{TrackAuto, TrackChangeStream, TrackPoll}, o.Tracker):
+	case !slices.Contains([]string{tracker.Auto, tracker.ChangeStream, tracker.Poll}, o.Tracker):
 		return fmt.Errorf(`option "tracker": want auto, changestream or poll, got %q`, o.Tracker)
 	case o.RowBytes < 0 || o.RowBytes > 1<<20:
 		return fmt.Errorf(`option "rowBytes": want 0 to 1048576, got %d`, o.RowBytes)
@@ -244,7 +254,8 @@ func (o *Options) validate() error {
 	case o.Timeout <= 0:
 		return fmt.Errorf(`option "timeout": want a length such as "30s", got %s`, o.Timeout)
 	case o.StatementTimeout < types.Duration(time.Millisecond):
-		return fmt.Errorf(`option "statementTimeout": want a length such as "5s", got %s`, o.StatementTimeout)
+		return fmt.Errorf(`option "statementTimeout": want a length such as "5s", got %s`,
+			o.StatementTimeout)
 	}
 	return nil
 }
@@ -253,34 +264,17 @@ func errBudget(got float64) error {
 	return fmt.Errorf(`option "trackerBudget": want a share above 0, at most 1, got %v`, got)
 }
 
-// errWeights says which weights a choice can be made by.
+// errWeights demands weights from which a choice can be made.
 var errWeights = errors.New("want weights of at least 0 and one above")
 
-func (m Mix) isSound() bool { return min(m.Insert, m.Update, m.Delete) >= 0 && m.sum() > 0 }
-
-// isShare is false for what is no number, too.
+// isShare is true if value is 0 to 1, and so false for NaN.
 func isShare(value float64) bool { return value >= 0 && value <= 1 }
 
-func (m Mix) choose(n int) ledger.Op {
-	switch {
-	case n < m.Insert:
-		return ledger.Insert
-	case n < m.Insert+m.Update:
-		return ledger.Update
+// shape returns the options of the rows.
+func (o *Options) shape() tables.Shape {
+	s := tables.Shape{RowBytes: o.RowBytes, LargeShare: o.ToastShare}
+	if o.Choice == ChooseZipf {
+		s.Zipf = o.Zipf
 	}
-	return ledger.Delete
+	return s
 }
-
-func (m Mix) sum() int { return m.Insert + m.Update + m.Delete }
-
-func (e Entities) choose(n int) entity {
-	for i, weight := range []int{e.Customer, e.Address, e.Order} {
-		if n < weight {
-			return entity(i)
-		}
-		n -= weight
-	}
-	return orderItem
-}
-
-func (e Entities) sum() int { return e.Customer + e.Address + e.Order + e.OrderItem }

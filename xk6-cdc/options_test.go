@@ -1,13 +1,16 @@
 package cdc
 
 import (
-	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.k6.io/k6/lib/types"
+
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
+	"github.com/cdclab/cdclab/xk6-cdc/tracker"
 )
 
 func environment(variables map[string]string) func(string) (string, bool) {
@@ -20,8 +23,9 @@ func environment(variables map[string]string) func(string) (string, bool) {
 func TestOptionsPrecedence(t *testing.T) {
 	t.Parallel()
 	variables := map[string]string{
-		"CDC_POSTGRES_DSN": "postgres://env", "CDC_MONGO_URI": "mongodb://env", "CDC_MONGO_DATABASE": "envdb",
-		"CDC_LEDGER": "/env/ledger", "CDC_STARTED": "", "CDC_SEED": "42",
+		"CDC_POSTGRES_DSN": "postgres://env", "CDC_MONGO_URI": "mongodb://env",
+		"CDC_MONGO_DATABASE": "envdb",
+		"CDC_LEDGER":         "/env/ledger", "CDC_STARTED": "", "CDC_SEED": "42",
 	}
 	got, err := readOptions(map[string]any{
 		"mongo": "mongodb://script", "seed": int64(7), "mix": map[string]any{"insert": int64(1)},
@@ -31,42 +35,56 @@ func TestOptionsPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := DefaultOptions()
-	want.Postgres, want.Mongo, want.Database, want.Ledger = "postgres://env", "mongodb://script", "envdb", "/env/ledger"
-	want.Seed, want.Mix, want.Workers = 7, Mix{Insert: 1}, 32
-	want.Timeout, want.StatementTimeout = types.Duration(90*time.Second), types.Duration(250*time.Millisecond)
-	if diff := cmp.Diff(want, got); diff != "" {
+	want.Postgres, want.Mongo, want.Database, want.Ledger = "postgres://env", "mongodb://script",
+		"envdb", "/env/ledger"
+	want.Seed, want.Mix, want.Workers = 7, tables.Mix{Insert: 1}, 32
+	want.Timeout, want.StatementTimeout = types.Duration(90*time.Second),
+		types.Duration(250*time.Millisecond)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Options{})); diff != "" {
 		t.Error(diff)
+	}
+	if got.overridden != "mongo,seed" {
+		t.Errorf("%q are overridden, want mongo and seed, for which the environment asked",
+			got.overridden)
 	}
 	if got, err = readOptions(nil, environment(nil)); err != nil || got != DefaultOptions() {
 		t.Errorf("nothing given: %+v, %v", got, err)
 	}
 }
 
-// CDC_OPTIONS comes between the other variables and the script, and a script's null leaves it alone.
+// CDC_OPTIONS comes between the other variables and the script, and a script's null changes
+// nothing.
 func TestOptionsFromTheEnvironment(t *testing.T) {
 	t.Parallel()
-	got, err := readOptions(map[string]any{"sample": 0.5, "mix": nil}, environment(map[string]string{
-		"CDC_MONGO_URI": "mongodb://env", "CDC_OPTIONS": `{"tracker": "poll", "rowBytes": 512, "sample": 0.1,
+	got, err := readOptions(map[string]any{"sample": 0.5, "mix": nil},
+		environment(map[string]string{
+			"CDC_MONGO_URI": "mongodb://env",
+			"CDC_OPTIONS": `{"tracker": "poll", "rowBytes": 512, "sample": 0.1,
 			"mix": {"update": 1}, "timeout": "1s", "workers": null}`,
-	}))
+		}))
 	want := DefaultOptions()
-	want.Mongo, want.Tracker, want.RowBytes, want.Sample = "mongodb://env", TrackPoll, 512, 0.5
-	want.Mix, want.Timeout = Mix{Update: 1}, types.Duration(time.Second)
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+	want.Mongo, want.Tracker, want.RowBytes, want.Sample = "mongodb://env", tracker.Poll, 512, 0.5
+	want.Mix, want.Timeout = tables.Mix{Update: 1}, types.Duration(time.Second)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Options{})); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
+	if got.overridden != "sample" {
+		t.Errorf("%q are overridden, want sample", got.overridden)
+	}
 	for text, want := range map[string]string{
-		`{"tracker"`:               "CDC_OPTIONS: want a JSON object of options: unexpected end",
-		`[]`:                       "CDC_OPTIONS: want a JSON object of options",
-		`{} {}`:                    "CDC_OPTIONS: want a JSON object of options",
-		`{"row": 1}`:               `CDC_OPTIONS: there is no option "row"`,
-		`{"mix": {"inserts": 1}}`:  `CDC_OPTIONS: option "mix" has no member "inserts"`,
-		`{"workers": "many"}`:      `CDC_OPTIONS: option "workers": got a string, want a whole number`,
+		`{"tracker"`:              "CDC_OPTIONS: want a JSON object of options: unexpected end",
+		`[]`:                      "CDC_OPTIONS: want a JSON object of options",
+		`{} {}`:                   "CDC_OPTIONS: want a JSON object of options",
+		`{"row": 1}`:              `CDC_OPTIONS: there is no option "row"`,
+		`{"mix": {"inserts": 1}}`: `CDC_OPTIONS: option "mix" has no member "inserts"`,
+		`{"workers": "many"}`: `CDC_OPTIONS: option "workers": ` +
+			`got a string, want a whole number`,
 		`{"workers": 0}`:           `CDC_OPTIONS: option "workers": want 1 to 1024, got 0`,
 		`{"mongo": "mongodb://x"}`: `CDC_OPTIONS: option "mongo": use CDC_MONGO_URI`,
 		`{"seed": 2}`:              `CDC_OPTIONS: option "seed": use CDC_SEED`,
 	} {
-		_, err := readOptions(map[string]any{"workers": int64(1)}, environment(map[string]string{"CDC_OPTIONS": text}))
+		_, err := readOptions(map[string]any{"workers": int64(1)},
+			environment(map[string]string{"CDC_OPTIONS": text}))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)
 		}
@@ -85,11 +103,13 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 		{map[string]any{"mongo": int64(1)}, `option "mongo": got a number, want a string`},
 		{map[string]any{"mongo": ""}, `option "mongo"`},
 		{map[string]any{"database": ""}, `option "database"`},
-		{map[string]any{"mix": map[string]any{"inserts": int64(1)}}, `option "mix" has no member "inserts"`},
+		{map[string]any{"mix": map[string]any{"inserts": int64(1)}},
+			`option "mix" has no member "inserts"`},
 		{map[string]any{"mix": map[string]any{"insert": -1, "update": 2}}, `option "mix"`},
 		{map[string]any{"mix": map[string]any{}}, `option "mix"`},
 		{map[string]any{"trends": 1.5}, `option "trends": want 0 to 1`},
-		{map[string]any{"mix": map[string]any{"insert": 0.5}}, `option "mix.insert": got a number 0.5, want a whole number`},
+		{map[string]any{"mix": map[string]any{"insert": 0.5}},
+			`option "mix.insert": got a number 0.5, want a whole number`},
 		{map[string]any{"mix": "70/20/10"}, `option "mix": got a string, want an object`},
 		{map[string]any{"seed": 1.5}, `option "seed": got a number 1.5, want a whole number`},
 		{map[string]any{"sample": "all"}, `option "sample": got a string, want a number`},
@@ -114,45 +134,14 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 			t.Errorf("%v: got %v, want %s", test.given, err, test.want)
 		}
 	}
+	for _, run := range []string{"x", "1", "000000000000", "0123456789abc"} {
+		_, err := readOptions(nil, environment(map[string]string{"CDC_RUN": run}))
+		if err == nil || !strings.Contains(err.Error(), "CDC_RUN=") {
+			t.Errorf("CDC_RUN=%s: %v", run, err)
+		}
+	}
 	_, err := readOptions(nil, environment(map[string]string{"CDC_SEED": "x"}))
 	if err == nil || !strings.Contains(err.Error(), `CDC_SEED="x"`) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestWeights(t *testing.T) {
-	t.Parallel()
-	entities := Entities{Customer: 2, Address: 0, Order: 1, OrderItem: 3}
-	chosen := map[entity]int{}
-	for n := range entities.sum() {
-		chosen[entities.choose(n)]++
-	}
-	if !maps.Equal(chosen, map[entity]int{customer: 2, order: 1, orderItem: 3}) {
-		t.Errorf("got %v", chosen)
-	}
-	mix, operations := Mix{Insert: 1, Update: 0, Delete: 2}, map[string]int{}
-	for n := range mix.sum() {
-		operations[string(mix.choose(n))]++
-	}
-	if !maps.Equal(operations, map[string]int{"insert": 1, "delete": 2}) {
-		t.Errorf("got %v", operations)
-	}
-}
-
-func TestSeedSizes(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		total    int
-		entities Entities
-		want     [entityCount]int
-	}{
-		{200, DefaultOptions().Entities, [entityCount]int{80, 40, 40, 40}},
-		{0, DefaultOptions().Entities, [entityCount]int{}},
-		{10, Entities{Customer: 1}, [entityCount]int{10}},
-		{10, Entities{OrderItem: 1}, [entityCount]int{1, 0, 1, 10}},
-	} {
-		if got := seedSizes(test.total, test.entities); got != test.want {
-			t.Errorf("%d of %+v: got %v, want %v", test.total, test.entities, got, test.want)
-		}
 	}
 }

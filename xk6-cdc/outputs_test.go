@@ -14,15 +14,17 @@ import (
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cdclab/cdclab/xk6-cdc/servertest"
 )
 
-// received is what came over the wire: by metric, the most samples that one series counted, and the
+// received is the data from the wire: by metric, the most samples counted by one series, and the
 // series' entity and operation.
 type received struct {
 	mu     sync.Mutex
 	counts map[string]float64
 	series map[string]map[string]bool
-	// sums and samples are those of all histograms of a metric, to know its unit.
+	// sums and samples are totals over all histograms of a metric, from which the unit follows.
 	sums, samples map[string]float64
 	failed        error
 }
@@ -43,10 +45,11 @@ func (r *received) add(metric string, labels map[string]string, count, sum float
 	r.series[metric][labels["entity"]+" "+labels["operation"]] = true
 }
 
-// listen answers requests with what read makes of their bodies.
+// listen answers requests with read's judgement of their bodies.
 func (r *received) listen(t *testing.T, read func(body []byte) error) string {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+		request *http.Request) {
 		var body io.Reader = request.Body
 		var err error
 		if request.Header.Get("Content-Encoding") == "gzip" {
@@ -85,7 +88,8 @@ func (r *received) prometheus(body []byte) error {
 			labels[label.Name] = label.Value
 		}
 		for _, histogram := range series.Histograms {
-			r.add(labels["__name__"], labels, float64(histogram.GetCountInt())+histogram.GetCountFloat(), histogram.Sum)
+			r.add(labels["__name__"], labels,
+				float64(histogram.GetCountInt())+histogram.GetCountFloat(), histogram.Sum)
 		}
 		for _, sample := range series.Samples {
 			r.add(labels["__name__"], labels, sample.Value, 0)
@@ -119,34 +123,43 @@ func otlpLabels(point *metricspb.HistogramDataPoint) map[string]string {
 	return labels
 }
 
-// newOutputs is a run with both outputs, whose thresholds name each entity and operation. A threshold on a
-// series without a sample is crossed: its p(95) and its rate are 0.
+// newOutputs is a run with both outputs, and with thresholds for each entity and operation. A
+// threshold on a series without a sample is crossed, because the p(95) and the rate of nothing are
+// 0.
 func newOutputs(t *testing.T, more, remoteWrite, otlp string) *k6 {
 	t.Helper()
-	target, source := startServer(t), startDatabase(t)
+	target, source := servertest.StartMongo(t), servertest.StartPostgres(t)
 	startCopier(t, source, target, "cdc")
-	k := newK6(t, strings.Replace(load(`rate: 200, duration: '3s'`,
-		`const lab = cdc.open({seedRows: 40, mix: {insert: 40, update: 40, delete: 20}});`), "setupTimeout", `thresholds: Object.fromEntries(
-    ['customer', 'address', 'order', 'order_item'].flatMap((entity) => ['insert', 'update', 'delete'].flatMap((operation) => [
-      ['cdc_e2e_latency_ms', 'p(95)>0'], ['db_query_duration', 'p(95)>0'], ['cdc_commit_ms', 'p(95)>0'], ['cdc_writes', 'count>0'],
-      ['cdc_schedule_delay_ms', 'max>0'], ['cdc_e2e_success_rate', 'rate==1'], ['cdc_e2e_timeout_rate', 'rate==0'],
-    ].map(([metric, limit]) => [metric + '{scenario:load,entity:' + entity + ',operation:' + operation + '}', [limit]])))),
-  setupTimeout`, 1)+more,
-		"CDC_POSTGRES_DSN="+source.dsn(), "CDC_MONGO_URI="+target.uri())
+	script := load(`rate: 200, duration: '3s'`,
+		`const lab = cdc.open({seedRows: 40, mix: {insert: 40, update: 40, delete: 20}});`)
+	const thresholds = `thresholds: Object.fromEntries(
+    ['customer', 'address', 'order', 'order_item'].flatMap((entity) => ` +
+		`['insert', 'update', 'delete'].flatMap((operation) => [
+      ['cdc_e2e_latency_ms', 'p(95)>0'], ['db_query_duration', 'p(95)>0'], ` +
+		`['cdc_commit_ms', 'p(95)>0'], ['cdc_writes', 'count>0'],
+      ['cdc_schedule_delay_ms', 'max>0'], ['cdc_e2e_success_rate', 'rate==1'], ` +
+		`['cdc_e2e_timeout_rate', 'rate==0'],
+    ].map(([metric, limit]) => [metric + '{scenario:load,entity:' + entity + ` +
+		`',operation:' + operation + '}', [limit]])))),
+  setupTimeout`
+	k := newK6(t, strings.Replace(script, "setupTimeout", thresholds, 1)+more,
+		"CDC_POSTGRES_DSN="+source.DSN(), "CDC_MONGO_URI="+target.URI())
 	k.arguments = []string{"-o", "experimental-prometheus-rw", "-o", "opentelemetry"}
 	k.env = append(k.env, "K6_PROMETHEUS_RW_SERVER_URL="+remoteWrite,
 		"K6_PROMETHEUS_RW_TREND_AS_NATIVE_HISTOGRAM=true", "K6_PROMETHEUS_RW_PUSH_INTERVAL=1s",
-		"K6_OTEL_EXPORTER_PROTOCOL=http/protobuf", "K6_OTEL_HTTP_EXPORTER_INSECURE=true", "K6_OTEL_EXPORT_INTERVAL=1s",
+		"K6_OTEL_EXPORTER_PROTOCOL=http/protobuf", "K6_OTEL_HTTP_EXPORTER_INSECURE=true",
+		"K6_OTEL_EXPORT_INTERVAL=1s",
 		"K6_OTEL_HTTP_EXPORTER_ENDPOINT="+strings.TrimPrefix(otlp, "http://"))
 	return k
 }
 
-// The metrics reach Prometheus, as native histograms, and an OTLP collector, and thresholds can name
-// an entity and an operation.
+// The metrics reach Prometheus, as native histograms, and an OTLP collector. Thresholds can name an
+// entity and an operation.
 func TestRunOutputs(t *testing.T) {
 	t.Parallel()
 	var prometheus, otlp received
-	k := newOutputs(t, "", prometheus.listen(t, prometheus.prometheus)+"/api/v1/write", otlp.listen(t, otlp.otlp))
+	k := newOutputs(t, "", prometheus.listen(t, prometheus.prometheus)+"/api/v1/write",
+		otlp.listen(t, otlp.otlp))
 	if code, output := k.run(t); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, output)
 	}
@@ -154,13 +167,16 @@ func TestRunOutputs(t *testing.T) {
 		*received
 		metric string
 	}{
-		"prometheus": {&prometheus, "k6_cdc_e2e_latency_ms_seconds"}, "opentelemetry": {&otlp, "cdc_e2e_latency_ms"},
+		"prometheus":    {&prometheus, "k6_cdc_e2e_latency_ms_seconds"},
+		"opentelemetry": {&otlp, "cdc_e2e_latency_ms"},
 	} {
 		if wire.failed != nil {
 			t.Errorf("%s: %v", name, wire.failed)
 		}
-		if wire.counts[wire.metric] < 10 || len(wire.series[wire.metric]) != 12 || !wire.series[wire.metric]["order_item delete"] {
-			t.Errorf("%s: %s counted %v in %v; there are %v", name, wire.metric, wire.counts[wire.metric],
+		if wire.counts[wire.metric] < 10 || len(wire.series[wire.metric]) != 12 ||
+			!wire.series[wire.metric]["order_item delete"] {
+			t.Errorf("%s: %s counted %v in %v; there are %v", name, wire.metric,
+				wire.counts[wire.metric],
 				wire.series[wire.metric], wire.counts)
 		}
 	}

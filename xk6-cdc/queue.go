@@ -4,26 +4,28 @@ import (
 	"sync"
 
 	"go.k6.io/k6/metrics"
+
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
 )
 
-// request is what write() or transaction() asked for; which rows it will be is chosen when a worker
-// takes it.
+// request is a call of write() or transaction(); the rows are chosen when a worker takes the
+// request.
 type request struct {
 	scenario string
-	mix      Mix
-	// tags are those of the scenario's samples; nil where none are to be pushed.
+	mix      tables.Mix
+	// tags are those of the scenario's samples; nil where no samples are to be pushed.
 	tags                   *metrics.TagSet
 	intendedNs, enqueuedNs int64
-	part
+	tables.Part
 	// more are the other writes of a transaction.
-	more []part
+	more []tables.Part
 }
 
-// parts are its writes in order.
-func (r *request) parts() []part { return append([]part{r.part}, r.more...) }
+// parts returns the request's writes in order.
+func (r *request) parts() []tables.Part { return append([]tables.Part{r.Part}, r.more...) }
 
-// queue holds requests in order for the workers. It has no bound: a bound would make the load wait
-// for the database, which is what an open model must not do.
+// queue holds requests in order for the workers. The queue has no bound, because a bound would make
+// the load wait for the database, against the open model.
 type queue struct {
 	mu       sync.Mutex
 	arrived  *sync.Cond
@@ -31,12 +33,12 @@ type queue struct {
 	head     int
 	longest  int
 	taken    int
-	// idle is how many workers wait for a request.
+	// idle is the number of workers waiting for a request.
 	idle   int
 	isOpen bool
 }
 
-// newQueue is a queue that takes nothing until it is opened.
+// newQueue returns a closed queue.
 func newQueue() *queue {
 	q := &queue{}
 	q.arrived = sync.NewCond(&q.mu)
@@ -63,9 +65,9 @@ func (q *queue) push(r request) bool {
 	return true
 }
 
-// pop waits for a request and puts it into taken, with some of those that wait behind it, at most most
-// in all; none when the queue is closed and empty. It leaves to the workers that are idle as many as
-// each can have, and a transaction comes alone. The worker calls done after.
+// pop waits for a request and puts the request into taken, with some of the requests behind, at
+// most most in all; none when the queue is closed and empty. pop leaves an equal share to each idle
+// worker, and a transaction comes alone. The worker calls done afterwards.
 func (q *queue) pop(taken []request, most int) []request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -96,14 +98,14 @@ func (q *queue) pop(taken []request, most int) []request {
 	return taken
 }
 
-// done says that the worker is finished with so many requests that it popped.
+// done reports n popped requests as finished.
 func (q *queue) done(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.taken -= n
 }
 
-// close refuses further requests; those that wait are still handed out.
+// close refuses further requests; waiting requests are still handed out.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -111,7 +113,7 @@ func (q *queue) close() {
 	q.arrived.Broadcast()
 }
 
-// depth is how many requests wait, how many are with a worker, and the most that ever waited.
+// depth returns the numbers of requests waiting and with a worker, and the most that ever waited.
 func (q *queue) depth() (waiting, taken, longest int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -3,6 +3,8 @@ package cdc
 import (
 	"sync"
 	"testing"
+
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
 )
 
 func TestQueueKeepsOrderAndForgetsNothing(t *testing.T) {
@@ -74,8 +76,8 @@ func popOne(q *queue) (request, bool) {
 	return taken[0], true
 }
 
-// A batch is what waits, in order: no more than asked, nothing that an idle worker could have, and a
-// transaction alone.
+// A batch is the head of the queue, in order: no more than asked, nothing that an idle worker could
+// have, and a transaction alone.
 func TestQueueBatches(t *testing.T) {
 	t.Parallel()
 	q := newQueue()
@@ -83,7 +85,7 @@ func TestQueueBatches(t *testing.T) {
 	for i := range 10 {
 		r := request{intendedNs: int64(i)}
 		if i == 6 {
-			r.more = []part{{}}
+			r.more = []tables.Part{{}}
 		}
 		q.push(r)
 	}

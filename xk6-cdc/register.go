@@ -1,23 +1,24 @@
-// Package cdc is the k6 extension k6/x/cdc: it puts writes into PostgreSQL on k6's schedule and
-// measures how long each takes to become visible in MongoDB. It is an open model: write() only
-// enqueues, so a slow database delays no iteration, and a latency starts at the time the schedule
-// intended, not when the write got its turn. It knows nothing of Kafka, Debezium or the consumer,
-// and computes no percentiles: it hands k6 samples, and the ledger every Write with its stamps.
+// Package cdc is the k6 extension k6/x/cdc: the extension puts writes into PostgreSQL on k6's
+// schedule and measures the time until each write becomes visible in MongoDB. The model is open:
+// write() only enqueues, so that a slow database delays no iteration, and a latency starts at the
+// schedule's intended time, not at the write's turn. The package knows nothing of Kafka, Debezium
+// or the consumer, and computes no percentiles: k6 gets samples, and the ledger gets every Write
+// with all stamps.
 //
-// Start reading at Lab (lab.go); module.go and script.go are its face towards JavaScript, index.d.ts
-// the manual. Then follow one write: schedule.go (when it is due), execute.go (its way), rows.go and
-// shape.go (which row), entities.go and statement.go (which SQL), postgres.go (its fate), track.go
-// (when it was seen, as stream.go or poll.go tell, and what that costs: use.go). segment.go is what
-// keeps two processes of one test apart.
+// Start reading at Generator (generator.go); module.go and script.go are the face towards
+// JavaScript, index.d.ts the manual. Then follow one write: schedule.go (the due time), queue.go
+// (the wait), execute.go (the way), package tables (the row and the SQL), package source (the fate
+// in PostgreSQL), package tracker (the sight in MongoDB), metrics.go (the samples for k6).
 package cdc
 
 import (
+	_ "github.com/grafana/xk6-sql" // k6/x/sql
 	"github.com/grafana/xk6-sql/sql"
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	"go.k6.io/k6/js/modules"
 )
 
-// ImportPath is the name by which a script imports the module.
+// ImportPath is the module's name in a script's import.
 const ImportPath = "k6/x/cdc"
 
 func init() {

@@ -14,11 +14,12 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/grafana/xk6-sql" // k6/x/sql, as in cmd/k6
+	_ "github.com/grafana/xk6-sql"
 	"go.k6.io/k6/cmd"
 	"go.k6.io/k6/errext/exitcodes"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+	"github.com/cdclab/cdclab/ledger"
+	"github.com/cdclab/cdclab/xk6-cdc/servertest"
 )
 
 // asK6 makes the test's own program a k6 with this module: the runs below are real ones.
@@ -37,7 +38,7 @@ type k6 struct {
 	folder, path string
 	arguments    []string
 	env          []string
-	// cpu is what the run took of the processor.
+	// cpu is the run's time on the processor.
 	cpu time.Duration
 }
 
@@ -52,16 +53,18 @@ func newK6(t *testing.T, script string, env ...string) *k6 {
 }
 
 func (k *k6) command(ctx context.Context, output *bytes.Buffer) *exec.Cmd {
-	arguments := append([]string{"run", "--no-usage-report", "--no-color", "--quiet", "--address", ""}, k.arguments...)
+	arguments := append([]string{"run", "--no-usage-report", "--no-color", "--quiet", "--address",
+		""}, k.arguments...)
 	command := exec.CommandContext(ctx, os.Args[0], append(arguments, k.path)...)
-	command.Env = append(append(os.Environ(), asK6+"=1", "K6_AUTO_EXTENSION_RESOLUTION=false"), k.env...)
+	command.Env = append(append(os.Environ(), asK6+"=1", "K6_AUTO_EXTENSION_RESOLUTION=false"),
+		k.env...)
 	command.Stdout, command.Stderr = output, output
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	command.WaitDelay = 10 * time.Second
 	return command
 }
 
-// run returns the exit code and what k6 printed.
+// run returns the exit code and k6's output.
 func (k *k6) run(t testing.TB) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
@@ -87,17 +90,26 @@ func (k *k6) run(t testing.TB) (int, string) {
 func TestRunNamesTheLine(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ script, want string }{
-		"open": {"import cdc from 'k6/x/cdc';\n\ncdc.open({postgress: 1});\nexport default function () {}",
+		"open": {"import cdc from 'k6/x/cdc';\n\n" +
+			"cdc.open({postgress: 1});\nexport default function () {}",
 			`there is no option \\?"postgress\\?"[^\n]*\n?[^\n]*script\.js:3:`},
-		"write": {"import cdc from 'k6/x/cdc';\nconst lab = cdc.open();\nexport default function () {\n  lab.write('customers');\n}",
+		"write": {"import cdc from 'k6/x/cdc';\nconst lab = cdc.open();\n" +
+			"export default function () {\n  lab.write('customers');\n}",
 			`no entity \\?"customers\\?"[^\n]*\n?[^\n]*script\.js:4:`},
-		"transaction": {"import cdc from 'k6/x/cdc';\nconst lab = cdc.open();\nexport default function () {\n\n  lab.transaction([{entty: 'order'}]);\n}",
+		"transaction": {"import cdc from 'k6/x/cdc';\nconst lab = cdc.open();\n" +
+			"export default function () {\n\n  lab.transaction([{entty: 'order'}]);\n}",
 			`has no member \\?"entty\\?"[^\n]*\n?[^\n]*script\.js:5:`},
-		"setup": {"import cdc from 'k6/x/cdc';\nconst lab = cdc.open({mongo: 'mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100', postgres: 'postgres://127.0.0.1:1/x'});\n" +
-			"export function setup() { lab.start(); }\nexport default function () {}", `connect to PostgreSQL[^\n]*\n?[^\n]*script\.js:3:`},
-		"threshold": {"import cdc from 'k6/x/cdc';\nexport const options = { thresholds: { 'iteration_duration{scenario:load}': ['max<1000'] } };\n" +
-			"const lab = cdc.open({trends: 0.5});\nexport function setup() { lab.start(); }\nexport default function () {}",
-			`\\?"trends\\?": the threshold on iteration_duration\{scenario:load\} wants every sample[^\n]*\n?[^\n]*script\.js:4:`},
+		"setup": {"import cdc from 'k6/x/cdc';\n" +
+			"const lab = cdc.open({mongo: 'mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100', " +
+			"postgres: 'postgres://127.0.0.1:1/x'});\n" +
+			"export function setup() { lab.start(); }\nexport default function () {}",
+			`connect to PostgreSQL[^\n]*\n?[^\n]*script\.js:3:`},
+		"threshold": {"import cdc from 'k6/x/cdc';\nexport const options = { thresholds: " +
+			"{ 'iteration_duration{scenario:load}': ['max<1000'] } };\n" +
+			"const lab = cdc.open({trends: 0.5});\n" +
+			"export function setup() { lab.start(); }\nexport default function () {}",
+			`\\?"trends\\?": the threshold on iteration_duration\{scenario:load\} ` +
+				`wants every sample[^\n]*\n?[^\n]*script\.js:4:`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,31 +126,38 @@ func TestRunNamesTheLine(t *testing.T) {
 	}
 }
 
-// k6 holds a threshold of what has no samples to be kept: a script that writes nothing must cross another one.
+// k6 passes a threshold of a metric without samples: a script without writes must cross another
+// threshold.
 func TestRunOfNothingFails(t *testing.T) {
 	t.Parallel()
 	limits := readFile(t, filepath.Join("..", "experiments", "thresholds", "smoke.json"))
-	code, output := newK6(t, "import cdc from 'k6/x/cdc';\nexport const options = { scenarios: { load: { executor: 'per-vu-iterations' } }, thresholds: "+
-		limits+" };\nconst lab = cdc.open();\nexport default function () { lab.write('customers'); }").run(t)
-	if code != int(exitcodes.ThresholdsHaveFailed) || !strings.Contains(output, "thresholds on metrics 'cdc_writes{scenario:load}' have been crossed") {
+	code, output := newK6(t, "import cdc from 'k6/x/cdc';\nexport const options = "+
+		"{ scenarios: { load: { executor: 'per-vu-iterations' } }, thresholds: "+limits+" };\n"+
+		"const lab = cdc.open();\nexport default function () { lab.write('customers'); }").run(t)
+	const crossed = "thresholds on metrics 'cdc_writes{scenario:load}' have been crossed"
+	if code != int(exitcodes.ThresholdsHaveFailed) || !strings.Contains(output, crossed) {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 }
 
-// With a share of the trends k6 keeps of its own trend, that of all iterations, three numbers.
+// With a share of the trends, k6 keeps three numbers of k6's own trend over all iterations.
 func TestRunForgetsIterations(t *testing.T) {
 	t.Parallel()
-	for trends, want := range map[string]string{"1": "avg,max,med,min,p(90),p(95)", "0.5": "max,min,value"} {
-		code, output := newK6(t, "import cdc from 'k6/x/cdc';\nexport const options = { scenarios: { load: { executor: 'per-vu-iterations', vus: 3, iterations: 5 } } };\n"+
-			"const lab = cdc.open({trends: "+trends+"});\nexport default () => {};\nexport const handleSummary = (data) => ({ stdout: "+
-			"Object.keys(data.metrics.iteration_duration.values).sort() + ' of ' + data.metrics.iterations.values.count });").run(t)
+	for trends, want := range map[string]string{"1": "avg,max,med,min,p(90),p(95)",
+		"0.5": "max,min,value"} {
+		code, output := newK6(t, "import cdc from 'k6/x/cdc';\nexport const options = "+
+			"{ scenarios: { load: { executor: 'per-vu-iterations', vus: 3, iterations: 5 } } };\n"+
+			"const lab = cdc.open({trends: "+trends+"});\nexport default () => {};\n"+
+			"export const handleSummary = (data) => ({ stdout: "+
+			"Object.keys(data.metrics.iteration_duration.values).sort() "+
+			"+ ' of ' + data.metrics.iterations.values.count });").run(t)
 		if code != 0 || !strings.Contains(output, want+" of 15") {
 			t.Errorf("trends %s: exit code %d, want %s of 15 in\n%s", trends, code, want, output)
 		}
 	}
 }
 
-// load is a script at a rate, with what comes before `export default`.
+// load is a script at a rate, with the text before `export default`.
 func load(scenario, before string) string {
 	return `
 import cdc from 'k6/x/cdc';
@@ -153,67 +172,78 @@ export function teardown() { lab.drain('20s'); }
 `
 }
 
-// A ledger that cannot be written ends the test with its reason.
+// A ledger that cannot be written ends the test with the reason.
 func TestRunAbortsWithoutALedger(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full")
 	}
-	target, source := startServer(t), startDatabase(t)
+	target, source := servertest.StartMongo(t), servertest.StartPostgres(t)
 	startCopier(t, source, target, "cdc")
 	k := newK6(t, load(`rate: 500, duration: '60s'`, `const lab = cdc.open({seedRows: 10});`),
-		"CDC_POSTGRES_DSN="+source.dsn(), "CDC_MONGO_URI="+target.uri(), "CDC_LEDGER=/dev/full")
+		"CDC_POSTGRES_DSN="+source.DSN(), "CDC_MONGO_URI="+target.URI(), "CDC_LEDGER=/dev/full")
 	code, output := k.run(t)
-	if code != int(exitcodes.ScriptAborted) || !strings.Contains(output, "test aborted: the ledger cannot be written") {
+	if code != int(exitcodes.ScriptAborted) ||
+		!strings.Contains(output, "test aborted: the ledger cannot be written") {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 }
 
-// PostgreSQL that goes and does not come back ends the test with its reason; the ledger is whole.
+// A PostgreSQL gone for good ends the test with the reason; the ledger is whole.
 func TestRunAbortsWithoutADatabase(t *testing.T) {
 	t.Parallel()
-	target, source := startServer(t), startDatabase(t)
+	target, source := servertest.StartMongo(t), servertest.StartPostgres(t)
 	k := newK6(t, strings.Replace(load(`rate: 50, duration: '60s'`,
-		`const lab = cdc.open({seedRows: 0, workers: 4, statementTimeout: '300ms', abortAfter: '1s'});`),
+		`const lab = cdc.open({seedRows: 0, workers: 4, `+
+			`statementTimeout: '300ms', abortAfter: '1s'});`),
 		"20s", "1s", 1), // nothing copies, so there is nothing to wait for
-		"CDC_POSTGRES_DSN="+source.dsn(), "CDC_MONGO_URI="+target.uri())
+		"CDC_POSTGRES_DSN="+source.DSN(), "CDC_MONGO_URI="+target.URI())
 	path, began := filepath.Join(k.folder, "ledger"), filepath.Join(k.folder, "began")
 	k.env = append(k.env, "CDC_LEDGER="+path, "CDC_STARTED="+began)
-	lab := newLab(DefaultOptions(), nil, nil)
+	g := newGenerator(DefaultOptions(), nil, nil)
 	gone := make(chan bool)
 	go func() {
 		defer close(gone)
-		if lab.await(t.Context(), 60*time.Second, func() bool { _, err := os.Stat(began); return err == nil }) {
-			source.kill()
+		if g.await(t.Context(), 60*time.Second, func() bool {
+			_, err := os.Stat(began)
+			return err == nil
+		}) {
+			source.Kill()
 		}
 	}()
 	code, output := k.run(t)
 	<-gone
-	if code != int(exitcodes.ScriptAborted) || !strings.Contains(output, "test aborted: PostgreSQL has been away for") {
+	if code != int(exitcodes.ScriptAborted) ||
+		!strings.Contains(output, "test aborted: PostgreSQL has been away for") {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 	writes := 0
-	if _, _, err := ledger.Read(path, func(ledger.Write) error { writes++; return nil }); err != nil || writes == 0 {
+	if _, _, err := ledger.Read(path, func(ledger.Write) error {
+		writes++
+		return nil
+	}); err != nil || writes == 0 {
 		t.Errorf("%d writes, %v", writes, err)
 	}
 }
 
-// Two segments of a script write together exactly what the script writes alone, and no row twice; what
-// each is to do at which time is spread over the whole length.
+// Two segments of a script write together exactly as much as the script alone, and no row twice;
+// each segment's part of the load is spread over the whole length.
 func TestRunSegments(t *testing.T) {
 	t.Parallel()
-	target, source := startServer(t), startDatabase(t)
+	target, source := servertest.StartMongo(t), servertest.StartPostgres(t)
 	startCopier(t, source, target, "cdc")
-	// k6 may or may not begin an iteration that is due at the very end: exact is what is counted.
-	script := strings.Replace(load(`rate: 100, duration: '2s'`, `const lab = cdc.open({seedRows: 41});`), "scenarios: {",
+	// k6 may or may not begin an iteration due at the very end: the counts alone are exact.
+	script := strings.Replace(load(`rate: 100, duration: '2s'`,
+		`const lab = cdc.open({seedRows: 41});`), "scenarios: {",
 		"scenarios: { count: { executor: 'shared-iterations', iterations: 301, vus: 10 }, ", 1)
 	ids, keys, scenarios := map[int64]bool{}, map[string]string{}, map[string]int{}
 	for _, segment := range []string{"", "0:1/3", "1/3:1"} {
-		k := newK6(t, script, "CDC_POSTGRES_DSN="+source.dsn(), "CDC_MONGO_URI="+target.uri())
+		k := newK6(t, script, "CDC_POSTGRES_DSN="+source.DSN(), "CDC_MONGO_URI="+target.URI())
 		path := filepath.Join(k.folder, "ledger")
 		k.env = append(k.env, "CDC_LEDGER="+path)
 		if segment != "" {
-			k.arguments = []string{"--execution-segment", segment, "--execution-segment-sequence", "0,1/3,1"}
+			k.arguments = []string{"--execution-segment", segment, "--execution-segment-sequence",
+				"0,1/3,1"}
 		}
 		if code, output := k.run(t); code != 0 {
 			t.Fatalf("segment %q: exit code %d\n%s", segment, code, output)
@@ -244,14 +274,24 @@ func TestRunSegments(t *testing.T) {
 		if err != nil || header.Segment != segment {
 			t.Errorf("header %+v, %v", header, err)
 		}
-		if span := time.Duration(last - first); span < 1900*time.Millisecond || span%(10*time.Millisecond) != 0 {
+		if span := time.Duration(last - first); span < 1900*time.Millisecond ||
+			span%(10*time.Millisecond) != 0 {
 			t.Errorf("segment %q: its schedule spans %v of 2s", segment, span)
 		}
 	}
 	for _, name := range []string{"count", "seed"} {
-		if whole, parts := scenarios[name], scenarios[name+" in parts"]; whole < 41 || whole != parts {
+		if whole, parts := scenarios[name], scenarios[name+" in parts"]; whole < 41 ||
+			whole != parts {
 			t.Errorf("%s: %d writes, %d in the segments", name, whole, parts)
 		}
 	}
 	t.Logf("%v", scenarios)
+}
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// runtimeUse is what this process, k6, did to itself since it began: how long the garbage collector
-// stopped it, and how long its goroutines waited for a processor, from the histograms of
-// runtime/metrics, whose buckets are about 10 % wide.
+// runtimeUse returns the longest stop of this process, k6, by the garbage collector, and the 99th
+// percentile of the goroutines' waits for a processor, both since the beginning. The source is the
+// histograms of runtime/metrics, with buckets about 10 % wide.
 func runtimeUse() (gcPauseMax, schedulerDelayP99 time.Duration) {
-	samples := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}, {Name: "/sched/latencies:seconds"}}
+	samples := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"},
+		{Name: "/sched/latencies:seconds"}}
 	metrics.Read(samples)
 	quantile := func(s metrics.Sample, q float64) time.Duration {
 		if s.Value.Kind() != metrics.KindFloat64Histogram {
@@ -21,8 +22,8 @@ func runtimeUse() (gcPauseMax, schedulerDelayP99 time.Duration) {
 	return quantile(samples[0], 1), quantile(samples[1], 0.99)
 }
 
-// histogramQuantile is the upper end of the bucket that holds the quantile, its lower one where that is
-// infinite.
+// histogramQuantile returns the upper end of the quantile's bucket, or the lower end where the
+// upper is infinite.
 func histogramQuantile(h *metrics.Float64Histogram, q float64) time.Duration {
 	var total, seen uint64
 	for _, n := range h.Counts {

@@ -2,20 +2,22 @@ package cdc
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/lib/executor"
+
+	"github.com/cdclab/cdclab/ledger"
 )
 
-// intended is when k6's schedule wanted the iteration of the VU to start. For an arrival-rate
-// scenario that is arithmetic on its options, so it holds even when k6 itself ran late; any other
-// scenario has no schedule of its own, and an iteration is due when it starts: now.
+// intended returns the time at which k6's schedule wanted the iteration of the VU to start. An
+// arrival-rate scenario's time is arithmetic on the options, and so holds even when k6 itself runs
+// late. Any other scenario has no schedule, and an iteration is due when the iteration starts: now.
 //
-// k6 counts the iterations that it started, not the ticks of its schedule: every iteration that it
-// dropped makes the later ones look due one tick too early. A run with dropped iterations is void
-// for that reason too.
+// k6 counts started iterations, not ticks of the schedule: every dropped iteration makes the later
+// ones look due one tick too early. A run with dropped iterations is void for this reason too.
 func (o *origins) intended(state *lib.State, scenario *lib.ScenarioState, now time.Time) time.Time {
 	if state.GetScenarioGlobalVUIter == nil {
 		return now
@@ -31,15 +33,15 @@ func (o *origins) intended(state *lib.State, scenario *lib.ScenarioState, now ti
 	return scenario.StartTime.Add(offset)
 }
 
-// origins remembers when the schedule of each ramping scenario began: k6 starts it only when all
-// its VUs are awake, tens of milliseconds after the scenario's start time, and does not say when.
-// No iteration starts early, so the one that was least late tells best.
+// origins remembers the beginning of each ramping scenario's schedule, because k6 does not tell: k6
+// starts the schedule only when all VUs are awake, tens of milliseconds after the scenario's start
+// time. No iteration starts early, so the least late iteration tells best.
 type origins struct {
 	mu     sync.Mutex
 	origin map[*lib.ScenarioState]time.Time
 }
 
-// earliest is the best guess so far, given that the schedule began at the candidate or before.
+// earliest returns the best guess so far, where the schedule began at the candidate or before.
 func (o *origins) earliest(scenario *lib.ScenarioState, candidate time.Time) time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -57,8 +59,8 @@ func (o *origins) earliest(scenario *lib.ScenarioState, candidate time.Time) tim
 	return candidate
 }
 
-// dueAfter is how long after the start of its scenario iteration n, counted from 0, is due; false
-// where the scenario has no schedule or the schedule has no iteration n.
+// dueAfter returns the due time of iteration n, counted from 0, since the start of the scenario;
+// false where the scenario has no schedule or the schedule has no iteration n.
 func dueAfter(config lib.ExecutorConfig, n uint64) (time.Duration, bool) {
 	switch config := config.(type) {
 	case *executor.ConstantArrivalRateConfig:
@@ -70,7 +72,7 @@ func dueAfter(config lib.ExecutorConfig, n uint64) (time.Duration, bool) {
 }
 
 // dueConstant is the schedule of lib/executor/constant_arrival_rate.go: the first iteration at 0,
-// then one each period, which is a whole number of nanoseconds.
+// then an iteration each period, which is a whole number of nanoseconds.
 func dueConstant(rate int64, unit time.Duration, n uint64) (time.Duration, bool) {
 	if rate <= 0 || unit <= 0 {
 		return 0, false
@@ -80,7 +82,7 @@ func dueConstant(rate int64, unit time.Duration, n uint64) (time.Duration, bool)
 }
 
 // dueRamping is the schedule of lib/executor/ramping_arrival_rate.go (cal): the first iteration
-// comes when the area under the rate has reached 1, iteration n when it has reached n+1.
+// comes when the area under the rate has reached 1, iteration n at n+1.
 func dueRamping(config *executor.RampingArrivalRateConfig, n uint64) (time.Duration, bool) {
 	unit := float64(config.TimeUnit.Duration)
 	if unit <= 0 {
@@ -104,4 +106,37 @@ func dueRamping(config *executor.RampingArrivalRateConfig, n uint64) (time.Durat
 		start += stage.Duration.TimeDuration()
 	}
 	return 0, false
+}
+
+// turn is an iteration of one VU.
+type turn struct {
+	scenario string
+	number   int64
+}
+
+// turns counts the iterations that ask for writes, by scenario. k6 itself tells nobody how many
+// iterations of a scenario did nothing.
+type turns struct {
+	mu  sync.Mutex
+	all []ledger.Scenario
+}
+
+// count counts an iteration of a scenario, which started so long after the epoch.
+func (t *turns) count(scenario string, start time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.all {
+		if t.all[i].Name == scenario {
+			t.all[i].Iterations++
+			return
+		}
+	}
+	t.all = append(t.all,
+		ledger.Scenario{Name: scenario, StartNs: start.Nanoseconds(), Iterations: 1})
+}
+
+func (t *turns) scenarios() []ledger.Scenario {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.all)
 }

@@ -14,10 +14,11 @@ import (
 	"go.k6.io/k6/lib"
 	"go.k6.io/k6/metrics"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+	"github.com/cdclab/cdclab/ledger"
+	"github.com/cdclab/cdclab/xk6-cdc/tables"
 )
 
-// maxTransaction is how many writes one transaction may have, maxLabel how many bytes a mark.
+// maxTransaction bounds the writes of one transaction, maxLabel the bytes of a mark.
 const (
 	maxTransaction = 1000
 	maxLabel       = 200
@@ -30,7 +31,7 @@ func (h *handle) write(call sobek.FunctionCall) sobek.Value {
 	if err != nil {
 		err = fmt.Errorf("lab.write(): %w", err)
 	} else {
-		err = h.enqueue("lab.write()", request{part: p}, now)
+		err = h.enqueue("lab.write()", request{Part: p}, now)
 	}
 	if err != nil {
 		common.Throw(h.vu.Runtime(), err)
@@ -48,8 +49,8 @@ func (h *handle) Transaction(writes sobek.Value) error {
 	return fmt.Errorf("lab.transaction(): %w", err)
 }
 
-// enqueue completes a request with what the iteration says and puts it into the queue. Where the
-// lab has a reason to, it aborts the test instead, as test.abort() of k6/execution does.
+// enqueue completes a request with the iteration's facts and puts the request into the queue. Where
+// the generator has a reason, enqueue aborts the test instead, like test.abort() of k6/execution.
 func (h *handle) enqueue(caller string, r request, now time.Time) error {
 	state := h.vu.State()
 	if state == nil {
@@ -59,35 +60,45 @@ func (h *handle) enqueue(caller string, r request, now time.Time) error {
 	if scenario == nil {
 		return fmt.Errorf("%s belongs in an iteration, not in setup() or teardown()", caller)
 	}
-	if reason := h.lab.fatal.Load(); reason != nil {
+	if reason := h.generator.fatal.Load(); reason != nil {
 		h.vu.Runtime().Interrupt(&errext.InterruptError{Reason: errext.AbortTest + ": " + *reason})
 		return nil
 	}
-	due := h.lab.origins.intended(state, scenario, now)
-	r.intendedNs, r.enqueuedNs = due.Sub(h.lab.epoch).Nanoseconds(), now.Sub(h.lab.epoch).Nanoseconds()
-	r.scenario, r.mix = scenario.Name, h.lab.weights.of(scenario.Name)
+	due := h.generator.origins.intended(state, scenario, now)
+	r.intendedNs = due.Sub(h.generator.epoch).Nanoseconds()
+	r.enqueuedNs = now.Sub(h.generator.epoch).Nanoseconds()
+	r.scenario, r.mix = scenario.Name, h.generator.weights.of(scenario.Name)
 	var err error
-	if !unmeasured[scenario.Name] {
+	if ledger.Measured(scenario.Name) {
 		r.tags = state.Tags.GetCurrentValues().Tags
-		err = h.lab.markStarted(scenario.StartTime)
+		err = h.generator.markStarted(scenario.StartTime)
 	}
-	if err = errors.Join(err, h.lab.enqueue(r)); err != nil {
+	if err = errors.Join(err, h.generator.enqueue(r)); err != nil {
 		return fmt.Errorf("%s: %w", caller, err)
 	}
+	h.countTurn(state, scenario)
 	h.push()
 	return nil
 }
 
+// countTurn counts the iteration, with its first write.
+func (h *handle) countTurn(state *lib.State, scenario *lib.ScenarioState) {
+	if turn := (turn{scenario.Name, state.Iteration}); h.last != turn {
+		h.last = turn
+		h.generator.turns.count(scenario.Name, scenario.StartTime.Sub(h.generator.epoch))
+	}
+}
+
 // readPart reads the arguments of lab.write().
-func readPart(named []sobek.Value) (part, error) {
+func readPart(named []sobek.Value) (tables.Part, error) {
 	given := func(i int) bool { return i < len(named) && !common.IsNullish(named[i]) }
 	var names [2]string
 	for i, what := range [...]string{"entity", "operation"} {
 		if !given(i) {
 			continue
 		}
-		if names[i] = named[i].String(); names[i] == "" { // by mistake: what is left to chance is left out
-			return part{}, fmt.Errorf("no %s \"\"", what)
+		if names[i] = named[i].String(); names[i] == "" { // by mistake: a random choice is left out
+			return tables.Part{}, fmt.Errorf("no %s \"\"", what)
 		}
 	}
 	var fields any
@@ -97,31 +108,35 @@ func readPart(named []sobek.Value) (part, error) {
 	return newPart(names[0], names[1], fields)
 }
 
-// newPart checks what a script asks for: "" and nil leave it to chance.
-func newPart(entityName, op string, fields any) (part, error) {
-	p := part{entity: anyEntity, op: ledger.Op(op)}
+// operations are what a script may ask for.
+var operations = []ledger.Op{ledger.Insert, ledger.Update, ledger.Delete}
+
+// newPart checks a script's request: "" and nil mean a random choice.
+func newPart(entityName, op string, fields any) (tables.Part, error) {
+	p := tables.Part{Table: tables.Any, Op: ledger.Op(op)}
 	if entityName != "" {
 		var ok bool
-		if p.entity, ok = entityByName(entityName); !ok {
-			return p, fmt.Errorf("no entity %q: want one of %s", entityName, strings.Join(entityNames[:], ", "))
+		if p.Table, ok = tables.ByName(entityName); !ok {
+			return p, fmt.Errorf("no entity %q: want one of %s", entityName,
+				strings.Join(tables.Names[:], ", "))
 		}
 	}
-	if op != "" && !slices.Contains([]ledger.Op{ledger.Insert, ledger.Update, ledger.Delete}, p.op) {
+	if op != "" && !slices.Contains(operations, p.Op) {
 		return p, fmt.Errorf("no operation %q: want insert, update or delete", op)
 	}
 	if fields == nil {
 		return p, nil
 	}
 	var ok bool
-	p.fields, ok = fields.(map[string]any)
-	if !ok || p.entity == anyEntity || p.op == ledger.Delete {
+	p.Fields, ok = fields.(map[string]any)
+	if !ok || p.Table == tables.Any || p.Op == ledger.Delete {
 		return p, errors.New("fields: want an object, with an entity, and not for a delete")
 	}
-	writable := writableColumns(p.entity)
-	for column := range p.fields {
+	writable := tables.WritableColumns(p.Table)
+	for column := range p.Fields {
 		if !slices.Contains(writable, column) {
 			return p, fmt.Errorf("fields: cannot set %q of %s: want some of %s",
-				column, p.entity, strings.Join(writable, ", "))
+				column, p.Table, strings.Join(writable, ", "))
 		}
 	}
 	return p, nil
@@ -147,7 +162,7 @@ func (h *handle) readTransaction(writes sobek.Value) (request, error) {
 			return r, fmt.Errorf("write %d: %w", i+1, err)
 		}
 		if i == 0 {
-			r.part = p
+			r.Part = p
 			continue
 		}
 		r.more = append(r.more, p)
@@ -155,16 +170,16 @@ func (h *handle) readTransaction(writes sobek.Value) (request, error) {
 	return r, nil
 }
 
-func readMembers(members map[string]any) (part, error) {
+func readMembers(members map[string]any) (tables.Part, error) {
 	named := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		value := members[name]
 		switch text, isText := value.(string); {
 		case name == "fields", value == nil:
 		case name != "entity" && name != "op":
-			return part{}, fmt.Errorf("has no member %q: want entity, op, fields", name)
+			return tables.Part{}, fmt.Errorf("has no member %q: want entity, op, fields", name)
 		case !isText || text == "":
-			return part{}, fmt.Errorf("%s: want a name, got %v", name, value)
+			return tables.Part{}, fmt.Errorf("%s: want a name, got %v", name, value)
 		default:
 			named[name] = text
 		}
@@ -175,7 +190,8 @@ func readMembers(members map[string]any) (part, error) {
 // Mix is lab.mix({insert, update, delete}).
 func (h *handle) Mix(given sobek.Value) error {
 	if h.vu.State() == nil {
-		return errors.New(`lab.mix() cannot be called while the script is loaded: use the option "mix"`)
+		return errors.New(
+			`lab.mix() cannot be called while the script is loaded: use the option "mix"`)
 	}
 	if common.IsNullish(given) {
 		return errors.New("lab.mix(): want weights such as {insert: 70, update: 20, delete: 10}")
@@ -184,10 +200,10 @@ func (h *handle) Mix(given sobek.Value) error {
 	if err := read.overlay(map[string]any{"mix": given.Export()}); err != nil {
 		return fmt.Errorf("lab.mix(): %w", err)
 	}
-	if !read.Mix.isSound() {
+	if !read.Mix.IsSound() {
 		return fmt.Errorf("lab.mix(): %w, got %+v", errWeights, read.Mix)
 	}
-	h.lab.weights.set(h.scenarioName(), read.Mix)
+	h.generator.weights.set(h.scenarioName(), read.Mix)
 	return nil
 }
 
@@ -203,7 +219,7 @@ func (h *handle) Mark(label sobek.Value) error {
 	if h.vu.State() == nil {
 		return errors.New("lab.mark() cannot be called while the script is loaded")
 	}
-	if err := h.lab.Mark(text, h.scenarioName()); err != nil {
+	if err := h.generator.Mark(text, h.scenarioName()); err != nil {
 		return fmt.Errorf("lab.mark(): %w", err)
 	}
 	return nil
@@ -214,18 +230,20 @@ func (h *handle) Has(entityName, id string, version int64) (bool, error) {
 	if h.vu.State() == nil {
 		return false, errors.New("lab.has() cannot be called while the script is loaded")
 	}
-	e, ok := entityByName(entityName)
-	if !ok || shelves[e].field != "" {
-		return false, fmt.Errorf("lab.has(): no documents of %q: want customer, address or order", entityName)
+	e, ok := tables.ByName(entityName)
+	if !ok || tables.Shelves[e].Field != "" {
+		return false, fmt.Errorf("lab.has(): no documents of %q: want customer, address or order",
+			entityName)
 	}
-	found, err := h.lab.Has(h.vu.Context(), shelves[e].collection, id, version)
+	h.generator.looks.add(&h.asked, id)
+	found, err := h.generator.Has(h.vu.Context(), tables.Shelves[e].Collection, id, version)
 	if err != nil {
 		return false, fmt.Errorf("lab.has(): %w", err)
 	}
 	return found, nil
 }
 
-// scenarioName is that of the iteration, "" outside of one.
+// scenarioName returns the name of the iteration's scenario, "" outside of iterations.
 func (h *handle) scenarioName() string {
 	if scenario := lib.GetScenarioState(h.vu.Context()); scenario != nil {
 		return scenario.Name
@@ -233,10 +251,10 @@ func (h *handle) scenarioName() string {
 	return ""
 }
 
-// push hands k6 the samples that were made since the last push, by whichever VU comes by.
+// push hands k6 the samples made since the last push, by whichever VU comes by.
 func (h *handle) push() {
-	taken := h.lab.samples.take()
+	taken := h.generator.samples.take()
 	if len(taken) > 0 && !metrics.PushIfNotDone(h.vu.Context(), h.vu.State().Samples, taken) {
-		h.lab.samples.giveBack(taken)
+		h.generator.samples.giveBack(taken)
 	}
 }

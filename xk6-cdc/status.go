@@ -4,22 +4,26 @@ import (
 	"context"
 	"time"
 
-	"github.com/cdclab/cdclab/xk6-cdc/ledger"
+	"github.com/cdclab/cdclab/ledger"
 )
 
-// statusEvery is how often Options.Status is written anew.
+// statusEvery lies between two writes of Options.Status.
 const statusEvery = time.Second
 
-// reportStatus writes Options.Status until ctx ends, and once more then. A status that cannot be written is said once: the
-// test does not depend on it.
-func (l *Lab) reportStatus(ctx context.Context) {
+// reportStatus writes Options.Status until ctx ends, and once more then, and flushes the ledger, so
+// that a killed k6 leaves all but the last second. A failure to write is logged only once, because
+// the test does not depend on the status; the ledger's own failures are told when the ledger ends.
+func (g *Generator) reportStatus(ctx context.Context) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	for said := false; ; {
 		ended := ctx.Err() != nil
-		if err := l.status().Store(l.options.Status); err != nil && !said {
+		if g.ledger != nil {
+			_ = g.ledger.Flush() // kept by the Writer
+		}
+		if err := g.status().Store(g.options.Status); err != nil && !said {
 			said = true
-			l.logger.Warn(err)
+			g.logger.Warn(err)
 		}
 		if ended {
 			return
@@ -31,12 +35,12 @@ func (l *Lab) reportStatus(ctx context.Context) {
 	}
 }
 
-func (l *Lab) status() ledger.Status {
-	waiting, executing, _ := l.queue.depth()
-	c := l.tracker.snapshot()
+func (g *Generator) status() ledger.Status {
+	waiting, executing, _ := g.queue.depth()
+	c := g.tracker.Counts()
 	return ledger.Status{
-		AtNs: l.now(), Queued: int64(waiting), Executing: int64(executing), Outstanding: c.outstanding,
-		Acked: c.acked, Failed: c.failed + c.indeterminate, Visible: c.visible, TimedOut: c.timedOut,
-		P95Ns: l.tracker.p95().Nanoseconds(),
+		AtNs: g.now(), Queued: int64(waiting), Executing: int64(executing),
+		Outstanding: c.Outstanding, Acked: c.Acked, Failed: c.Failed + c.Indeterminate,
+		Visible: c.Visible, TimedOut: c.TimedOut, P95Ns: g.tracker.P95().Nanoseconds(),
 	}
 }

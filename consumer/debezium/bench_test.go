@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/cdclab/cdclab/consumer/debezium/corpus"
 )
 
-// changes are the records of the project's corpus that a Decoder accepts, of one kind of
-// configuration.
-func changes(b *testing.B, prefix string) (all []corpusRecord, size int64) {
-	for _, c := range corpusCases(b, corpusDir) {
-		if !strings.HasPrefix(c.Config, prefix) || c.Case == "toast_default" {
+// changes are the records accepted by a Decoder in the first corpus, for configurations with the
+// prefix.
+func changes(b *testing.B, prefix string) (all []corpus.Record, size int64) {
+	for _, c := range corpus.Own(b) {
+		if c.Folder != corpus.Postgres15 || !strings.HasPrefix(c.Config, prefix) ||
+			c.Case == "toast_default" {
 			continue
 		}
-		for _, r := range corpusRecords(b, corpusDir, c) {
+		for _, r := range c.Records(b) {
 			if rejection(c, r) == "" && len(r.Value) > 0 {
 				all = append(all, r)
 				size += int64(len(r.Key) + len(r.Value))
@@ -24,7 +27,7 @@ func changes(b *testing.B, prefix string) (all []corpusRecord, size int64) {
 	return all, size / int64(len(all))
 }
 
-// BenchmarkDecode compares Decoders, one for each topic as in the consumer, with encoding/json into
+// BenchmarkDecode compares Decoders, each of a topic as in the consumer, with encoding/json into
 // maps, over the corpus.
 func BenchmarkDecode(b *testing.B) {
 	for _, schemas := range []string{"off", "on"} {
@@ -32,13 +35,13 @@ func BenchmarkDecode(b *testing.B) {
 		headers := make([][]Header, len(records))
 		byTopic, decoders := map[string]*Decoder{}, make([]*Decoder, len(records))
 		for i, r := range records {
-			headers[i] = r.headers()
+			headers[i] = headersOf(r)
 			if byTopic[r.Topic] == nil {
 				byTopic[r.Topic] = new(Decoder)
 			}
 			decoders[i] = byTopic[r.Topic]
 		}
-		each := func(name string, decode func(i int, r *corpusRecord) error) {
+		each := func(name string, decode func(i int, r *corpus.Record) error) {
 			b.Run(schemas+"/"+name, func(b *testing.B) {
 				b.SetBytes(size)
 				b.ReportAllocs()
@@ -53,7 +56,7 @@ func BenchmarkDecode(b *testing.B) {
 				}
 			})
 		}
-		each("maps", func(_ int, r *corpusRecord) error {
+		each("maps", func(_ int, r *corpus.Record) error {
 			var err error
 			for _, text := range [][]byte{r.Key, r.Value} {
 				d := json.NewDecoder(bytes.NewReader(text))
@@ -65,7 +68,7 @@ func BenchmarkDecode(b *testing.B) {
 			}
 			return err
 		})
-		each("decoder", func(i int, r *corpusRecord) error {
+		each("decoder", func(i int, r *corpus.Record) error {
 			_, err := decoders[i].Decode(r.Key, r.Value, headers[i])
 			return err
 		})

@@ -14,17 +14,19 @@ const (
 	DefaultMaxDepth = 64
 )
 
-// Decoder decodes the records of one partition, one after the other: it reuses its memory,
-// remembers the last schema blocks and skips equal ones unread. It is not safe for concurrent use,
-// and not to be copied. The zero value is ready.
+// Decoder decodes the records of one partition in their order. A Decoder reuses its memory,
+// remembers the last schema blocks and skips equal blocks unread. The zero value is ready. A
+// Decoder is not safe for concurrent use, and not to be copied.
 type Decoder struct {
-	// MaxBytes is the largest key, value or header that is read; 0 is DefaultMaxBytes.
+	// MaxBytes is the limit for the size of a key, value or header; 0 is DefaultMaxBytes.
 	MaxBytes int
 	// MaxDepth is how deep objects and arrays may nest; 0 is DefaultMaxDepth.
 	MaxDepth int
 
 	event         Event
-	problem       *FormatError // the first of the part that is being read
+	problem       *FormatError // the first of the part being read
+	badSequence   *FormatError // of source.sequence, which not every event needs
+	foreign       *FormatError // of an envelope of another connector, whatever else is odd
 	reader, inner reader
 	memory        memory
 	names         map[string]string
@@ -38,8 +40,8 @@ type Decoder struct {
 // "value", "source.lsn", "header cdc.commit_lsn"); Reason is for a person.
 type FormatError struct {
 	Field, Reason string
-	// Other is "heartbeat" or "transaction" where the record is one of Debezium's own messages and
-	// nothing is wrong with it.
+	// Other is "heartbeat" or "transaction" where the record is a correct message of Debezium's
+	// own.
 	Other string
 }
 
@@ -49,32 +51,27 @@ func formatErrorf(field, format string, args ...any) *FormatError {
 	return &FormatError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
-// complain keeps the first problem; reading goes on, so that the Event holds what it can.
+// complain keeps the first problem. Reading goes on, so that the Event holds everything readable.
 func (d *Decoder) complain(field, format string, args ...any) {
 	if d.problem == nil {
 		d.problem = formatErrorf(field, format, args...)
 	}
 }
 
-// Decode is Decoder.Decode for a single record.
-func Decode(key, value []byte, headers []Header) (Event, error) {
-	event, err := new(Decoder).Decode(key, value, headers)
-	return *event, err
-}
-
-// Decode reads one record, written by JsonConverter with schemas on or off. An empty value is a
-// Tombstone. The Event refers to the record's bytes and to the Decoder's memory: it is valid until
-// the next Decode, and as long as key, value and headers are not changed.
+// Decode reads one record, written by JsonConverter with schemas on or off. An empty value, and a
+// null spelled out, is a Tombstone. The Event refers to the record's bytes and to the Decoder's
+// memory: the Event is valid until the next Decode, and as long as key, value and headers are not
+// changed.
 //
-// Every error is a *FormatError: bad JSON (with the byte, counted from 1), a member that is there
-// twice, another kind of message (heartbeat, transaction metadata, a flattened row), a member that
-// cannot be, or a limit. The Event that comes with an error holds what could be read.
+// Every error is a *FormatError: bad JSON (with the byte, counted from 1), a duplicate member,
+// another kind of message (heartbeat, transaction metadata, a flattened row), an impossible member,
+// or a limit. The Event beside an error holds the readable part of the record.
 func (d *Decoder) Decode(key, value []byte, headers []Header) (*Event, error) {
 	source := d.event.Source
 	d.event = Event{}
 	d.memory.reset()
-	d.problem = nil
-	d.event.Key = d.readKey("key", key, &d.key)
+	d.problem, d.badSequence, d.foreign = nil, nil, nil
+	d.event.Key = d.readKeyRow("key", key, &d.key)
 	first := d.problem
 	for _, h := range headers {
 		d.problem = nil
@@ -87,10 +84,13 @@ func (d *Decoder) Decode(key, value []byte, headers []Header) (*Event, error) {
 	if len(value) == 0 {
 		d.event.Tombstone = true
 	} else {
-		d.readValue(value, &source)
+		d.readRecordValue(value, &source)
 	}
 	if first == nil {
 		first = d.problem
+	}
+	if d.foreign != nil {
+		first = d.foreign
 	}
 	if first == nil {
 		return &d.event, nil
@@ -98,14 +98,14 @@ func (d *Decoder) Decode(key, value []byte, headers []Header) (*Event, error) {
 	return &d.event, first
 }
 
-func (d *Decoder) maxDepth() int {
+func (d *Decoder) depthLimit() int {
 	if d.MaxDepth > 0 {
 		return d.MaxDepth
 	}
 	return DefaultMaxDepth
 }
 
-func (d *Decoder) tooLong(place string, text []byte) bool {
+func (d *Decoder) exceedsMaxBytes(place string, text []byte) bool {
 	limit := DefaultMaxBytes
 	if d.MaxBytes > 0 {
 		limit = d.MaxBytes
@@ -126,8 +126,10 @@ func (d *Decoder) readHeader(h Header) {
 	switch h.Key {
 	case HeaderOldKey:
 		d.event.OldKey = d.readOtherKey(placeOldKey, h.Value, &d.oldKey)
+		d.event.Comes = len(h.Value) > 0
 	case HeaderNewKey:
 		d.event.NewKey = d.readOtherKey(placeNewKey, h.Value, &d.newKey)
+		d.event.Leaves = len(h.Value) > 0
 	case HeaderCommitLSN:
 		lsn, err := strconv.ParseUint(string(h.Value), 10, 64)
 		if err != nil {
@@ -137,62 +139,96 @@ func (d *Decoder) readHeader(h Header) {
 	}
 }
 
-// readOtherKey reads a key in a header. Connect writes headers by SimpleHeaderConverter, unless told
-// otherwise, and what that writes of a row is JSON but for some values: see mended.
+// readOtherKey reads a key in a header. Connect's SimpleHeaderConverter, the default for headers,
+// writes a row as JSON but for some values: see mendConnectJSON. A header in another form is noted
+// and is no problem of the record, because most events do not need the other key.
 func (d *Decoder) readOtherKey(place string, key []byte, m *rowMemory) Row {
-	row := d.readKey(place, key, m)
+	row := d.readKeyRow(place, key, m)
 	first := d.problem
-	if first == nil || d.tooLong(place, key) {
+	if first == nil || d.exceedsMaxBytes(place, key) {
 		return row
 	}
 	d.problem = nil
-	if row = d.readKey(place, mended(key), m); d.problem != nil {
-		d.problem = first
+	if row = d.readKeyRow(place, mendConnectJSON(key), m); d.problem != nil {
+		d.problem, d.event.OtherKeyUnread = nil, first
+		return nil
 	}
 	return row
 }
 
-// The texts and the other values in JSON, and the characters that it wants escaped.
-var (
-	literals = regexp.MustCompile(`(?s)"(?:[^"\\]|\\.)*"|[^\s"{}\[\],:][^"{}\[\],]*`)
-	controls = regexp.MustCompile(`[\x00-\x1f]`)
-)
+// controls are the characters to be escaped in JSON.
+var controls = regexp.MustCompile(`[\x00-\x1f]`)
 
-// mended is what Connect's Values.java wrote as JSON: it leaves control characters in texts as they
-// are, and writes NaN and Connect's own dates and times (time.precision.mode=connect) without quotes.
-func mended(text []byte) []byte {
-	return literals.ReplaceAllFunc(text, func(value []byte) []byte {
-		if json.Valid(value) {
-			return value
+// mendConnectJSON turns the text of a row by Connect's Values.java into JSON, because Values.java
+// leaves control characters in texts unescaped, and writes NaN and Connect's own dates and times
+// (time.precision.mode=connect) without quotes. A text without an end stays as it is.
+func mendConnectJSON(text []byte) []byte {
+	mended := make([]byte, 0, len(text)+64)
+	for len(text) > 0 {
+		end := 1
+		switch {
+		case text[0] == '"':
+			if end = endOfText(text); end == 0 {
+				return append(mended, text...)
+			}
+		case bytes.IndexByte([]byte(space+"\f{}[],:"), text[0]) >= 0:
+			mended, text = append(mended, text[0]), text[1:]
+			continue
+		default:
+			if end = bytes.IndexAny(text, `"{}[],`); end < 0 {
+				end = len(text)
+			}
 		}
-		if value[0] != '"' {
-			value = fmt.Appendf(nil, `"%s"`, value)
-		}
-		return controls.ReplaceAllFunc(value, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, c) })
-	})
+		mended, text = append(mended, mendLiteral(text[:end])...), text[end:]
+	}
+	return mended
 }
 
-// readKey reads a key, wrapped with its schema or not; a null key is a nil Row.
-func (d *Decoder) readKey(place string, key []byte, m *rowMemory) Row {
-	if len(key) == 0 || d.tooLong(place, key) {
+// endOfText returns the length of the text in quotes at the beginning; 0 where the text has no end.
+func endOfText(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func mendLiteral(value []byte) []byte {
+	if json.Valid(value) {
+		return value
+	}
+	if value[0] != '"' {
+		value = fmt.Appendf(nil, `"%s"`, value)
+	}
+	escape := func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, c) }
+	return controls.ReplaceAllFunc(value, escape)
+}
+
+// readKeyRow reads a key, wrapped with its schema or not; a null key is a nil Row.
+func (d *Decoder) readKeyRow(place string, key []byte, m *rowMemory) Row {
+	if len(key) == 0 || d.exceedsMaxBytes(place, key) {
 		return nil
 	}
-	if b := m.last.find(key); b != nil {
+	if b := m.last.findByPrefix(key); b != nil {
 		text := key[len(b.prefix):]
 		d.reader.begin(text)
-		if kind, err := d.reader.open(); err == nil && kind == '{' {
-			row, err := d.readRow(m, b, place, 2)
-			if err == nil && closed(text[d.reader.end():]) {
+		if kind, err := d.reader.openObject(); err == nil && kind == '{' {
+			row, err := d.readColumns(m, b, place, 2)
+			if err == nil && closesRecord(text[d.reader.inputOffset():]) {
 				return row
 			}
 		}
 		d.problem = nil
 	}
 	d.reader.begin(key)
-	kind, err := d.reader.open()
+	kind, err := d.reader.openObject()
 	var row Row
 	if err == nil && kind == '{' {
-		row, err = d.readRow(m, nil, place, 1)
+		row, err = d.readColumns(m, nil, place, 1)
 	}
 	switch {
 	case err != nil:
@@ -201,21 +237,21 @@ func (d *Decoder) readKey(place string, key []byte, m *rowMemory) Row {
 	case kind != '{' && kind != 'n':
 		d.complain(place, "is a JSON %s, not an object", kindName(bytes.TrimLeft(key, space)))
 	}
-	if after := trailing(place, key, d.reader.end()); after != nil {
+	if after := trailingError(place, key, d.reader.inputOffset()); after != nil {
 		d.problem = after
 	}
 	if len(row) == 2 && d.problem == nil {
 		schema, payload := row.Get("schema"), row.Get("payload")
-		if schema != nil && payload != nil && isSchema(schema.Value) {
-			return d.unwrapKey(place, key, m, schema.Value.raw, payload.Value.raw)
+		if schema != nil && payload != nil && isSchemaBlock(schema.Value) {
+			return d.unwrapKeyRow(place, key, m, schema.Value.raw, payload.Value.raw)
 		}
 	}
 	return row
 }
 
-// unwrapKey reads the row beside a schema block.
-func (d *Decoder) unwrapKey(place string, key []byte, m *rowMemory, schema, payload []byte) Row {
-	b, err := keyBlocks.get(schema)
+// unwrapKeyRow reads the row beside a schema block.
+func (d *Decoder) unwrapKeyRow(place string, key []byte, m *rowMemory, schema, payload []byte) Row {
+	b, err := keyBlocks.getOrParse(schema)
 	switch {
 	case err != nil:
 		d.complain(place, "its schema cannot be read: %v", err)
@@ -227,11 +263,11 @@ func (d *Decoder) unwrapKey(place string, key []byte, m *rowMemory, schema, payl
 	if d.problem != nil {
 		return nil
 	}
-	m.last.learn(key, b)
+	m.last.learnBlock(key, b)
 	d.reader.begin(payload)
 	row := Row(nil)
-	if _, err = d.reader.open(); err == nil {
-		row, err = d.readRow(m, b, place, 2)
+	if _, err = d.reader.openObject(); err == nil {
+		row, err = d.readColumns(m, b, place, 2)
 	}
 	if err != nil {
 		d.problem = syntaxError(place, payload, err)
@@ -239,14 +275,14 @@ func (d *Decoder) unwrapKey(place string, key []byte, m *rowMemory, schema, payl
 	return row
 }
 
-// isSchema tells a schema block from a primary-key column that is called schema: no column's value
-// is such an object, and none is null.
-func isSchema(v Value) bool {
+// isSchemaBlock tells a schema block from a primary-key column called schema, because a key's
+// column is neither null nor an object with a type.
+func isSchemaBlock(v Value) bool {
 	return v.Kind() == Null || v.Kind() == Object && v.Member("type").Kind() == String
 }
 
-// closed: of a wrapped record, only the end of its object is left.
-func closed(text []byte) bool {
+// closesRecord is true if the text is only the end of a wrapped record's object.
+func closesRecord(text []byte) bool {
 	rest, found := bytes.CutPrefix(bytes.TrimLeft(text, space), []byte("}"))
 	return found && len(bytes.TrimLeft(rest, space)) == 0
 }

@@ -8,21 +8,22 @@ import (
 	"unicode/utf8"
 )
 
-// Column is one column of a row, in the order of the table.
+// Column is a column of a row, in the order of the table.
 //
-// Value is nil, bool, int64, json.Number (a legal JSON number), string, []Column (a structure, as a
-// point is) or []any of these. Decimals are strings ("2.50", as with decimal.handling.mode=string),
-// timestamptz is a string like "2026-11-22T07:55:47.954888Z", a float's NaN the string "NaN".
+// Value is nil, bool, int64, json.Number (a legal JSON number), string, []Column (a structure, such
+// as a point) or []any of these. Decimals are strings ("2.50", as with
+// decimal.handling.mode=string), timestamptz is a string like "2026-11-22T07:55:47.954888Z", a
+// float's NaN the string "NaN".
 type Column struct {
 	Name  string
 	Value any
 }
 
-// Change is a change of one row, to be encoded as Debezium does with schemas off.
+// Change is the change of a row, to be encoded as Debezium does with schemas off.
 type Change struct {
 	// Key holds the primary-key columns; none for a table without.
 	Key []Column
-	// Before and After are written as null where they are nil.
+	// A nil Before or After is written as null.
 	Before, After []Column
 	Op            Op
 	Source        Source
@@ -30,24 +31,24 @@ type Change struct {
 	TsUs int64
 }
 
-// AppendKey appends the record's key, and nothing for a table without a primary key. A value that
-// cannot be encoded is written as null; AppendValue of the same Change reports it.
+// AppendKey appends the record's key, and nothing for a table without a primary key. A value
+// without an encoding is written as null; AppendValue of the same Change reports the error.
 func (c *Change) AppendKey(dst []byte) []byte {
 	if len(c.Key) == 0 {
 		return dst
 	}
-	dst, _ = appendRow(dst, c.Key)
+	dst, _ = appendColumns(dst, c.Key)
 	return dst
 }
 
 // AppendValue appends the record's value: the envelope with Debezium's members in Debezium's order.
-// Absent numbers and texts of the Source (0, "") are written as null where the format allows it. A
-// column that cannot be encoded, of the Key too, is an error; then nothing is appended.
+// Absent numbers and texts of the Source (0, "") are written as null where the format allows null.
+// A column without an encoding, of the Key too, is an error; then nothing is appended.
 func (c *Change) AppendValue(dst []byte) ([]byte, error) {
 	out := append(dst, `{"before":`...)
 	var errs [3]error
-	out, errs[0] = appendRow(out, c.Before)
-	out, errs[1] = appendRow(append(out, `,"after":`...), c.After)
+	out, errs[0] = appendColumns(out, c.Before)
+	out, errs[1] = appendColumns(append(out, `,"after":`...), c.After)
 	out = appendSource(append(out, `,"source":`...), &c.Source)
 	out = appendString(append(out, `,"transaction":null,"op":`...), string(c.Op))
 	out = append(appendTimes(append(out, ','), c.TsUs), '}')
@@ -109,7 +110,7 @@ func appendNumber(dst []byte, n uint64) []byte {
 	return strconv.AppendUint(dst, n, 10)
 }
 
-// appendSequence writes the string that holds a JSON array of strings.
+// appendSequence writes a JSON array of strings inside a string.
 func appendSequence(dst []byte, pair [2]uint64) []byte {
 	if pair == [2]uint64{} {
 		return append(dst, "null"...)
@@ -128,7 +129,7 @@ func appendSequence(dst []byte, pair [2]uint64) []byte {
 	return append(dst, `]"`...)
 }
 
-func appendRow(dst []byte, row []Column) ([]byte, error) {
+func appendColumns(dst []byte, row []Column) ([]byte, error) {
 	if row == nil {
 		return append(dst, "null"...), nil
 	}
@@ -148,15 +149,15 @@ func appendRow(dst []byte, row []Column) ([]byte, error) {
 }
 
 func appendColumnValue(dst []byte, column Column) ([]byte, error) {
-	dst, err := appendAny(dst, column.Value)
+	dst, err := appendAnyValue(dst, column.Value)
 	if err != nil {
 		return dst, fmt.Errorf("encode column %s: %w", column.Name, err)
 	}
 	return dst, nil
 }
 
-// appendAny writes null for what it cannot encode.
-func appendAny(dst []byte, v any) ([]byte, error) {
+// appendAnyValue writes null for a value without an encoding.
+func appendAnyValue(dst []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:
 		return append(dst, "null"...), nil
@@ -167,12 +168,12 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	case string:
 		return appendString(dst, v), nil
 	case json.Number:
-		if !isNumber(string(v)) {
+		if !isJSONNumber(string(v)) {
 			return append(dst, "null"...), fmt.Errorf("%q is no JSON number", string(v))
 		}
 		return append(dst, v...), nil
 	case []Column:
-		return appendRow(dst, v)
+		return appendColumns(dst, v)
 	case []any:
 		var first error
 		dst = append(dst, '[')
@@ -181,7 +182,7 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 				dst = append(dst, ',')
 			}
 			var err error
-			if dst, err = appendAny(dst, member); first == nil {
+			if dst, err = appendAnyValue(dst, member); first == nil {
 				first = err
 			}
 		}
@@ -190,18 +191,19 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	return append(dst, "null"...), fmt.Errorf("a %T has no encoding", v)
 }
 
-// isNumber: a legal JSON value between these characters is a number without white space.
-func isNumber(text string) bool {
+// isJSONNumber: a legal JSON value between these characters is a number without white space.
+func isJSONNumber(text string) bool {
 	digit := func(b byte) bool { return b >= '0' && b <= '9' }
 	return text != "" && (text[0] == '-' || digit(text[0])) && digit(text[len(text)-1]) &&
 		json.Valid([]byte(text))
 }
 
-// short are the escapes of one letter.
+// short are the one-letter escapes.
 var short = [' ']byte{'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}
 
-// appendString writes a JSON string as Jackson does, to the byte: a key's bytes decide its
-// partition. Escaped is what must be, and what is not in Unicode's first plane.
+// appendString writes a JSON string as Jackson does, to the byte, because a key's bytes decide the
+// partition. Escaped are the characters without another form in JSON, and all beyond Unicode's
+// first plane.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {

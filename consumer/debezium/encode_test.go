@@ -10,24 +10,28 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/cdclab/cdclab/consumer/debezium/corpus"
 )
 
-// nanoseconds are rounded to microseconds, which is what an Event keeps.
+// nanoseconds are rounded to microseconds, because an Event keeps only microseconds.
 var nanoseconds = regexp.MustCompile(`("ts_ns":\d+)\d\d\d\b`)
 
 // TestEncodeCorpus: a captured record, decoded and encoded again, has the same bytes.
 func TestEncodeCorpus(t *testing.T) {
 	t.Parallel()
-	eachCase(t, func(t *testing.T, c corpusCase, records []corpusRecord) {
-		if c.Config == "flat-default" || c.Config == "tx-metadata" || strings.Contains(c.Config, "heartbeat") {
+	eachCase(t, func(t *testing.T, c *corpus.Case, records []corpus.Record) {
+		if c.Config == "flat-default" || c.Config == "tx-metadata" ||
+			strings.Contains(c.Config, "heartbeat") {
 			t.Skip("holds more than plain envelopes")
 		}
 		for n, r := range records {
-			event, err := Decode(r.Key, r.Value, nil)
+			event, err := decodeRecord(r.Key, r.Value, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if event.Tombstone || event.Op == Message || bytes.Contains(r.Value, []byte(`"schema":{"type"`)) {
+			if event.Tombstone || event.Op == Message ||
+				bytes.Contains(r.Value, []byte(`"schema":{"type"`)) {
 				continue
 			}
 			change := changeOf(event)
@@ -46,7 +50,7 @@ func TestEncodeCorpus(t *testing.T) {
 	})
 }
 
-// changeOf is the Change that the event came from.
+// changeOf is the Change behind the event.
 func changeOf(e Event) Change {
 	return Change{Key: columns(e.Key), Before: columns(e.Before), After: columns(e.After), Op: e.Op,
 		Source: e.Source, TsUs: e.TsUs}
@@ -69,7 +73,9 @@ func columnValue(v Value) any {
 		return plain(v)
 	}
 	cs := []Column{}
-	v.Each(func(name []byte, member Value) { cs = append(cs, Column{string(name), columnValue(member)}) })
+	for name, member := range v.Members() {
+		cs = append(cs, Column{string(name), columnValue(member)})
+	}
 	return cs
 }
 
@@ -80,10 +86,12 @@ func TestRoundTrip(t *testing.T) {
 		rapid.Just[any](nil),
 		rapid.Map(rapid.Bool(), func(b bool) any { return b }),
 		rapid.Map(rapid.Int64(), func(n int64) any { return n }),
-		rapid.Map(rapid.Float64(), func(f float64) any { return json.Number(fmt.Sprintf("%g", f)) }),
+		rapid.Map(rapid.Float64(),
+			func(f float64) any { return json.Number(fmt.Sprintf("%g", f)) }),
 		rapid.Map(rapid.String(), func(s string) any { return strings.ToValidUTF8(s, "") }),
 	)
-	value := rapid.OneOf(scalar, rapid.Map(rapid.SliceOfN(scalar, 0, 3), func(s []any) any { return s }))
+	value := rapid.OneOf(scalar,
+		rapid.Map(rapid.SliceOfN(scalar, 0, 3), func(s []any) any { return s }))
 	name := rapid.StringMatching(`[a-z_"\\é]{1,8}`)
 	row := rapid.Custom(func(t *rapid.T) []Column {
 		cs := []Column{}
@@ -97,10 +105,13 @@ func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		op := rapid.SampledFrom([]Op{Create, Update, Delete, Read}).Draw(t, "op")
 		c := Change{
-			Key: row.Draw(t, "key"), Before: row.Draw(t, "before"), After: row.Draw(t, "after"), Op: op,
+			Key: row.Draw(t, "key"), Before: row.Draw(t, "before"), After: row.Draw(t, "after"),
+			Op:   op,
 			TsUs: micros.Draw(t, "ts"), Source: Source{
-				Version: "v", Connector: "postgresql", Name: name.Draw(t, "prefix"), DB: "d", Schema: "public",
-				Table: name.Draw(t, "table"), TsUs: micros.Draw(t, "committed"), LSN: lsn.Draw(t, "lsn"),
+				Version: "v", Connector: "postgresql", Name: name.Draw(t, "prefix"), DB: "d",
+				Schema: "public",
+				Table:  name.Draw(t, "table"), TsUs: micros.Draw(t, "committed"),
+				LSN:      lsn.Draw(t, "lsn"),
 				Snapshot: rapid.SampledFrom([]string{"", "true", "last"}).Draw(t, "snapshot"),
 				Sequence: [2]uint64{lsn.Draw(t, "last commit"), lsn.Draw(t, "lsn again")},
 				TxID:     rapid.Uint32().Draw(t, "xid"),
@@ -113,22 +124,25 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || !bytes.HasPrefix(encoded, []byte("kept{")) {
 			t.Fatalf("%s: %v", encoded, err)
 		}
-		want := []any{decoded(c.Key), decoded(c.Before), decoded(c.After), op, c.Source, c.TsUs, uint64(9)}
+		want := []any{decoded(c.Key), decoded(c.Before), decoded(c.After), op, c.Source, c.TsUs,
+			uint64(9)}
 		if len(c.Key) == 0 {
 			want[0] = map[string]any(nil)
 		}
-		e, err := Decode(c.AppendKey(nil), encoded[4:], []Header{{HeaderCommitLSN, []byte("9")}})
+		headers := []Header{{HeaderCommitLSN, []byte("9")}}
+		e, err := decodeRecord(c.AppendKey(nil), encoded[4:], headers)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := []any{plainRow(e.Key), plainRow(e.Before), plainRow(e.After), e.Op, e.Source, e.TsUs, e.CommitLSN}
+		got := []any{plainRow(e.Key), plainRow(e.Before), plainRow(e.After), e.Op, e.Source, e.TsUs,
+			e.CommitLSN}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 	})
 }
 
-// decoded is the row that the columns decode to.
+// decoded is the row decoded from the columns.
 func decoded(cs []Column) map[string]any {
 	if cs == nil {
 		return nil
@@ -156,7 +170,8 @@ func decoded(cs []Column) map[string]any {
 
 func TestEncodeErrors(t *testing.T) {
 	t.Parallel()
-	for _, v := range []any{1.5, int32(1), struct{}{}, json.Number("NaN"), json.Number(""), json.Number(`"a"`),
+	for _, v := range []any{1.5, int32(1), struct{}{}, json.Number("NaN"), json.Number(""),
+		json.Number(`"a"`),
 		json.Number("1 "), json.Number("01"), json.Number("true"), []any{1.5}, map[string]any{}} {
 		bad := []Column{{"good", "x"}, {"bad", v}}
 		for name, c := range map[string]Change{
@@ -193,7 +208,7 @@ func TestAppendString(t *testing.T) {
 
 func BenchmarkAppendValue(b *testing.B) {
 	r := record(b, "schemas-off/insert", 0)
-	e, err := Decode(r.Key, r.Value, nil)
+	e, err := decodeRecord(r.Key, r.Value, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

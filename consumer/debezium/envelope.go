@@ -9,16 +9,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// parts say what an object that may be an envelope has.
+// parts are the members found in an object that may be an envelope.
 type parts struct {
 	op, source      bool
 	tsMs, tsUs      number
-	schema, payload []byte // of a record with schemas on, as they came
+	schema, payload []byte // of a record with schemas on, unchanged
 	seen            uint   // a bit for every known member
 	members         int
 }
 
-// The bits of the members that tell what an object is.
+// The bits of the members that tell the kind of an object.
 const (
 	hasBefore uint = 1 << iota
 	hasAfter
@@ -31,10 +31,20 @@ const (
 	hasID
 	hasStatus
 	hasEventCount
+	hasCollections
 )
 
-// has says whether any of the members is there.
-func (p *parts) has(members uint) bool { return p.seen&members != 0 }
+// transactionMembers are the members of Debezium's message about a transaction.
+const transactionMembers = hasID | hasStatus | hasEventCount | hasCollections
+
+// hasAnyMember is true if any of the members is there.
+func (p *parts) hasAnyMember(members uint) bool { return p.seen&members != 0 }
+
+// isSpelledNull is true for a null beside its schema, which may be null as well.
+func (p *parts) isSpelledNull() bool {
+	return p.seen == hasSchema|hasPayload && p.members == 2 && p.payload[0] == 'n' &&
+		(p.schema[0] == 'n' || p.schema[0] == '{')
+}
 
 // number is a whole number, or none.
 type number struct {
@@ -42,19 +52,20 @@ type number struct {
 	there bool
 }
 
-// readValue reads a value that is not empty. last is the source block of the record before.
-func (d *Decoder) readValue(value []byte, last *Source) {
-	if d.tooLong("value", value) {
+// readRecordValue reads a value of at least one byte. last is the source block of the record
+// before.
+func (d *Decoder) readRecordValue(value []byte, last *Source) {
+	if d.exceedsMaxBytes("value", value) {
 		return
 	}
-	if b := d.last.find(value); b != nil {
+	if b := d.last.findByPrefix(value); b != nil {
 		if d.readPayload(value[len(b.prefix):], b, last) {
 			return
 		}
 		d.problem = nil
 	}
 	d.reader.begin(value)
-	kind, err := d.reader.open()
+	kind, err := d.reader.openObject()
 	var p parts
 	if err == nil && kind == '{' {
 		p, err = d.readEnvelope(nil, 1, last)
@@ -63,46 +74,48 @@ func (d *Decoder) readValue(value []byte, last *Source) {
 		d.problem = syntaxError("value", value, err)
 		return
 	}
-	if after := trailing("value", value, d.reader.end()); after != nil {
+	if after := trailingError("value", value, d.reader.inputOffset()); after != nil {
 		d.problem = after
 		return
 	}
 	switch {
+	case kind == 'n', p.isSpelledNull():
+		d.event.Tombstone = true
 	case kind != '{':
 		d.complain("value", "is not an object")
 	case !p.op && !p.source && p.payload != nil && p.payload[0] == '{' && d.problem == nil:
-		d.unwrap(value, &p, last)
+		d.unwrapPayload(value, &p, last)
 	default:
-		d.finish(&p)
+		d.judgeEnvelope(&p)
 	}
 }
 
-// readPayload reads what follows a known schema block. Where that is anything but an envelope and
-// the end of the record, it is not its business: false.
+// readPayload reads the rest of a record behind a known schema block. True means an envelope and
+// the end of the record; after false the caller reads the record anew.
 func (d *Decoder) readPayload(text []byte, b *block, last *Source) bool {
 	d.reader.begin(text)
-	if kind, err := d.reader.open(); err != nil || kind != '{' {
+	if kind, err := d.reader.openObject(); err != nil || kind != '{' {
 		return false
 	}
 	p, err := d.readEnvelope(b, 2, last)
-	if err != nil || !p.op || !p.source || !closed(text[d.reader.end():]) {
+	if err != nil || !p.op || !p.source || !closesRecord(text[d.reader.inputOffset():]) {
 		return false
 	}
 	d.event.Schema = b.schema
-	d.finish(&p)
+	d.judgeEnvelope(&p)
 	return true
 }
 
-// unwrap reads the payload beside a schema block that is new, or not where it usually is.
-func (d *Decoder) unwrap(value []byte, p *parts, last *Source) {
+// unwrapPayload reads the payload beside a new schema block, or beside a block in an unusual place.
+func (d *Decoder) unwrapPayload(value []byte, p *parts, last *Source) {
 	b, schemaErr := &block{}, error(nil)
 	if p.schema != nil {
-		if b, schemaErr = valueBlocks.get(p.schema); b == nil {
+		if b, schemaErr = valueBlocks.getOrParse(p.schema); b == nil {
 			b = &block{}
 		}
 	}
 	d.reader.begin(p.payload)
-	_, err := d.reader.open()
+	_, err := d.reader.openObject()
 	var inner parts
 	if err == nil {
 		inner, err = d.readEnvelope(b, 2, last)
@@ -117,22 +130,30 @@ func (d *Decoder) unwrap(value []byte, p *parts, last *Source) {
 	default:
 		d.event.Schema = b.schema
 		if p.schema != nil {
-			d.last.learn(value, b)
+			d.last.learnBlock(value, b)
 		}
 	}
-	d.finish(&inner)
+	d.judgeEnvelope(&inner)
 }
 
-// finish judges an envelope that was read.
-func (d *Decoder) finish(p *parts) {
+// judgeEnvelope judges the envelope just read.
+func (d *Decoder) judgeEnvelope(p *parts) {
 	event := &d.event
+	if of := event.Source.Connector; of != "" && of != Connector {
+		d.foreign = formatErrorf("source.connector",
+			"is %.40q: only %s has positions that compare", of, Connector)
+		return
+	}
 	if !p.op || !p.source {
 		if d.problem == nil {
-			d.problem = otherMessage(p)
+			d.problem = otherMessage(p, event.Key)
 		}
 		return
 	}
-	event.TsUs = d.micros("ts_us", p.tsUs, p.tsMs)
+	event.TsUs = d.preferMicros("ts_us", p.tsUs, p.tsMs)
+	if d.badSequence != nil && event.needsSequence() && d.problem == nil {
+		d.problem = d.badSequence
+	}
 	switch event.Op {
 	case Create, Update, Read:
 		if event.After == nil {
@@ -153,7 +174,7 @@ func (d *Decoder) finish(p *parts) {
 // readEnvelope reads the members of an object: of Debezium's Envelope.java. Others are skipped.
 func (d *Decoder) readEnvelope(b *block, depth int, last *Source) (p parts, err error) {
 	for {
-		name, err := d.reader.name()
+		name, err := d.reader.readMemberName()
 		if name == nil || err != nil {
 			return p, err
 		}
@@ -161,36 +182,38 @@ func (d *Decoder) readEnvelope(b *block, depth int, last *Source) (p parts, err 
 		switch string(name) {
 		case `"before"`:
 			bit = hasBefore
-			d.event.Before, err = d.rowMember(&d.before, b, "before", depth)
+			d.event.Before, err = d.readRowMember(&d.before, b, "before", depth)
 		case `"after"`:
 			bit = hasAfter
-			d.event.After, err = d.rowMember(&d.after, b, "after", depth)
+			d.event.After, err = d.readRowMember(&d.after, b, "after", depth)
 		case `"source"`:
 			bit = hasSource
 			p.source, err = d.readSource(last, depth)
 		case `"op"`:
 			bit = hasOp
 			var text string
-			p.op, text, err = d.textMember("op", string(Create))
+			p.op, text, err = d.readTextMember("op", string(Create))
 			d.event.Op = Op(text)
 		case `"ts_ms"`:
 			bit = hasTsMs
-			p.tsMs, err = d.numberMember("ts_ms")
+			p.tsMs, err = d.readNumberMember("ts_ms")
 		case `"ts_us"`:
 			bit = hasTsUs
-			p.tsUs, err = d.numberMember("ts_us")
+			p.tsUs, err = d.readNumberMember("ts_us")
 		case `"schema"`:
 			bit = hasSchema
-			p.schema, err = d.reader.value()
+			p.schema, err = d.reader.readRawValue()
 		case `"payload"`:
 			bit = hasPayload
-			p.payload, err = d.reader.value()
+			p.payload, err = d.reader.readRawValue()
 		case `"id"`:
 			bit, err = hasID, d.skipMember(depth)
 		case `"status"`:
 			bit, err = hasStatus, d.skipMember(depth)
 		case `"event_count"`:
 			bit, err = hasEventCount, d.skipMember(depth)
+		case `"data_collections"`:
+			bit, err = hasCollections, d.skipMember(depth)
 		default:
 			err = d.skipMember(depth)
 		}
@@ -205,32 +228,32 @@ func (d *Decoder) readEnvelope(b *block, depth int, last *Source) (p parts, err 
 	}
 }
 
-// skipMember reads a member that means nothing here.
+// skipMember reads a member without a meaning in an envelope.
 func (d *Decoder) skipMember(depth int) error {
-	raw, err := d.reader.value()
+	raw, err := d.reader.readRawValue()
 	if err == nil && (raw[0] == '{' || raw[0] == '[') {
 		d.checkNested(raw, "value", "", depth)
 	}
 	return err
 }
 
-func (d *Decoder) rowMember(m *rowMemory, b *block, place string, depth int) (Row, error) {
+func (d *Decoder) readRowMember(m *rowMemory, b *block, place string, depth int) (Row, error) {
 	if d.reader.json.PeekKind() == '{' {
 		if _, err := d.reader.json.ReadToken(); err != nil {
 			return nil, err
 		}
-		return d.readRow(m, b, place, depth+1)
+		return d.readColumns(m, b, place, depth+1)
 	}
-	raw, err := d.reader.value()
+	raw, err := d.reader.readRawValue()
 	if err == nil && raw[0] != 'n' {
 		d.complain(place, "is a JSON %s, not an object", kindName(raw))
 	}
 	return nil, err
 }
 
-// textMember reads a text: there is false for null.
-func (d *Decoder) textMember(field, guess string) (there bool, text string, err error) {
-	raw, err := d.reader.value()
+// readTextMember reads a text: there is false for null.
+func (d *Decoder) readTextMember(field, guess string) (there bool, text string, err error) {
+	raw, err := d.reader.readRawValue()
 	switch {
 	case err != nil || raw[0] == 'n':
 		return false, "", err
@@ -238,11 +261,11 @@ func (d *Decoder) textMember(field, guess string) (there bool, text string, err 
 		d.complain(field, "is a JSON %s, not a text", kindName(raw))
 		return true, "", nil
 	}
-	return true, d.text(raw, guess), nil
+	return true, d.unquoteText(raw, guess), nil
 }
 
-func (d *Decoder) numberMember(field string) (number, error) {
-	raw, err := d.reader.value()
+func (d *Decoder) readNumberMember(field string) (number, error) {
+	raw, err := d.reader.readRawValue()
 	if err != nil || raw[0] == 'n' {
 		return number{}, err
 	}
@@ -259,8 +282,8 @@ func (d *Decoder) numberMember(field string) (number, error) {
 	return number{}, nil
 }
 
-// micros prefers us: connectors before 2.6 and logical messages have milliseconds only.
-func (d *Decoder) micros(field string, us, ms number) int64 {
+// preferMicros prefers us: connectors before 2.6 and logical messages have milliseconds only.
+func (d *Decoder) preferMicros(field string, us, ms number) int64 {
 	switch {
 	case us.there:
 		return us.n
@@ -273,36 +296,48 @@ func (d *Decoder) micros(field string, us, ms number) int64 {
 	return ms.n * 1000
 }
 
-// flattened begins the reason for records that went through Debezium's transformation.
+// flattened begins the reason for records flattened by Debezium's transformation.
 const flattened = "is a flattened row (ExtractNewRecordState), not Debezium's whole envelope"
 
-// otherMessage says what an object without op or source is instead of an envelope.
-func otherMessage(p *parts) *FormatError {
+// otherMessage names the kind of an object without op or source. Other is set where the key, too,
+// is of Debezium's own message, because a flattened row may have columns of the same names.
+func otherMessage(p *parts, key Row) *FormatError {
+	own := func(column, kind string) (other string, is bool) {
+		switch {
+		case len(key) == 0:
+			return "", true
+		case len(key) == 1 && key[0].Name == column && key[0].Value.Kind() == String:
+			return kind, true
+		}
+		return "", false
+	}
+	heartbeat, isHeartbeat := own("serverName", "heartbeat")
+	transaction, isTransaction := own("id", "transaction")
 	switch {
-	case p.has(hasPayload) && p.has(hasSchema) && p.members == 2 && p.payload[0] == 'n':
-		return formatErrorf("value", flattened+": its payload is null")
-	case p.has(hasOp) && p.has(hasBefore|hasAfter):
+	case p.hasAnyMember(hasOp) && p.hasAnyMember(hasBefore|hasAfter):
 		return formatErrorf("source", "is missing: op is there, the source block is not")
-	case p.has(hasSource) && p.has(hasBefore|hasAfter):
+	case p.hasAnyMember(hasSource) && p.hasAnyMember(hasBefore|hasAfter):
 		return formatErrorf("op", "is missing")
-	case p.has(hasTsMs) && p.members == 1:
-		return &FormatError{"value", "is a heartbeat, not a change: leave its topic out", "heartbeat"}
-	case p.has(hasStatus) && p.has(hasID) && p.has(hasEventCount):
-		return &FormatError{"value", "is transaction metadata, not a change: leave its topic out", "transaction"}
+	case p.hasAnyMember(hasTsMs) && p.members == 1 && isHeartbeat:
+		return &FormatError{"value", "is a heartbeat, not a change: leave its topic out",
+			heartbeat}
+	case p.seen&transactionMembers == transactionMembers && isTransaction:
+		return &FormatError{"value", "is transaction metadata, not a change: leave its topic out",
+			transaction}
 	}
 	return formatErrorf("value", flattened+": it has neither op nor source")
 }
 
-// parseSequence reads `["24023119","24023128"]`, in which each may be null, as it stands in a JSON
-// string.
+// parseSequence reads `["24023119","24023128"]`, escaped inside a JSON string; either member may be
+// null.
 func parseSequence(quoted []byte) (pair [2]uint64, ok bool) {
 	inner, opened := bytes.CutPrefix(quoted, []byte(`"[`))
 	inner, closed := bytes.CutSuffix(inner, []byte(`]"`))
 	first, second, two := bytes.Cut(inner, []byte(","))
 	if opened && closed && two {
 		var one, other bool
-		pair[0], one = parseLSN(first)
-		pair[1], other = parseLSN(second)
+		pair[0], one = parseQuotedLSN(first)
+		pair[1], other = parseQuotedLSN(second)
 		if one && other {
 			return pair, true
 		}
@@ -322,7 +357,7 @@ func parseSequence(quoted []byte) (pair [2]uint64, ok bool) {
 	return pair, true
 }
 
-func parseLSN(member []byte) (uint64, bool) {
+func parseQuotedLSN(member []byte) (uint64, bool) {
 	if string(member) == "null" {
 		return 0, true
 	}

@@ -1,5 +1,5 @@
-// Package debezium is the Debezium PostgreSQL envelope in JSON: it decodes a Kafka record into an
-// Event and encodes an Event as Debezium would have written it. It knows nothing of entities,
+// Package debezium decodes a Kafka record, Debezium's PostgreSQL envelope in JSON, into an Event,
+// and encodes an Event as Debezium would have done. The package knows nothing of entities,
 // documents or Kafka clients. Start reading at Event, then Decoder.
 //
 // Source of the format: Debezium 3.6 PostgresSourceInfoStructMaker, Envelope and
@@ -29,19 +29,33 @@ const (
 	HeaderNewKey = "__debezium.newkey"
 )
 
-// HeaderCommitLSN is the record header in which the lab's own connector sends the commit LSN of the
-// event's transaction (for a snapshot row: the slot's consistent point), as a decimal number.
+// HeaderCommitLSN is the record header for the commit LSN of the event's transaction (for a
+// snapshot row: the slot's consistent point), a decimal number. Only the lab's own connector sends
+// the header.
 const HeaderCommitLSN = "cdc.commit_lsn"
+
+// Connector is the source.connector of Debezium's PostgreSQL connector.
+const Connector = "postgresql"
+
+// The marks of a snapshot's rows in Source.Snapshot. Source: Debezium's SnapshotRecord.java.
+const (
+	SnapshotFirst        = "first"
+	SnapshotFirstInTable = "first_in_data_collection"
+	SnapshotTrue         = "true"
+	SnapshotLastInTable  = "last_in_data_collection"
+	SnapshotLast         = "last"
+	SnapshotIncremental  = "incremental"
+)
 
 // Row is a row's columns in the record's order; nil where the record has null.
 type Row []Cell
 
-// Cell is one column of a Row.
+// Cell is a column of a Row.
 type Cell struct {
 	Name  string
 	Value Value
-	// Type is the column's Connect schema; nil where the record carries none (schemas off). Cells of
-	// one column share it until the schema changes.
+	// Type is the column's Connect schema; nil where the record carries none (schemas off). The
+	// Cells of a column share the Type until the schema changes.
 	Type *Type
 }
 
@@ -55,26 +69,31 @@ func (r Row) Get(column string) *Cell {
 	return nil
 }
 
-// Event is one decoded record. It is valid until the Decoder's next Decode: all but texts and Types
-// is memory of the Decoder's or of the record.
+// Event is a decoded record. An Event is valid until the Decoder's next Decode, because all but
+// texts and Types is memory of the Decoder's or of the record.
 type Event struct {
 	// Key holds the primary-key columns; nil where the record has no key.
 	Key Row
-	// OldKey and NewKey are the headers __debezium.oldkey (on the create of a row whose key changed)
-	// and __debezium.newkey (on the delete that goes with it).
+	// OldKey and NewKey are the headers of a change of key: __debezium.oldkey on the new row's
+	// create, __debezium.newkey on the old row's delete.
 	OldKey, NewKey Row
-	// Tombstone: the record's value was null. Only Key is set.
+	// Comes is true if OldKey's header is there, Leaves if NewKey's is. OtherKeyUnread says why the
+	// header could not be read, for example because another converter wrote it; nil where it was.
+	Comes, Leaves  bool
+	OtherKeyUnread *FormatError
+	// Tombstone is true if the record's value was null. Then only Key is set.
 	Tombstone bool
 	Op        Op
 	// Before and After are nil where the envelope has null.
 	Before, After Row
 	Source        Source
-	// TsUs is when the connector processed the change: microseconds since 1970, by its clock.
+	// TsUs is when the connector processed the change: microseconds since 1970, by the connector's
+	// clock.
 	TsUs int64
 	// CommitLSN is HeaderCommitLSN, or 0.
 	CommitLSN uint64
-	// Schema identifies the schema of After and Before: equal pointers are the same columns with the
-	// same Types, in the same order. nil without schemas.
+	// Schema identifies the schema of After and Before: equal pointers are the same columns with
+	// the same Types, in the same order. nil without schemas.
 	Schema *Schema
 }
 
@@ -84,8 +103,8 @@ type Source struct {
 	// TsUs is the commit time in PostgreSQL (for a snapshot row, the time of the snapshot),
 	// microseconds since 1970.
 	TsUs int64
-	// Snapshot is "", "true", "first", "first_in_data_collection", "last_in_data_collection",
-	// "last", "false" or "incremental"; booleans of older connectors are read as texts.
+	// Snapshot is "", "false" or a mark such as SnapshotFirst; booleans of older connectors are
+	// read as texts.
 	Snapshot string
 	DB       string
 	// Sequence is the pair [end LSN of the last committed transaction, LSN of the change]; absent
@@ -96,7 +115,7 @@ type Source struct {
 	LSN           uint64
 }
 
-// Header is one record header.
+// Header is a record header.
 type Header struct {
 	Key   string
 	Value []byte

@@ -10,17 +10,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// reader is a JSON tokenizer that begins anew without allocating. It checks the whole grammar: UTF-8,
-// escapes, numbers. Whether names are unique is the caller's to check.
+// reader is a JSON tokenizer that begins anew without allocating. A reader checks the whole
+// grammar: UTF-8, escapes, numbers. The caller checks whether names are unique.
 type reader struct {
 	text []byte
-	from bytes.Buffer // of the text: what the tokenizer reads without copying it
+	from bytes.Buffer // of the text, so that the tokenizer need not copy
 	json *jsontext.Decoder
 }
 
 func (r *reader) begin(text []byte) { r.reset(text, jsontext.AllowDuplicateNames(true)) }
 
-// beginStrict is begin, and a name that is there twice is an error.
+// beginStrict is begin, and a duplicate name is an error.
 func (r *reader) beginStrict(text []byte) { r.reset(text, jsontext.AllowDuplicateNames(false)) }
 
 func (r *reader) reset(text []byte, option jsontext.Options) {
@@ -32,8 +32,8 @@ func (r *reader) reset(text []byte, option jsontext.Options) {
 	r.json.Reset(&r.from, option)
 }
 
-// open reads the beginning of an object. Any other value it reads whole, and says its kind.
-func (r *reader) open() (jsontext.Kind, error) {
+// openObject reads the beginning of an object, or any other value whole, and returns the kind.
+func (r *reader) openObject() (jsontext.Kind, error) {
 	kind := r.json.PeekKind()
 	if kind == '{' {
 		_, err := r.json.ReadToken()
@@ -43,10 +43,10 @@ func (r *reader) open() (jsontext.Kind, error) {
 	return kind, err
 }
 
-// name reads the name of an object's next member, with its quotes; nil after the last.
-func (r *reader) name() ([]byte, error) {
-	// Peeking costs as much as reading, and a member that follows at once needs none.
-	if end := r.end(); end < len(r.text) && (r.text[end] == ',' || r.text[end] == '"') {
+// readMemberName reads the name of an object's next member, with the quotes; nil after the last.
+func (r *reader) readMemberName() ([]byte, error) {
+	// Peeking costs as much as reading, and a member at hand needs no peeking.
+	if end := r.inputOffset(); end < len(r.text) && (r.text[end] == ',' || r.text[end] == '"') {
 		return r.json.ReadValue()
 	}
 	if r.json.PeekKind() == '}' {
@@ -56,13 +56,14 @@ func (r *reader) name() ([]byte, error) {
 	return r.json.ReadValue()
 }
 
-// value reads a member's value, not looking into it.
-func (r *reader) value() ([]byte, error) { return r.json.ReadValue() }
+// readRawValue reads a member's value without looking inside.
+func (r *reader) readRawValue() ([]byte, error) { return r.json.ReadValue() }
 
-// check looks into an object or array that is correct JSON: is a name there twice, does it nest
-// deeper than so many levels? It stops at the first. To tell names costs memory: in a large text
-// they are not looked at, and the last one of a name counts.
-func (r *reader) check(text []byte, levels int) (twice, deep bool) {
+// checkMembers looks into an object or array of correct JSON. twice is true if a name is there
+// twice, deep if the nesting has more than so many levels; checkMembers stops at the first. Telling
+// names apart costs memory: in a text larger than maxUnique duplicates are ignored, and the last
+// member of a name counts.
+func (r *reader) checkMembers(text []byte, levels int) (twice, deep bool) {
 	if len(text) > maxUnique {
 		r.begin(text)
 	} else {
@@ -70,7 +71,8 @@ func (r *reader) check(text []byte, levels int) (twice, deep bool) {
 	}
 	for {
 		if _, err := r.json.ReadToken(); err != nil {
-			return r.end() < len(text), false // the grammar was checked: only a name can be wrong
+			// The grammar was checked: only a name can be wrong.
+			return r.inputOffset() < len(text), false
 		}
 		if r.json.StackDepth() > levels {
 			return false, true
@@ -78,10 +80,10 @@ func (r *reader) check(text []byte, levels int) (twice, deep bool) {
 	}
 }
 
-// end is where the reader is in the text.
-func (r *reader) end() int { return int(r.json.InputOffset()) }
+// inputOffset is the reader's place in the text.
+func (r *reader) inputOffset() int { return int(r.json.InputOffset()) }
 
-// readers serve the Values, which look into themselves only when asked.
+// readers serve the Values, because a Value looks inside only when asked.
 var readers = sync.Pool{New: func() any { return new(reader) }}
 
 // maxUnique is the largest nested value, in bytes, whose names must be unique.
@@ -89,7 +91,7 @@ const maxUnique = 1 << 20
 
 const space = " \t\r\n"
 
-// syntaxError says in which byte of the text its JSON is bad, counted from 1.
+// syntaxError names the first bad byte of a JSON text, counted from 1.
 func syntaxError(place string, text []byte, err error) *FormatError {
 	var syntax *jsontext.SyntacticError
 	switch {
@@ -103,10 +105,11 @@ func syntaxError(place string, text []byte, err error) *FormatError {
 	return formatErrorf(place, "cannot be read: %v", err)
 }
 
-// trailing complains of what follows the JSON value of a text.
-func trailing(place string, text []byte, end int) *FormatError {
+// trailingError is the error of text behind the JSON value.
+func trailingError(place string, text []byte, end int) *FormatError {
 	if rest := bytes.TrimLeft(text[end:], space); len(rest) > 0 {
-		return formatErrorf(place, "is bad JSON at byte %d: text after the end", len(text)-len(rest)+1)
+		at := len(text) - len(rest) + 1
+		return formatErrorf(place, "is bad JSON at byte %d: text after the end", at)
 	}
 	return nil
 }

@@ -7,22 +7,19 @@ import (
 	"sync"
 )
 
-// The logical types of precise decimals: Kafka's Decimal.java and Debezium's
-// VariableScaleDecimal.java.
-const (
-	connectDecimal = "org.apache.kafka.connect.data.Decimal"
-	maxScale       = 20000 // numeric has at most 16383 digits after the point
-)
+// maxScale is beyond a numeric's 16383 digits after the point.
+const maxScale = 20000
 
-// block is a schema block that was read. It is shared by all Decoders and never changed.
+// block is a parsed schema block, shared by all Decoders and never changed.
 type block struct {
-	// prefix is how a record with this block begins, up to its payload, as JsonConverter writes it.
+	// prefix is the beginning of a record with the block, up to the payload, as JsonConverter
+	// writes records.
 	prefix string
 	schema *Schema // nil where the block has no row
 	types  map[string]*Type
 }
 
-func (b *block) typeOf(column string) *Type {
+func (b *block) typeOfColumn(column string) *Type {
 	if b == nil {
 		return nil
 	}
@@ -39,8 +36,8 @@ const (
 // in turns.
 type blocks [8]*block
 
-// find returns the block that a record begins with.
-func (bs *blocks) find(record []byte) *block {
+// findByPrefix returns the block at the beginning of a record.
+func (bs *blocks) findByPrefix(record []byte) *block {
 	for i, b := range bs {
 		if b == nil {
 			break
@@ -54,9 +51,11 @@ func (bs *blocks) find(record []byte) *block {
 	return nil
 }
 
-// learn remembers the block if the record has it where find looks for it.
-func (bs *blocks) learn(record []byte, b *block) {
-	if len(record) > len(b.prefix) && string(record[:len(b.prefix)]) == b.prefix {
+// learnBlock remembers a block short enough for a blockCache, if the record begins with the block's
+// prefix.
+func (bs *blocks) learnBlock(record []byte, b *block) {
+	if len(b.prefix) <= maxBlockBytes && len(record) > len(b.prefix) &&
+		string(record[:len(b.prefix)]) == b.prefix {
 		copy(bs[1:], bs[:])
 		bs[0] = b
 	}
@@ -71,14 +70,18 @@ type blockCache struct {
 }
 
 // maxCachedBytes bounds the texts in a blockCache: more than 500 tables of 50 columns.
-const maxCachedBytes = 8 << 20
-
-var (
-	valueBlocks = blockCache{parse: valueBlock}
-	keyBlocks   = blockCache{parse: keyBlock}
+// maxBlockBytes bounds each.
+const (
+	maxCachedBytes = 8 << 20
+	maxBlockBytes  = maxCachedBytes / 8
 )
 
-func (c *blockCache) get(text []byte) (*block, error) {
+var (
+	valueBlocks = blockCache{parse: parseValueBlock}
+	keyBlocks   = blockCache{parse: parseRowBlock}
+)
+
+func (c *blockCache) getOrParse(text []byte) (*block, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if b, ok := c.blocks[string(text)]; ok {
@@ -86,8 +89,9 @@ func (c *blockCache) get(text []byte) (*block, error) {
 	}
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
-	if twice, deep := r.check(text, DefaultMaxDepth); twice || deep {
-		return nil, fmt.Errorf("it has a member twice (%t) or nests deeper than %d levels (%t)", twice, DefaultMaxDepth, deep)
+	if twice, deep := r.checkMembers(text, DefaultMaxDepth); twice || deep {
+		return nil, fmt.Errorf("it has a member twice (%t) or nests deeper than %d levels (%t)",
+			twice, DefaultMaxDepth, deep)
 	}
 	schema, b := Value{text, &memory{}}, &block{}
 	switch kind := schema.Kind(); kind {
@@ -101,7 +105,7 @@ func (c *blockCache) get(text []byte) (*block, error) {
 		return nil, fmt.Errorf("it is a JSON %s, not an object", kindName(text))
 	}
 	b.prefix = beforeBlock + string(text) + afterBlock
-	if len(text) > maxCachedBytes/8 {
+	if len(b.prefix) > maxBlockBytes {
 		return b, nil
 	}
 	for other := range c.blocks {
@@ -119,8 +123,8 @@ func (c *blockCache) get(text []byte) (*block, error) {
 	return b, nil
 }
 
-// valueBlock finds the row in an envelope's schema: before and after have the same.
-func valueBlock(envelope Value) (*block, error) {
+// parseValueBlock finds the row in an envelope's schema: before and after have the same.
+func parseValueBlock(envelope Value) (*block, error) {
 	var row Value
 	members := 0
 	for field := range envelope.Member("fields").Items() {
@@ -139,11 +143,11 @@ func valueBlock(envelope Value) (*block, error) {
 	if row.Kind() == Null {
 		return &block{}, nil
 	}
-	return keyBlock(row)
+	return parseRowBlock(row)
 }
 
-// keyBlock reads the schema of a row.
-func keyBlock(row Value) (*block, error) {
+// parseRowBlock reads the schema of a row.
+func parseRowBlock(row Value) (*block, error) {
 	b := &block{schema: &Schema{Name: string(row.Member("name").Text())}, types: map[string]*Type{}}
 	for field := range row.Member("fields").Items() {
 		name, t, err := columnType(field)
@@ -163,10 +167,10 @@ func keyBlock(row Value) (*block, error) {
 	return b, nil
 }
 
-// columnType reads a schema as JsonConverter writes it.
+// columnType reads a schema written by JsonConverter.
 func columnType(schema Value) (field string, t *Type, err error) {
 	t = &Type{}
-	schema.Each(func(name []byte, member Value) {
+	for name, member := range schema.Members() {
 		switch string(name) {
 		case "field":
 			field = string(member.Text())
@@ -176,21 +180,25 @@ func columnType(schema Value) (field string, t *Type, err error) {
 			t.Name = string(member.Text())
 		case "optional":
 			t.Optional = member.Bool()
+		case "default":
+			t.Default = string(member.AppendJSON(nil))
 		case "parameters":
 			t.Parameters = map[string]string{}
-			member.Each(func(name []byte, v Value) { t.Parameters[string(name)] = string(v.Text()) })
+			for name, v := range member.Members() {
+				t.Parameters[string(name)] = string(v.Text())
+			}
 		case "items":
 			var itemErr error
 			if _, t.Items, itemErr = columnType(member); err == nil {
 				err = itemErr
 			}
 		}
-	})
-	if t.Name == connectDecimal {
+	}
+	if t.Name == ConnectDecimal {
 		var scaleErr error
-		t.Scale, scaleErr = strconv.Atoi(t.Parameters["scale"])
+		t.Scale, scaleErr = strconv.Atoi(t.Parameters[ParameterScale])
 		if scaleErr != nil || t.Scale > maxScale || t.Scale < -maxScale {
-			return field, t, fmt.Errorf("%.20q is no scale", t.Parameters["scale"])
+			return field, t, fmt.Errorf("%.20q is no scale", t.Parameters[ParameterScale])
 		}
 	}
 	return field, t, err

@@ -2,11 +2,12 @@ package debezium
 
 import "strconv"
 
-// readSource reads the source block: Debezium's PostgresSourceInfoStructMaker.java. Its texts are
-// nearly always those of the record before; there is false for null.
+// readSource reads the source block of Debezium's PostgresSourceInfoStructMaker.java; there is
+// false for null. The texts of last are the guesses, because a record's texts are nearly always
+// equal to the texts of the record before.
 func (d *Decoder) readSource(last *Source, depth int) (there bool, err error) {
 	if d.reader.json.PeekKind() != '{' {
-		raw, err := d.reader.value()
+		raw, err := d.reader.readRawValue()
 		if err != nil || raw[0] == 'n' {
 			return false, err
 		}
@@ -20,7 +21,7 @@ func (d *Decoder) readSource(last *Source, depth int) (there bool, err error) {
 	var tsMs, tsUs number
 	seen := uint(0)
 	for {
-		name, err := d.reader.name()
+		name, err := d.reader.readMemberName()
 		if err != nil {
 			return true, err
 		}
@@ -31,30 +32,30 @@ func (d *Decoder) readSource(last *Source, depth int) (there bool, err error) {
 		switch string(name) {
 		case `"version"`:
 			bit = 1 << 0
-			_, s.Version, err = d.textMember("source.version", last.Version)
+			_, s.Version, err = d.readTextMember("source.version", last.Version)
 		case `"connector"`:
 			bit = 1 << 1
-			_, s.Connector, err = d.textMember("source.connector", last.Connector)
+			_, s.Connector, err = d.readTextMember("source.connector", last.Connector)
 		case `"name"`:
 			bit = 1 << 2
-			_, s.Name, err = d.textMember("source.name", last.Name)
+			_, s.Name, err = d.readTextMember("source.name", last.Name)
 		case `"ts_ms"`:
 			bit = 1 << 3
-			tsMs, err = d.numberMember("source.ts_ms")
+			tsMs, err = d.readNumberMember("source.ts_ms")
 		case `"ts_us"`:
 			bit = 1 << 4
-			tsUs, err = d.numberMember("source.ts_us")
+			tsUs, err = d.readNumberMember("source.ts_us")
 		case `"snapshot"`, `"sequence"`, `"txId"`, `"lsn"`:
-			bit, err = d.readPlace(string(name))
+			bit, err = d.readLogPlace(string(name))
 		case `"db"`:
 			bit = 1 << 5
-			_, s.DB, err = d.textMember("source.db", last.DB)
+			_, s.DB, err = d.readTextMember("source.db", last.DB)
 		case `"schema"`:
 			bit = 1 << 6
-			_, s.Schema, err = d.textMember("source.schema", last.Schema)
+			_, s.Schema, err = d.readTextMember("source.schema", last.Schema)
 		case `"table"`:
 			bit = 1 << 7
-			_, s.Table, err = d.textMember("source.table", last.Table)
+			_, s.Table, err = d.readTextMember("source.table", last.Table)
 		default:
 			err = d.skipMember(depth + 1)
 		}
@@ -66,29 +67,29 @@ func (d *Decoder) readSource(last *Source, depth int) (there bool, err error) {
 		}
 		seen |= bit
 	}
-	s.TsUs = d.micros("source.ts_us", tsUs, tsMs)
+	s.TsUs = d.preferMicros("source.ts_us", tsUs, tsMs)
 	return true, nil
 }
 
-// readPlace reads the members that say where in the log the change is.
-func (d *Decoder) readPlace(name string) (bit uint, err error) {
+// readLogPlace reads the members about the change's place in the log.
+func (d *Decoder) readLogPlace(name string) (bit uint, err error) {
 	s := &d.event.Source
 	var n number
 	switch name {
 	case `"txId"`:
-		n, err = d.numberMember("source.txId")
-		// A snapshot's txId is txid_current(), which has the epoch above the 32 bits of the xid.
+		n, err = d.readNumberMember("source.txId")
+		// A snapshot's txId is txid_current(), with the epoch above the 32 bits of the xid.
 		s.TxID = uint32(n.n)
 		return 1 << 8, err
 	case `"lsn"`:
-		if n, err = d.numberMember("source.lsn"); n.n < 0 {
+		if n, err = d.readNumberMember("source.lsn"); n.n < 0 {
 			d.complain("source.lsn", "%d is negative", n.n)
 			n.n = 0
 		}
 		s.LSN = uint64(n.n)
 		return 1 << 9, err
 	}
-	raw, err := d.reader.value()
+	raw, err := d.reader.readRawValue()
 	if err != nil {
 		return 0, err
 	}
@@ -98,9 +99,10 @@ func (d *Decoder) readPlace(name string) (bit uint, err error) {
 		case Bool:
 			s.Snapshot = strconv.FormatBool(v.Bool())
 		case String:
-			s.Snapshot = d.text(raw, "")
+			s.Snapshot = d.unquoteText(raw, "")
 		default:
-			d.complain("source.snapshot", "a JSON %s is neither a text nor a boolean", kindName(raw))
+			d.complain("source.snapshot", "a JSON %s is neither a text nor a boolean",
+				kindName(raw))
 		}
 		return 1 << 10, nil
 	}
@@ -109,10 +111,11 @@ func (d *Decoder) readPlace(name string) (bit uint, err error) {
 	case '"':
 		pair, ok := parseSequence(raw)
 		if s.Sequence = pair; !ok {
-			d.complain("source.sequence", "%.60s is no array of two decimal LSNs", raw)
+			d.badSequence = formatErrorf("source.sequence",
+				"%.60s is no array of two decimal LSNs", raw)
 		}
 	default:
-		d.complain("source.sequence", "is a JSON %s, not a text", kindName(raw))
+		d.badSequence = formatErrorf("source.sequence", "is a JSON %s, not a text", kindName(raw))
 	}
 	return 1 << 11, nil
 }

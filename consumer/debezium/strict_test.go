@@ -8,20 +8,26 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/cdclab/cdclab/consumer/debezium/corpus"
 )
 
-// withColumn is a good record in whose after one column has the text.
+// withColumn is a good record with the text as a column of after.
 func withColumn(text string) []byte {
-	return []byte(`{"before":null,"after":{"id":1,"v":` + text + `},` + goodSource + `,"op":"c","ts_us":1}`)
+	return []byte(`{"before":null,"after":{"id":1,"v":` + text + `},` + goodSource +
+		`,"op":"c","ts_us":1}`)
 }
 
-// TestBadJSON: whatever encoding/json refuses is refused, wherever it stands, and some more.
+// TestBadJSON: everything refused by encoding/json is refused, in every place, and some more.
 func TestBadJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		"1.2.3", "01", "-", "+1", ".5", "1.", "1e", "0x10", "NaN", "nan", "Infinity", "-Inf", "--1", "1_000",
-		"\"a\nb\"", "\"a\x00b\"", "\"a\tb\"", `"\x"`, `"\u12"`, `"\u12g4"`, `"a`, `'a'`, "tru", "nulll", "True", "",
-		"[1,]", "[,1]", "[1 2]", "[", "]", `{"a"}`, `{"a":}`, `{"a":1,}`, `{a:1}`, `{1:2}`, `{"a":1 "b":2}`, "{]", "[}",
+		"1.2.3", "01", "-", "+1", ".5", "1.", "1e", "0x10", "NaN", "nan", "Infinity", "-Inf", "--1",
+		"1_000",
+		"\"a\nb\"", "\"a\x00b\"", "\"a\tb\"", `"\x"`, `"\u12"`, `"\u12g4"`, `"a`, `'a'`, "tru",
+		"nulll", "True", "",
+		"[1,]", "[,1]", "[1 2]", "[", "]", `{"a"}`, `{"a":}`, `{"a":1,}`, `{a:1}`, `{1:2}`,
+		`{"a":1 "b":2}`, "{]", "[}",
 		"1,", "1}{", "/*x*/1", "1//x\n", "\"\xff\"", "\"\xed\xa0\x80\"", "\v1", "\ufeff1",
 	} {
 		value := withColumn(text)
@@ -29,11 +35,14 @@ func TestBadJSON(t *testing.T) {
 			t.Fatalf("%q is legal", text)
 		}
 		for place, record := range map[string][2][]byte{
-			"key":     {[]byte(`{"id":` + text + `}`), withColumn("1")},
-			"value":   {nil, value},
-			"wrapped": {nil, []byte(`{"schema":{"type":"struct"},"payload":` + string(value) + `}`)},
-			"schema":  {nil, []byte(`{"schema":{"type":` + text + `},"payload":` + string(withColumn("1")) + `}`)},
-			"ignored": {nil, []byte(strings.Replace(string(withColumn("1")), `"op"`, `"transaction":`+text+`,"op"`, 1))},
+			"key":   {[]byte(`{"id":` + text + `}`), withColumn("1")},
+			"value": {nil, value},
+			"wrapped": {nil, []byte(`{"schema":{"type":"struct"},"payload":` + string(value) +
+				`}`)},
+			"schema": {nil, []byte(`{"schema":{"type":` + text + `},"payload":` +
+				string(withColumn("1")) + `}`)},
+			"ignored": {nil, []byte(strings.Replace(string(withColumn("1")), `"op"`,
+				`"transaction":`+text+`,"op"`, 1))},
 		} {
 			var d Decoder
 			for range 2 {
@@ -50,13 +59,14 @@ func TestBadJSON(t *testing.T) {
 	}
 }
 
-// TestKnownBlockThenGarbage: a known schema block does not make what follows it right.
+// TestKnownBlockThenGarbage: a known schema block does not excuse garbage behind the block.
 func TestKnownBlockThenGarbage(t *testing.T) {
 	t.Parallel()
 	const block = `{"schema":{"type":"struct","fields":[]},"payload":`
 	good := string(withColumn("1"))
 	for _, rest := range []string{
-		"", "{", good, good + "]", good + "}}", good + "} x", good + `,"payload":1}`, good + `,"a":1,}`, "null}x", "5", `"`,
+		"", "{", good, good + "]", good + "}}", good + "} x", good + `,"payload":1}`,
+		good + `,"a":1,}`, "null}x", "5", `"`,
 	} {
 		var d Decoder
 		for range 2 {
@@ -71,7 +81,8 @@ func TestKnownBlockThenGarbage(t *testing.T) {
 	for _, rest := range []string{good + " }\n", good + `,"more":1}`} {
 		var d Decoder
 		for range 2 {
-			if e, err := d.Decode(nil, []byte(block+rest), nil); err != nil || e.After.Get("v") == nil {
+			if e, err := d.Decode(nil, []byte(block+rest), nil); err != nil ||
+				e.After.Get("v") == nil {
 				t.Errorf("%.40q: %v", rest, err)
 			}
 		}
@@ -91,11 +102,15 @@ func TestTwice(t *testing.T) {
 		{key, string(withColumn(`[{"a":{"b":1,"b":1}}]`)), "after.v: has a member twice"},
 		{key, good[:len(good)-1] + `,"op":"c"}`, "op: is there twice"},
 		{key, good[:len(good)-1] + `,"after":{}}`, "after: is there twice"},
-		{key, strings.Replace(good, `"lsn":20`, `"lsn":20,"lsn":21`, 1), "source.lsn: is there twice"},
-		{key, strings.Replace(good, `"db":"lab"`, `"db":"lab","db":"lab"`, 1), "source.db: is there twice"},
-		{key, `{"schema":{"type":"struct","type":"struct"},"payload":` + good + `}`, "schema: cannot be read"},
+		{key, strings.Replace(good, `"lsn":20`, `"lsn":20,"lsn":21`, 1),
+			"source.lsn: is there twice"},
+		{key, strings.Replace(good, `"db":"lab"`, `"db":"lab","db":"lab"`, 1),
+			"source.db: is there twice"},
+		{key, `{"schema":{"type":"struct","type":"struct"},"payload":` + good + `}`,
+			"schema: cannot be read"},
 		{key, `{"schema":{},"schema":{},"payload":` + good + `}`, "schema: is there twice"},
-		{`{"schema":{"type":"struct","fields":[{"field":"id"},{"field":"id"}]},"payload":{"id":1}}`, good, "key: its schema"},
+		{`{"schema":{"type":"struct","fields":[{"field":"id"},{"field":"id"}]},"payload":{"id":1}}`,
+			good, "key: its schema"},
 	} {
 		var d Decoder
 		if _, err := d.Decode([]byte(key), []byte(good), nil); err != nil {
@@ -112,9 +127,12 @@ func TestTwice(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	nested := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
-	objects := func(levels int) string { return strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels) }
-	wrapped := func(value []byte) []byte { return []byte(`{"schema":null,"payload":` + string(value) + `}`) }
+	objects := func(levels int) string {
+		return strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels)
+	}
+	wrapped := func(value []byte) []byte {
+		return []byte(`{"schema":null,"payload":` + string(value) + `}`)
+	}
 	columns := func(n int) []byte {
 		var b strings.Builder
 		for i := range n {
@@ -128,15 +146,26 @@ func TestLimits(t *testing.T) {
 		headers    []Header
 		want       string
 	}{
-		"long value":     {nil, withColumn(`"` + strings.Repeat("x", 1<<16) + `"`), nil, "value: has 65"},
-		"long key":       {[]byte(`{"id":"` + strings.Repeat("x", 1<<16) + `"}`), good, nil, "key: has 65545 bytes, the limit is 65536"},
-		"long header":    {nil, good, []Header{{HeaderOldKey, make([]byte, 1<<17)}}, "header __debezium.oldkey: has 131072 bytes, the limit is 65536"},
-		"deep arrays":    {nil, withColumn(nested(19)), nil, "after.v: nests deeper than 20 levels"},
-		"deep objects":   {nil, withColumn(objects(19)), nil, "after.v: nests deeper than 20 levels"},
-		"deep, wrapped":  {nil, wrapped(withColumn(nested(18))), nil, "after.v: nests deeper than 20 levels"},
-		"deep, ignored":  {nil, []byte(strings.Replace(string(good), `"op"`, `"more":`+nested(20)+`,"op"`, 1)), nil, "value: nests deeper than 20 levels"},
-		"deep key":       {[]byte(`{"id":` + nested(20) + `}`), good, nil, "key.id: nests deeper than 20 levels"},
-		"deep schema":    {nil, []byte(`{"schema":{"a":` + nested(100) + `},"payload":` + string(good) + `}`), nil, "schema: cannot be read"},
+		"long value": {nil, withColumn(`"` + strings.Repeat("x", 1<<16) + `"`), nil,
+			"value: has 65"},
+		"long key": {[]byte(`{"id":"` + strings.Repeat("x", 1<<16) + `"}`), good, nil,
+			"key: has 65545 bytes, the limit is 65536"},
+		"long header": {nil, good, []Header{{HeaderOldKey, make([]byte, 1<<17)}},
+			"header __debezium.oldkey: has 131072 bytes, the limit is 65536"},
+		"deep arrays": {nil, withColumn(nested(19)), nil,
+			"after.v: nests deeper than 20 levels"},
+		"deep objects": {nil, withColumn(objects(19)), nil,
+			"after.v: nests deeper than 20 levels"},
+		"deep, wrapped": {nil, wrapped(withColumn(nested(18))), nil,
+			"after.v: nests deeper than 20 levels"},
+		"deep, ignored": {nil,
+			[]byte(strings.Replace(string(good), `"op"`, `"more":`+nested(20)+`,"op"`, 1)), nil,
+			"value: nests deeper than 20 levels"},
+		"deep key": {[]byte(`{"id":` + nested(20) + `}`), good, nil,
+			"key.id: nests deeper than 20 levels"},
+		"deep schema": {nil,
+			[]byte(`{"schema":{"a":` + nested(100) + `},"payload":` + string(good) + `}`), nil,
+			"schema: cannot be read"},
 		"deepest arrays": {nil, withColumn(nested(18)), nil, ""},
 		"deepest object": {nil, withColumn(objects(18)), nil, ""},
 		"deepest key":    {[]byte(`{"id":` + nested(19) + `}`), good, nil, ""},
@@ -147,27 +176,41 @@ func TestLimits(t *testing.T) {
 		d := Decoder{MaxBytes: 1 << 16, MaxDepth: 20}
 		for range 2 {
 			_, err := d.Decode(c.key, c.value, c.headers)
-			if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.HasPrefix(err.Error(), c.want)) {
+			if err == nil && c.want != "" ||
+				err != nil && (c.want == "" || !strings.HasPrefix(err.Error(), c.want)) {
 				t.Errorf("%s: error %v, want %q", name, err, c.want)
 			}
 		}
 	}
-	if _, err := Decode(nil, withColumn(nested(DefaultMaxDepth-2)), nil); err != nil {
+}
+
+// nested are arrays in arrays.
+func nested(levels int) string {
+	return strings.Repeat("[", levels) + strings.Repeat("]", levels)
+}
+
+func TestDefaultLimits(t *testing.T) {
+	t.Parallel()
+	if _, err := decodeRecord(nil, withColumn(nested(DefaultMaxDepth-2)), nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := Decode(nil, withColumn(nested(DefaultMaxDepth-1)), nil); err == nil {
+	if _, err := decodeRecord(nil, withColumn(nested(DefaultMaxDepth-1)), nil); err == nil {
 		t.Error("there is no limit on nesting by default")
 	}
-	if _, err := Decode(nil, make([]byte, DefaultMaxBytes+1), nil); err == nil || !strings.Contains(err.Error(), "33554433 bytes") {
+	if _, err := decodeRecord(nil, make([]byte, DefaultMaxBytes+1), nil); err == nil ||
+		!strings.Contains(err.Error(), "33554433 bytes") {
 		t.Errorf("error %v", err)
 	}
 }
 
-// TestMemory: a hostile record costs little beside its own bytes. Not parallel: it counts the
-// process' allocations.
+// TestMemory: a hostile record costs little beside its own bytes. Not parallel, because the test
+// counts the process' allocations.
 func TestMemory(t *testing.T) {
 	const size = 2 << 20
-	many := func(member string) string { return strings.Repeat(member+",", size/len(member)) + member }
+	many := func(member string) string {
+		return strings.Repeat(member+",",
+			size/len(member)) + member
+	}
 	var names strings.Builder
 	for i := 0; names.Len() < size; i++ {
 		names.WriteString(`1,"` + strconv.Itoa(i) + `":`)
@@ -181,7 +224,8 @@ func TestMemory(t *testing.T) {
 		"other":   []byte(`{"a":` + names.String() + "1}"),
 		"escapes": withColumn(`"` + strings.Repeat(`\n`, size/2) + `"`),
 		"open":    []byte(strings.Repeat(`{"a":`, size/5)),
-		"schema":  []byte(`{"schema":{"fields":[` + many("{}") + `]},"payload":` + string(withColumn("1")) + `}`),
+		"schema": []byte(`{"schema":{"fields":[` + many("{}") + `]},"payload":` +
+			string(withColumn("1")) + `}`),
 	} {
 		var d Decoder
 		var before, after runtime.MemStats
@@ -199,12 +243,12 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestAllocations: in the steady state an event costs no memory. Not parallel: it counts the
-// process' allocations.
+// TestAllocations: in the steady state an event costs no memory. Not parallel, because the test
+// counts the process' allocations.
 func TestAllocations(t *testing.T) {
-	for _, c := range corpusCases(t, corpusDir) {
-		var changes []corpusRecord
-		for _, r := range corpusRecords(t, corpusDir, c) {
+	for _, c := range corpus.Own(t) {
+		var changes []corpus.Record
+		for _, r := range c.Records(t) {
 			if rejection(c, r) == "" {
 				changes = append(changes, r)
 			}
@@ -227,7 +271,7 @@ func TestAllocations(t *testing.T) {
 			}
 		})
 		if each := allocations / float64(len(changes)); each > 0.5 {
-			t.Errorf("%s: %.1f allocations for each event", c.name(), each)
+			t.Errorf("%s: %.1f allocations for each event", c.Name(), each)
 		}
 	}
 }

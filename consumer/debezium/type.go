@@ -8,22 +8,39 @@ type Type struct {
 	// Name is the logical type ("io.debezium.time.MicroTimestamp"); "" for a plain one.
 	Name     string
 	Optional bool
-	// Scale is that of an org.apache.kafka.connect.data.Decimal.
+	// Scale is the scale of a ConnectDecimal.
 	Scale int
-	// Parameters are the others' ("allowed" of an Enum, "__debezium.source.column.length").
+	// Parameters are the schema's parameters by name.
 	Parameters map[string]string
-	// Items are an array's.
+	// Items are the Type of an array's items.
 	Items *Type
+	// Default is the column's default as JSON; "" for none. Debezium writes the default for a
+	// column that must not be null and was not sent.
+	Default string
 }
 
-// Schema is the columns of a table as a record's schema block has them.
+// ConnectDecimal is the logical type of a precise decimal. Source: Kafka's Decimal.java.
+const ConnectDecimal = "org.apache.kafka.connect.data.Decimal"
+
+// The names of Parameters. The names of the source's column are there with
+// column.propagate.source.type.
+const (
+	ParameterScale        = "scale"
+	ParameterPrecision    = "connect.decimal.precision"
+	ParameterLength       = "length"  // of a Bits
+	ParameterAllowed      = "allowed" // the values of an Enum
+	ParameterColumnType   = "__debezium.source.column.type"
+	ParameterColumnLength = "__debezium.source.column.length"
+)
+
+// Schema is the columns of a table, as in a record's schema block.
 type Schema struct {
 	// Name is <prefix>.<schema>.<table>.Value.
 	Name    string
 	Columns []SchemaColumn
 }
 
-// SchemaColumn is one of them.
+// SchemaColumn is a column of a Schema.
 type SchemaColumn struct {
 	Name string
 	Type *Type

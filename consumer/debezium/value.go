@@ -2,7 +2,6 @@ package debezium
 
 import (
 	"bytes"
-	"fmt"
 	"iter"
 	"strconv"
 
@@ -12,7 +11,7 @@ import (
 // Kind is the JSON type of a Value.
 type Kind uint8
 
-// The kinds. A Value that is not there is Null.
+// The kinds. An absent Value is Null.
 const (
 	Null Kind = iota
 	Bool
@@ -22,38 +21,25 @@ const (
 	Object
 )
 
-// Value is a JSON value. It refers to the record's bytes and to the Decoder's memory, and looks
-// into them only when asked. Numbers keep every digit. The zero Value is Null.
+// Value is a JSON value. A Value refers to the record's bytes and to the Decoder's memory, and
+// looks inside only when asked. Numbers keep every digit. The zero Value is Null.
 type Value struct {
 	raw []byte // correct JSON without space around it
 	mem *memory
 }
 
-// memory is what the Values of an Event share.
+// memory is shared by the Values of an Event.
 type memory struct {
-	text    []byte            // of unescaped strings
-	cursors map[*byte]*cursor // of arrays, by their first byte
+	text []byte // of unescaped strings
 }
 
-// cursor is where At was in an array.
-type cursor struct {
-	length       int // -1: not counted yet
-	next, offset int // of the member that follows
-}
-
-// The memory that is kept from one Event to the next.
-const (
-	maxKeptText    = 1 << 20
-	maxKeptCursors = 256
-)
+// maxKeptText is the limit of the memory kept from Event to Event.
+const maxKeptText = 1 << 20
 
 func (m *memory) reset() {
 	m.text = m.text[:0]
 	if cap(m.text) > maxKeptText {
 		m.text = nil
-	}
-	if len(m.cursors) > 0 {
-		m.cursors = nil
 	}
 }
 
@@ -77,11 +63,11 @@ func (v Value) Kind() Kind {
 	return Number
 }
 
-// Bool is whether it is true.
+// Bool is true if the value is JSON's true.
 func (v Value) Bool() bool { return len(v.raw) > 0 && v.raw[0] == 't' }
 
-// Text is the content of a String, unescaped, or the literal of a Number; nil for other kinds. It is
-// not to be changed.
+// Text is the content of a String, unescaped, or the literal of a Number; nil for other kinds. The
+// bytes must not be changed.
 func (v Value) Text() []byte {
 	switch v.Kind() {
 	case String:
@@ -101,32 +87,13 @@ func (m *memory) unquote(quoted []byte) []byte {
 	return m.text[start:len(m.text):len(m.text)]
 }
 
-// Int is a Number as int64; false where it is none, or has a fraction or too many digits.
+// Int is a Number as int64; false for another kind, a fraction or too many digits.
 func (v Value) Int() (int64, bool) {
 	if v.Kind() != Number {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(string(v.raw), 10, 64)
 	return n, err == nil
-}
-
-// Len is the number of an Array's or an Object's members.
-func (v Value) Len() int {
-	n := 0
-	switch v.Kind() {
-	case Array:
-		c := v.mem.cursor(v.raw)
-		if c.length < 0 {
-			for range v.Items() {
-				n++
-			}
-			c.length = n
-		}
-		return c.length
-	case Object:
-		v.Each(func([]byte, Value) { n++ })
-	}
-	return n
 }
 
 // Items are an Array's members in their order.
@@ -142,7 +109,7 @@ func (v Value) Items() iter.Seq[Value] {
 			return
 		}
 		for r.json.PeekKind() != ']' {
-			raw, err := r.value()
+			raw, err := r.readRawValue()
 			if err != nil || !yield(Value{raw, v.mem}) {
 				return
 			}
@@ -150,100 +117,47 @@ func (v Value) Items() iter.Seq[Value] {
 	}
 }
 
-// At is an Array's i-th member, a Null where there is none. It is quick for one after the other.
-func (v Value) At(i int) Value {
-	if v.Kind() != Array || i < 0 {
-		return Value{}
-	}
-	c := v.mem.cursor(v.raw)
-	if i < c.next {
-		c.next, c.offset = 0, 1
-	}
-	r := readers.Get().(*reader)
-	defer readers.Put(r)
-	for {
-		text := v.raw[c.offset:]
-		r.begin(text)
-		raw, err := r.value()
-		if err != nil { // the array's end
-			return Value{}
-		}
-		rest := bytes.TrimLeft(text[r.end():], space)
-		c.offset = len(v.raw) - len(bytes.TrimPrefix(rest, []byte(",")))
-		c.next++
-		if c.next > i {
-			return Value{raw, v.mem}
-		}
-	}
-}
-
-func (m *memory) cursor(array []byte) *cursor {
-	c := m.cursors[&array[0]]
-	if c == nil {
-		c = &cursor{length: -1, offset: 1}
-		if m.cursors == nil || len(m.cursors) >= maxKeptCursors {
-			m.cursors = map[*byte]*cursor{}
-		}
-		m.cursors[&array[0]] = c
-	}
-	return c
-}
-
-// Member is an Object's member of the name; a Null where there is none.
+// Member is an Object's member of the name, the last where there are several; a Null where there is
+// none.
 func (v Value) Member(name string) (found Value) {
-	v.Each(func(n []byte, member Value) {
+	for n, member := range v.Members() {
 		if string(n) == name {
 			found = member
 		}
-	})
+	}
 	return found
 }
 
-// Each visits an Object's members in their order. A name is valid as long as the Value is.
-func (v Value) Each(visit func(name []byte, member Value)) {
-	if v.Kind() != Object {
-		return
-	}
-	r := readers.Get().(*reader)
-	defer readers.Put(r)
-	r.begin(v.raw)
-	if _, err := r.open(); err != nil {
-		return
-	}
-	for {
-		quoted, err := r.name()
-		if quoted == nil || err != nil {
+// Members are an Object's members in their order, by name. A name is valid as long as the Value is.
+func (v Value) Members() iter.Seq2[[]byte, Value] {
+	return func(yield func([]byte, Value) bool) {
+		if v.Kind() != Object {
 			return
 		}
-		name := Value{quoted, v.mem}.Text()
-		raw, err := r.value()
-		if err != nil {
+		r := readers.Get().(*reader)
+		defer readers.Put(r)
+		r.begin(v.raw)
+		if _, err := r.openObject(); err != nil {
 			return
 		}
-		visit(name, Value{raw, v.mem})
+		for {
+			quoted, err := r.readMemberName()
+			if quoted == nil || err != nil {
+				return
+			}
+			name := Value{quoted, v.mem}.Text()
+			raw, err := r.readRawValue()
+			if err != nil || !yield(name, Value{raw, v.mem}) {
+				return
+			}
+		}
 	}
 }
 
-// AppendJSON appends the value as JSON, as it came.
+// AppendJSON appends the value's JSON unchanged.
 func (v Value) AppendJSON(dst []byte) []byte {
 	if len(v.raw) == 0 {
 		return append(dst, "null"...)
 	}
 	return append(dst, v.raw...)
-}
-
-// ParseValue reads one JSON value: for tests, and for what is JSON inside a text. A name that is
-// there twice is an error.
-func ParseValue(text string) (Value, error) {
-	var r reader
-	data := []byte(text)
-	r.beginStrict(data)
-	raw, err := r.value()
-	if err != nil {
-		return Value{}, fmt.Errorf("parse a JSON value: %w", err)
-	}
-	if after := trailing("the JSON value", data, r.end()); after != nil {
-		return Value{}, after
-	}
-	return Value{raw, &memory{}}, nil
 }

@@ -1,14 +1,10 @@
 package entity
 
 import (
-	"maps"
-	"regexp"
-	"slices"
+	"fmt"
 	"strings"
 	"time"
 )
-
-var snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)+$`)
 
 // The time rules of tables without a Spec in YAML.
 const (
@@ -25,16 +21,16 @@ const (
 // ownPrefix begins the names of the consumer's own collections.
 const ownPrefix = "cdc_"
 
-func isView(collection string) bool {
+func isViewName(collection string) bool {
 	return strings.HasSuffix(collection, LiveSuffix) || strings.HasSuffix(collection, RelatedSuffix)
 }
 
-// generic is the Spec of a table that has none. Its collection has the table's name, with the schema
-// before it unless that is public; names that MongoDB, the consumer or a Spec uses are avoided, so that no
-// two tables share one.
-func (s *state) generic(schema, table string) *Spec {
+// genericSpec returns the Spec of a table without a YAML. The collection has the table's name,
+// after the schema's name unless the schema is public. Names used by MongoDB, the consumer or a
+// Spec are avoided, so that no two tables share a collection.
+func (s *state) genericSpec(schema, table string) *Spec {
 	part := func(name string) string {
-		name, _ = escapeName(strings.ReplaceAll(name, "$", "\uff04"))
+		name, _ = EscapeName(strings.ReplaceAll(name, "$", "\uff04"))
 		return name
 	}
 	collection := part(table)
@@ -44,7 +40,7 @@ func (s *state) generic(schema, table string) *Spec {
 	if strings.HasPrefix(collection, "system.") {
 		collection = "_" + collection
 	}
-	if isView(strings.TrimRight(collection, "_")) {
+	if isViewName(strings.TrimRight(collection, "_")) {
 		collection += "_"
 	}
 	for s.collections[collection] {
@@ -58,52 +54,34 @@ func (s *state) generic(schema, table string) *Spec {
 		Skew: genericSkew, Late: genericLate}
 }
 
-// naming is a column that looks for the name of its member.
-type naming struct {
-	column string
-	exact  bool // it may have an exact text beside it, whose member must be free too
-	member string
+// CollectionMaxBytes bounds the name of a collection: MongoDB takes 255 bytes for the database of
+// at most 63, a dot, and the collection with the suffix of a view.
+const CollectionMaxBytes = 255 - 64 - len(RelatedSuffix)
+
+// CollectionFault says why MongoDB cannot have the Spec's collection, "" if MongoDB can. The names
+// of a table in an event may be anything.
+func (s *Spec) CollectionFault() string {
+	if strings.IndexByte(s.Table, 0) >= 0 {
+		return "the table has a NUL in its name"
+	}
+	if n := len(s.Collection); n > CollectionMaxBytes {
+		return fmt.Sprintf("the name of the collection has %d bytes, at most %d", n,
+			CollectionMaxBytes)
+	}
+	return ""
 }
 
-// name gives the columns their members: snake_case becomes camelCase, any other name stays. A column
-// whose member another column has, or whose member is taken, keeps its own name; if that is taken
-// too, underscores follow it. The names depend on the columns, not on their order.
-func name(columns []*naming, taken map[string]bool) {
-	claims := map[string]int{}
-	for _, c := range columns {
-		own, _ := escapeName(c.column)
-		claims[own]++
-		if snakeCase.MatchString(c.column) {
-			claims[camelCase(c.column)]++
-		}
+// EscapeName makes a name that MongoDB takes; false where a part of the name is lost.
+func EscapeName(name string) (string, bool) {
+	whole := true
+	if strings.IndexByte(name, 0) >= 0 {
+		name, whole = strings.ReplaceAll(name, "\x00", ""), false
 	}
-	order := slices.Clone(columns)
-	slices.SortFunc(order, func(a, b *naming) int {
-		if a.exact != b.exact {
-			if a.exact {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.column, b.column)
-	})
-	used := maps.Clone(taken)
-	for _, c := range order {
-		free := func(member string) bool {
-			return !used[member] && !(c.exact && used[member+ExactSuffix])
-		}
-		own, _ := escapeName(c.column)
-		camel := camelCase(c.column)
-		if snakeCase.MatchString(c.column) && claims[camel] == 1 && free(camel) {
-			c.member = camel
-		} else {
-			for c.member = own; !free(c.member) || c.member != own && claims[c.member] > 0; {
-				c.member += "_"
-			}
-		}
-		used[c.member] = true
-		if c.exact {
-			used[c.member+ExactSuffix] = true
-		}
+	if strings.IndexByte(name, '.') >= 0 {
+		name = strings.ReplaceAll(name, ".", "\uff0e")
 	}
+	if strings.HasPrefix(name, "$") {
+		name = "\uff04" + name[1:]
+	}
+	return name, whole
 }

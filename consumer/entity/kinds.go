@@ -2,11 +2,11 @@ package entity
 
 import "slices"
 
-// Kind is how the values of a column are stored. The package comment has the table of PostgreSQL's
-// types.
+// Kind is the way to store the values of a column. The comment of package encode has the table of
+// PostgreSQL's types.
 type Kind string
 
-// The kinds of Fields, and the BSON type each is stored as.
+// The kinds of Fields, and the stored BSON type of each.
 const (
 	UUID      Kind = "uuid"      // string, lower case
 	Text      Kind = "text"      // string
@@ -14,7 +14,7 @@ const (
 	Int       Kind = "int"       // int64
 	Decimal   Kind = "decimal"   // Decimal128; money is never a float. Text beyond 34 digits
 	Double    Kind = "double"    // double
-	Timestamp Kind = "timestamp" // date in ms; the exact text in <field>Exact where it has more
+	Timestamp Kind = "timestamp" // date in ms; finer times also as a text in <field>Exact
 	Date      Kind = "date"      // date, at midnight UTC
 	Time      Kind = "time"      // string
 	Interval  Kind = "interval"  // string
@@ -22,7 +22,7 @@ const (
 	Bytes     Kind = "bytes"     // binary
 	Bits      Kind = "bits"      // string
 	Array     Kind = "array"     // array of the Field's Items
-	Any       Kind = "any"       // by the Connect type, or by the JSON type without one
+	Any       Kind = "any"       // by the Connect type, or else by the JSON type
 )
 
 var (
@@ -32,29 +32,20 @@ var (
 	rangeKinds = []Kind{Int, Decimal, Double}
 )
 
-// KeyMember is the member that holds a document's key.
+// KeyMember is the member for a document's key.
 const KeyMember = "_id"
 
-// MetadataMember is the member of a row in which everything is that the consumer adds to it.
+// MetadataMember is the member of a row for everything that the consumer adds to the row.
 const MetadataMember = "cdcMetadata"
 
-// EmbeddedMember is the member of a document that lists the rows that are or were embedded in it.
+// EmbeddedMember is the member of a document that lists the rows embedded now or earlier.
 const EmbeddedMember = "cdcEmbedded"
 
-// ExactSuffix is what a timestamp's member is followed by in the name of the member that holds its
-// exact text.
+// ExactSuffix follows a timestamp's member in the name of the member with the exact text.
 const ExactSuffix = "Exact"
 
-// own are the members that the consumer itself writes.
-func own(embedded bool) []string {
-	if embedded {
-		return []string{KeyMember, MetadataMember}
-	}
-	return []string{KeyMember, MetadataMember, EmbeddedMember}
-}
-
-// exact: a value of the Field may need an exact text beside it.
-func (f Field) exact() bool {
+// HasExact is true if a value of the Field may need an exact text too.
+func (f Field) HasExact() bool {
 	switch f.Kind {
 	case Timestamp, Any:
 		return true
@@ -64,5 +55,5 @@ func (f Field) exact() bool {
 	return false
 }
 
-// ranged: a Field of the kind can have a least and a greatest value.
-func (k Kind) ranged() bool { return slices.Contains(rangeKinds, k) }
+// takesRange is true if a Field of the kind can have a least and a greatest value.
+func (k Kind) takesRange() bool { return slices.Contains(rangeKinds, k) }

@@ -5,32 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/cdclab/cdclab/namedfile"
 )
 
 //go:embed specs/*.yaml
 var builtin embed.FS
 
-// Registry is a set of Specs that fit together, and the Tables that are made of them and of tables
-// without one. It is safe for concurrent use.
-type Registry struct {
-	mu     sync.RWMutex
-	state  *state
-	tables map[tableID]*Table
-}
+// Registry is a set of Specs that fit together. A Registry is safe for concurrent use.
+type Registry struct{ state atomic.Pointer[state] }
 
-type tableID struct{ schema, name string }
-
-// state is the Specs of one Load.
+// state is the Specs of a single Load.
 type state struct {
 	all         []*Spec
 	byTable     map[string]*Spec
@@ -38,7 +33,7 @@ type state struct {
 	collections map[string]bool
 }
 
-// Default is the four entities of the lab: customer, address, order, order_item.
+// Default returns the four entities of the lab: customer, address, order, order_item.
 func Default() *Registry {
 	specs, err := fs.Sub(builtin, "specs")
 	if err == nil {
@@ -50,91 +45,65 @@ func Default() *Registry {
 	panic(fmt.Sprintf("the built-in specs: %v", err))
 }
 
+// Open loads the specs of a folder, or the built-in ones where the folder is "".
+func Open(folder string) (*Registry, error) {
+	if folder == "" {
+		return Default(), nil
+	}
+	return Load(os.DirFS(folder))
+}
+
 // Load reads every *.yaml of a folder, one Spec a file. Unknown members, and Specs that contradict
-// themselves or each other, are errors; each names the file and the line, and all are reported
-// together.
+// themselves or each other, are errors. Each error names the file and the line, and all are
+// reported together.
 func Load(fsys fs.FS) (*Registry, error) {
-	s, err := load(fsys)
+	s, err := loadFolder(fsys)
 	if err != nil {
 		return nil, err
 	}
-	return &Registry{state: s, tables: map[tableID]*Table{}}, nil
+	r := new(Registry)
+	r.state.Store(s)
+	return r, nil
 }
 
-// Reload reads the folder again: all of it, or, with an error, nothing. A table whose Spec changed,
-// came or went has another Table from then on; the others, and what they have seen of their
-// columns, stay.
-func (r *Registry) Reload(fsys fs.FS) (changed bool, err error) {
-	s, err := load(fsys)
-	if err != nil {
-		return false, err
+// Replace takes the Specs of another Registry, all at once; false if both hold the same Specs. A
+// caller with Tables of a Registry reloads the Tables instead.
+func (r *Registry) Replace(by *Registry) (changed bool) {
+	next := by.state.Load()
+	if reflect.DeepEqual(next, r.state.Load()) {
+		return false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if reflect.DeepEqual(s, r.state) {
-		return false, nil
-	}
-	old := r.tables
-	r.state, r.tables = s, map[tableID]*Table{}
-	for id, table := range old {
-		if made := r.make(id); reflect.DeepEqual(made.spec, table.spec) && reflect.DeepEqual(made.fields, table.fields) &&
-			maps.Equal(made.taken, table.taken) {
-			r.tables[id] = table
-		}
-	}
-	return true, nil
+	r.state.Store(next)
+	return true
 }
 
-// Table is that of a table in PostgreSQL, the same one each time until a Reload changes it. It is
-// never nil: a table that no YAML serves has a Spec of its own, without Fields.
-func (r *Registry) Table(schema, name string) *Table {
-	id := tableID{schema, name}
-	r.mu.RLock()
-	t := r.tables[id]
-	r.mu.RUnlock()
-	if t != nil {
-		return t
+// Serving returns the Spec of a table in PostgreSQL. The Spec is never nil: a table without a YAML
+// has a Spec of its own, without Fields.
+func (r *Registry) Serving(schema, table string) *Spec {
+	s := r.state.Load()
+	if spec := s.byTable[schema+"."+table]; spec != nil {
+		return spec
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t = r.tables[id]; t == nil {
-		t = r.make(id)
-		r.tables[id] = t
-	}
-	return t
-}
-
-func (r *Registry) make(id tableID) *Table {
-	spec := r.state.byTable[id.schema+"."+id.name]
-	if spec == nil {
-		spec = r.state.generic(id.schema, id.name)
-	}
-	return newTable(spec, r.state)
-}
-
-func (r *Registry) now() *state {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.state
+	return s.genericSpec(schema, table)
 }
 
 // ByTable finds a Spec by its table ("public.order").
 func (r *Registry) ByTable(table string) (*Spec, bool) {
-	s, ok := r.now().byTable[table]
+	s, ok := r.state.Load().byTable[table]
 	return s, ok
 }
 
 // ByEntity finds a Spec by its entity ("order").
 func (r *Registry) ByEntity(name string) (*Spec, bool) {
-	s, ok := r.now().byEntity[name]
+	s, ok := r.state.Load().byEntity[name]
 	return s, ok
 }
 
-// All returns the Specs from YAML, those that others refer to first: customer, address, order,
-// order_item. Where that leaves a choice, the order is that of the files' names.
-func (r *Registry) All() []*Spec { return slices.Clone(r.now().all) }
+// All returns the Specs from YAML, parents first: customer, address, order, order_item. Specs
+// without such an order follow the order of the files' names.
+func (r *Registry) All() []*Spec { return slices.Clone(r.state.Load().all) }
 
-func load(fsys fs.FS) (*state, error) {
+func loadFolder(fsys fs.FS) (*state, error) {
 	paths, err := fs.Glob(fsys, "*.yaml")
 	if err != nil {
 		return nil, fmt.Errorf("look for specs: %w", err)
@@ -145,7 +114,7 @@ func load(fsys fs.FS) (*state, error) {
 	var documents []*document
 	var errs []error
 	for _, path := range paths {
-		d, err := read(fsys, path)
+		d, err := readDocument(fsys, path)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -153,23 +122,23 @@ func load(fsys fs.FS) (*state, error) {
 		documents = append(documents, d)
 	}
 	if len(errs) == 0 {
-		errs = validate(documents)
+		errs = validateAll(documents)
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("load specs: %w", errors.Join(errs...))
 	}
-	return assemble(documents), nil
+	return assembleState(documents), nil
 }
 
-// document is a Spec and where it was read.
+// document is a Spec and the file of the Spec.
 type document struct {
 	path string
 	file *ast.File
 	spec *Spec
 }
 
-func read(fsys fs.FS, path string) (*document, error) {
-	text, err := fs.ReadFile(fsys, path)
+func readDocument(fsys fs.FS, path string) (*document, error) {
+	text, err := namedfile.ReadIn(fsys, path, namedfile.Small)
 	if err != nil {
 		return nil, fmt.Errorf("read spec: %w", err)
 	}
@@ -180,7 +149,7 @@ func read(fsys fs.FS, path string) (*document, error) {
 	if len(d.file.Docs) != 1 || d.file.Docs[0].Body == nil {
 		return nil, fmt.Errorf("%s: holds %d specs, want one", path, len(d.file.Docs))
 	}
-	if err := d.durations(); err != nil {
+	if err := d.checkDurations(); err != nil {
 		return nil, err
 	}
 	if err := yaml.UnmarshalWithOptions(text, d.spec, yaml.Strict()); err != nil {
@@ -191,15 +160,16 @@ func read(fsys fs.FS, path string) (*document, error) {
 		if r.Missing == "" {
 			r.Missing = Store
 		}
-		if !d.has(fmt.Sprintf("$.references[%d].grace", i)) {
+		if !d.pathExists(fmt.Sprintf("$.references[%d].grace", i)) {
 			r.Grace = DefaultGrace
 		}
 	}
 	return d, nil
 }
 
-// durations checks them itself: the library's error has no line, and 5 would be nanoseconds.
-func (d *document) durations() error {
+// checkDurations checks the durations, because the library's error has no line, and 5 would be
+// nanoseconds.
+func (d *document) checkDurations() error {
 	members := []string{"skew", "late", "grace", "not_after", "not_before"}
 	var errs []error
 	for _, node := range ast.Filter(ast.MappingValueType, d.file.Docs[0].Body) {
@@ -211,13 +181,14 @@ func (d *document) durations() error {
 		at := member.Value.GetToken()
 		if _, err := time.ParseDuration(at.Value); err != nil {
 			errs = append(errs, fmt.Errorf("%s:%d:%d: %s %q is no duration such as 5s or 1h30m",
-				d.path, at.Position.Line, at.Position.Column, member.Key.GetToken().Value, at.Value))
+				d.path, at.Position.Line, at.Position.Column, member.Key.GetToken().Value,
+				at.Value))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (d *document) has(path string) bool {
+func (d *document) pathExists(path string) bool {
 	p, err := yaml.PathString(path)
 	if err != nil {
 		return false
@@ -236,8 +207,8 @@ func (d *document) yamlError(err error) error {
 	return fmt.Errorf("%s: %w", d.path, err)
 }
 
-// errorf reports a mistake at a place in the file, given as a YAML path ("$.fields[2].kind"); a
-// place that is not there is reported where its parent begins.
+// errorf reports a mistake at a place in the file, given as a YAML path ("$.fields[2].kind"). A
+// missing place is reported at the line of its parent.
 func (d *document) errorf(path, format string, args ...any) error {
 	line := 1
 	for path != "$" {
@@ -252,9 +223,10 @@ func (d *document) errorf(path, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %s", d.path, line, fmt.Sprintf(format, args...))
 }
 
-// assemble puts parents first.
-func assemble(documents []*document) *state {
-	r := &state{byTable: map[string]*Spec{}, byEntity: map[string]*Spec{}, collections: map[string]bool{}}
+// assembleState puts parents first.
+func assembleState(documents []*document) *state {
+	r := &state{byTable: map[string]*Spec{}, byEntity: map[string]*Spec{},
+		collections: map[string]bool{}}
 	for _, d := range documents {
 		r.byTable[d.spec.Table], r.byEntity[d.spec.Entity] = d.spec, d.spec
 		r.collections[d.spec.Collection] = true

@@ -1,27 +1,29 @@
 package entity
 
 import (
+	"maps"
 	"strings"
 	"time"
 )
 
-// Spec describes one entity: one table of the source and its place in MongoDB.
+// Spec describes a single entity: a table of the source and its place in MongoDB.
 type Spec struct {
-	// Entity is its name: customer, address, order, order_item.
+	// Entity is the entity's name: customer, address, order, order_item.
 	Entity string `yaml:"entity"`
 	// Table is the table in PostgreSQL, schema.name, unquoted: public.order.
 	Table string `yaml:"table"`
-	// Collection holds its documents; for an embedded entity, those of the entity it lives in.
+	// Collection holds the entity's documents. An embedded entity has the collection of the entity
+	// around it.
 	Collection string `yaml:"collection"`
-	// Key is the column whose text is the document's _id (or the map key of an embedded one). In the
-	// Spec of a table that has none in YAML it is "": the table's own key serves.
+	// Key is the column with the text of the document's _id, or with the map key of an embedded
+	// row. A Spec without a YAML has the Key "", so that the table's own key serves.
 	Key    string  `yaml:"key"`
 	Fields []Field `yaml:"fields"`
-	// Embed is set for an entity that lives inside another's document.
+	// Embed is set for an entity inside another's document.
 	Embed *Embed `yaml:"embed,omitempty"`
-	// References are its foreign keys; the first is its parent.
+	// References are the entity's foreign keys; the first is the parent.
 	References []Reference `yaml:"references,omitempty"`
-	// Severity overrides what follows from a broken rule, by rule: warn or reject.
+	// Severity overrides the consequence of a broken rule, by rule: warn or reject.
 	Severity map[string]Severity `yaml:"severity,omitempty"`
 	// Skew is how far the source's clock may be ahead of the record's Kafka timestamp; 0: no rule.
 	Skew time.Duration `yaml:"skew,omitempty"`
@@ -29,8 +31,8 @@ type Spec struct {
 	Late time.Duration `yaml:"late,omitempty"`
 }
 
-// Field is one column and the document's member it becomes. Columns that no Field names are stored
-// too, by their type.
+// Field is a single column and the column's member of the document. Columns without a Field are
+// stored too, by their type.
 type Field struct {
 	Column string `yaml:"column"`
 	// Name is the member; left out, the column's name in camelCase.
@@ -39,28 +41,28 @@ type Field struct {
 	// Items is the kind of an array's items; left out, any.
 	Items    Kind `yaml:"items,omitempty"`
 	Required bool `yaml:"required,omitempty"`
-	// Optional: the table may lack the column, and that is no drift.
+	// Optional: the table may lack the column without a drift.
 	Optional bool `yaml:"optional,omitempty"`
 	// Secret: no violation shows a value.
 	Secret bool `yaml:"secret,omitempty"`
-	// Enum are the values it may have.
+	// Enum are the allowed values.
 	Enum   []string `yaml:"enum,omitempty"`
 	Format Format   `yaml:"format,omitempty"`
 	// Min and Max are decimal numbers, both allowed themselves; "" is none.
 	Min string `yaml:"min,omitempty"`
 	Max string `yaml:"max,omitempty"`
-	// Transitions are the values that may follow each value. A value may always stay; what follows a
-	// value that is not in here is not judged.
+	// Transitions are the values that may follow each value. A value may always stay. Any value may
+	// follow a value that is not in here.
 	Transitions map[string][]string `yaml:"transitions,omitempty"`
 	// NotAfter is how far beyond the commit a timestamp may be; 0: no rule.
 	NotAfter time.Duration `yaml:"not_after,omitempty"`
-	// NotBefore is how long before the commit a timestamp may be that is new: a created row's, or one
-	// that an update changes where the event has the value before. What a snapshot reads, or a row keeps,
-	// may be as old as it likes. 0: no rule.
+	// NotBefore is how long before the commit a new timestamp may be. Timestamps of a created row
+	// are new, and timestamps changed by an update that has the value before. Values read by a
+	// snapshot, or kept by a row, may have any age. 0: no rule.
 	NotBefore time.Duration `yaml:"not_before,omitempty"`
 }
 
-// Format is what a text must look like.
+// Format is the required form of a text.
 type Format string
 
 // The formats.
@@ -70,7 +72,7 @@ const (
 )
 
 // Embed says where an embedded entity lives: documents of entity Into, in the map Field, under the
-// embedded row's key. Parent is the column that holds the _id of the document.
+// embedded row's key. Parent is the column with the _id of the document.
 type Embed struct {
 	Into   string `yaml:"into"`
 	Field  string `yaml:"field"`
@@ -83,11 +85,11 @@ type Reference struct {
 	Entity string `yaml:"entity"`
 	// Grace is how long the referenced row is waited for; left out, DefaultGrace.
 	Grace time.Duration `yaml:"grace,omitempty"`
-	// Missing is what happens after that; left out, Store.
+	// Missing is the fate of the row after Grace; left out, Store.
 	Missing Missing `yaml:"missing,omitempty"`
 }
 
-// Missing is what becomes of a row that refers to one that does not come.
+// Missing is the fate of a row with a reference to a row that does not come.
 type Missing string
 
 // The fates of such a row.
@@ -96,13 +98,13 @@ const (
 	DeadLetter Missing = "dead_letter" // rejected
 )
 
-// DefaultGrace is the Grace of a Reference that names none.
+// DefaultGrace is the Grace of a Reference without a Grace.
 const DefaultGrace = 10 * time.Second
 
-// Severity is what follows from a broken rule, or says how much a change of schema matters.
+// Severity is the consequence of a broken rule, or says how much a change of schema matters.
 type Severity string
 
-// The severities. A rule has one of the first two, a SchemaChange one of the last three.
+// The severities. A rule has one of the first two, a SchemaChange has any of the last three.
 const (
 	Reject Severity = "reject" // the row is not stored
 	Warn   Severity = "warn"   // stored, and counted
@@ -110,8 +112,8 @@ const (
 	Error  Severity = "error" // a column's values cannot be stored any more
 )
 
-// field finds a Field by its column; nil if there is none.
-func (s *Spec) field(column string) *Field {
+// fieldOfColumn finds a Field by its column; nil without such a Field.
+func (s *Spec) fieldOfColumn(column string) *Field {
 	for i := range s.Fields {
 		if s.Fields[i].Column == column {
 			return &s.Fields[i]
@@ -120,16 +122,32 @@ func (s *Spec) field(column string) *Field {
 	return nil
 }
 
-// Member is the name of the document's member: Name, or else the column in camelCase (lab_version
-// is labVersion). In a Spec from Load the key column's is KeyMember.
+// OwnMembers returns the members of a row written by the consumer itself.
+func (s *Spec) OwnMembers() []string {
+	if s.Embed != nil {
+		return []string{KeyMember, MetadataMember}
+	}
+	return []string{KeyMember, MetadataMember, EmbeddedMember}
+}
+
+// Severities returns the severities of all rules: the Spec's, or else the default.
+func (s *Spec) Severities() map[string]Severity {
+	all := maps.Clone(severities)
+	maps.Copy(all, s.Severity)
+	return all
+}
+
+// Member returns the name of the document's member: Name, or else the column in camelCase
+// (lab_version is labVersion). In a Spec from Load the key column's is KeyMember.
 func (f Field) Member() string {
 	if f.Name != "" {
 		return f.Name
 	}
-	return camelCase(f.Column)
+	return CamelCase(f.Column)
 }
 
-func camelCase(column string) string {
+// CamelCase returns the member's name for a column's name: labVersion for lab_version.
+func CamelCase(column string) string {
 	var b strings.Builder
 	upper := false
 	for _, r := range column {

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/cdclab/cdclab/consumer/encode/value"
 )
 
-// RowText is a row in texts that compare with DocumentText's: by member, for every Field but the
-// key, nil for NULL. columns are the row's values as PostgreSQL's ::text gives them (DateStyle ISO,
-// any time zone), by column; nil or absent is NULL. An error names the column.
+// RowText returns a row in texts that compare with DocumentText's: by member, for every Field but
+// the key, nil for NULL. columns are the row's values by column, as printed by PostgreSQL's ::text
+// (DateStyle ISO, any time zone); nil or absent is NULL. An error names the column.
 func (s *Spec) RowText(columns map[string]*string) (map[string]*string, error) {
 	texts := make(map[string]*string, len(s.Fields))
 	for _, f := range s.Fields {
@@ -34,10 +36,9 @@ func (s *Spec) RowText(columns map[string]*string) (map[string]*string, error) {
 	return texts, nil
 }
 
-// DocumentText is a document, or the sub-document of an embedded entity, in texts that compare with
-// RowText's; nil for a member that is null or absent. A value of another BSON type than its Field
-// is stored as is an error, as is a date that disagrees with the exact text beside it; it names the
-// member.
+// DocumentText returns a document, or the sub-document of an embedded entity, in texts that compare
+// with RowText's; nil for a member that is null or absent. Errors are a value of another BSON type
+// than the Field's, and a date that disagrees with its exact text. An error names the member.
 func (s *Spec) DocumentText(document bson.M) (map[string]*string, error) {
 	texts := make(map[string]*string, len(s.Fields))
 	for _, f := range s.Fields {
@@ -47,8 +48,8 @@ func (s *Spec) DocumentText(document bson.M) (map[string]*string, error) {
 		member := f.Member()
 		texts[member] = nil
 		text, there, err := f.Text(document[member])
-		if err == nil && f.exact() {
-			text, err = f.withExact(text, there, document[member+ExactSuffix])
+		if err == nil && f.HasExact() {
+			text, err = f.preferExact(text, there, document[member+ExactSuffix])
 		}
 		if err != nil {
 			return nil, fmt.Errorf("member %s: %w", member, err)
@@ -60,31 +61,32 @@ func (s *Spec) DocumentText(document bson.M) (map[string]*string, error) {
 	return texts, nil
 }
 
-// withExact prefers the exact text to that of the date, if they agree.
-func (f Field) withExact(dated string, there bool, exact any) (string, error) {
+// preferExact prefers the exact text to the date's text, if both agree.
+func (f Field) preferExact(dated string, there bool, exact any) (string, error) {
 	switch exact := exact.(type) {
 	case nil:
 		return dated, nil
 	case string:
-		t, ok, _ := parseZoned([]byte(exact))
+		t, ok, _ := value.ParseZoned([]byte(exact))
 		if !ok {
-			return "", fmt.Errorf("its exact text %q is no time", shorten(exact))
+			return "", fmt.Errorf("its exact text %q is no time", value.Shorten(exact))
 		}
-		if !there || timeText(time.UnixMilli(t.millis())) != dated {
-			return "", fmt.Errorf("the date %q and the exact text %q disagree", dated, shorten(exact))
+		if !there || value.TimeText(time.UnixMilli(t.Millis())) != dated {
+			return "", fmt.Errorf("the date %q and the exact text %q disagree", dated,
+				value.Shorten(exact))
 		}
-		return timeText(time.Unix(t.seconds, t.nanos)), nil
+		return value.TimeText(t.Time()), nil
 	case bson.A:
 		if f.Kind == Array {
-			return exactList(exact)
+			return exactListText(exact)
 		}
 	}
-	return "", fmt.Errorf("its exact text is %s", describe(exact))
+	return "", fmt.Errorf("its exact text is %s", value.Describe(exact))
 }
 
-// Text is the canonical text of a stored value: false for null. Equal values have equal texts,
-// whatever they were written as: 1.50 is 1.5, a time has its microseconds in UTC. A value of
-// another BSON type than the Kind is stored as is an error.
+// Text returns the canonical text of a stored value: false for null. Equal values have equal texts,
+// in whatever form they were written: 1.50 is 1.5, a time has its microseconds in UTC. A value of
+// another BSON type than the Kind's is an error.
 func (f Field) Text(v any) (text string, there bool, err error) {
 	if v == nil {
 		return "", false, nil
@@ -97,27 +99,27 @@ func (f Field) Text(v any) (text string, there bool, err error) {
 	case string:
 		text, err = f.storedText(v)
 	case bool:
-		text, err = strconv.FormatBool(v), f.want(Bool, v)
+		text, err = strconv.FormatBool(v), f.requireKind(Bool, v)
 	case int32:
-		text, err = strconv.FormatInt(int64(v), 10), f.want(Int, v)
+		text, err = strconv.FormatInt(int64(v), 10), f.requireKind(Int, v)
 	case int64:
-		text, err = strconv.FormatInt(v, 10), f.want(Int, v)
+		text, err = strconv.FormatInt(v, 10), f.requireKind(Int, v)
 	case float64:
-		text, err = doubleText(v), f.want(Double, v)
+		text, err = doubleText(v), f.requireKind(Double, v)
 	case bson.Decimal128:
-		if err = f.want(Decimal, v); err == nil {
-			text, err = decimalText(v.String())
+		if err = f.requireKind(Decimal, v); err == nil {
+			text, err = value.DecimalText(v.String())
 		}
 	case bson.DateTime:
 		text, err = f.dateText(v.Time())
 	case time.Time:
 		text, err = f.dateText(v)
 	case bson.Binary:
-		text, err = bytesText(v.Data), f.want(Bytes, v)
+		text, err = bytesText(v.Data), f.requireKind(Bytes, v)
 	case []byte:
-		text, err = bytesText(v), f.want(Bytes, v)
+		text, err = bytesText(v), f.requireKind(Bytes, v)
 	case bson.A:
-		if err = f.want(Array, v); err == nil {
+		if err = f.requireKind(Array, v); err == nil {
 			text, err = f.listText(v)
 		}
 	default:
@@ -129,27 +131,22 @@ func (f Field) Text(v any) (text string, there bool, err error) {
 	return text, true, nil
 }
 
-func (f Field) want(k Kind, v any) error {
+func (f Field) requireKind(k Kind, v any) error {
 	if f.Kind != k {
 		return notA(f.Kind, v)
 	}
 	return nil
 }
 
-func notA(kind Kind, v any) error { return fmt.Errorf("%s is no %s", describe(v), kind) }
+func notA(kind Kind, v any) error { return value.NotA(string(kind), v) }
 
-// describe shows a value in an error: its type and its beginning.
-func describe(v any) string {
-	return fmt.Sprintf("%T %q", v, shorten(fmt.Sprint(v)))
-}
-
-// storedText is that of what is stored as a string.
+// storedText returns the text of a value stored as a string.
 func (f Field) storedText(v string) (string, error) {
 	switch f.Kind {
 	case Text, JSON, Bits:
 		return v, nil
 	case UUID:
-		if !isUUID([]byte(v)) {
+		if !value.IsUUID([]byte(v)) {
 			return "", notA(f.Kind, v)
 		}
 		if v != strings.ToLower(v) {
@@ -157,19 +154,19 @@ func (f Field) storedText(v string) (string, error) {
 		}
 		return v, nil
 	case Decimal:
-		if _, _, verdict := parseDecimal([]byte(v)); verdict != tooLong {
+		if _, verdict := value.ParseDecimal([]byte(v)); verdict != value.TooLong {
 			return "", notA(f.Kind, v)
 		}
-		return decimalText(v)
+		return value.DecimalText(v)
 	case Timestamp, Date:
-		if _, ok, _ := parseZoned([]byte(v)); ok || !isFar([]byte(v)) {
+		if _, ok, _ := value.ParseZoned([]byte(v)); ok || !value.IsFar([]byte(v)) {
 			return "", notA(f.Kind, v)
 		}
-		return farText(v), nil
+		return value.FarText(v), nil
 	case Time:
-		return clockText(v)
+		return value.ClockText(v)
 	case Interval:
-		if micros, ok := isoMicros([]byte(v)); ok {
+		if micros, ok := value.ISOMicros([]byte(v)); ok {
 			return strconv.FormatInt(micros, 10), nil
 		}
 	}
@@ -179,20 +176,20 @@ func (f Field) storedText(v string) (string, error) {
 func (f Field) dateText(t time.Time) (string, error) {
 	switch f.Kind {
 	case Timestamp:
-		return timeText(t), nil
+		return value.TimeText(t), nil
 	case Date:
-		if t = t.UTC(); t.Equal(t.Truncate(secondsOfDay * time.Second)) {
+		if t = t.UTC(); t.Equal(t.Truncate(value.SecondsOfDay * time.Second)) {
 			return t.Format(time.DateOnly), nil
 		}
 	}
 	return "", notA(f.Kind, t)
 }
 
-func doubleText(f float64) string { return string(appendFloat(nil, f)) }
+func doubleText(f float64) string { return string(value.AppendFloat(nil, f)) }
 
 func bytesText(raw []byte) string { return `\x` + hex.EncodeToString(raw) }
 
-// listText is JSON of the items' texts.
+// listText returns JSON of the items' texts.
 func (f Field) listText(items bson.A) (string, error) {
 	of := Field{Kind: f.Items}
 	if f.Items == "" {
@@ -216,28 +213,28 @@ func (f Field) listText(items bson.A) (string, error) {
 			texts[i] = text
 		}
 	}
-	return jsonOf(texts)
+	return itemsAsJSON(texts)
 }
 
-// exactList is listText of the exact texts of timestamps.
-func exactList(items bson.A) (string, error) {
+// exactListText is listText of the exact texts of timestamps.
+func exactListText(items bson.A) (string, error) {
 	texts := make([]any, len(items))
 	for i, item := range items {
 		switch item := item.(type) {
 		case nil:
 		case string:
-			texts[i] = farText(item)
-			if t, ok, _ := parseZoned([]byte(item)); ok {
-				texts[i] = timeText(time.Unix(t.seconds, t.nanos))
+			texts[i] = value.FarText(item)
+			if t, ok, _ := value.ParseZoned([]byte(item)); ok {
+				texts[i] = value.TimeText(t.Time())
 			}
 		default:
 			return "", notA(Timestamp, item)
 		}
 	}
-	return jsonOf(texts)
+	return itemsAsJSON(texts)
 }
 
-func jsonOf(v any) (string, error) {
+func itemsAsJSON(v any) (string, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("write a text of the items: %w", err)
@@ -245,12 +242,12 @@ func jsonOf(v any) (string, error) {
 	return string(text), nil
 }
 
-// PostgresText is the canonical text, as Text's, of a value in PostgreSQL's output format
+// PostgresText returns the canonical text, as Text's, of a value in PostgreSQL's output format
 // (DateStyle ISO, IntervalStyle postgres).
 func (f Field) PostgresText(text string) (string, error) {
 	switch f.Kind {
 	case UUID:
-		if isUUID([]byte(text)) {
+		if value.IsUUID([]byte(text)) {
 			return strings.ToLower(text), nil
 		}
 	case Text, JSON, Bits:
@@ -269,23 +266,24 @@ func (f Field) PostgresText(text string) (string, error) {
 			return strconv.FormatInt(n, 10), nil
 		}
 	case Decimal:
-		return decimalText(text)
+		return value.DecimalText(text)
 	case Double:
 		if n, err := strconv.ParseFloat(text, 64); err == nil {
 			return doubleText(n), nil
 		}
 	case Timestamp:
-		return postgresTime(text)
+		return value.PostgresTime(text)
 	case Date:
-		return postgresDate(text)
+		return value.PostgresDate(text)
 	case Time:
-		return clockText(text)
+		return value.ClockText(text)
 	case Interval:
-		if micros, ok := postgresInterval(text); ok {
+		if micros, ok := value.PostgresInterval(text); ok {
 			return strconv.FormatInt(micros, 10), nil
 		}
 	case Bytes:
-		if _, err := hex.DecodeString(strings.TrimPrefix(text, `\x`)); err == nil && strings.HasPrefix(text, `\x`) {
+		digits, prefixed := strings.CutPrefix(text, `\x`)
+		if _, err := hex.DecodeString(digits); err == nil && prefixed {
 			return strings.ToLower(text), nil
 		}
 	case Array:
@@ -294,8 +292,8 @@ func (f Field) PostgresText(text string) (string, error) {
 	return "", notA(f.Kind, text)
 }
 
-// anyText is the text of a value of which only the BSON type says what it is. What PostgreSQL prints
-// goes through plainText too, so that equal values have equal texts.
+// anyText returns the text of a value of unknown kind, by the BSON type alone. Values printed by
+// PostgreSQL go through plainText too, so that equal values have equal texts.
 func anyText(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -307,7 +305,7 @@ func anyText(v any) (string, error) {
 		}
 		return string(raw), nil
 	case bson.DateTime:
-		return timeText(v.Time()), nil
+		return value.TimeText(v.Time()), nil
 	}
 	for _, k := range []Kind{Bool, Int, Double, Decimal, Bytes, Array} {
 		if text, there, err := (Field{Kind: k}).Text(v); err == nil && there {
@@ -317,15 +315,15 @@ func anyText(v any) (string, error) {
 	return "", notA(Any, v)
 }
 
-// plainText makes one text of the ways in which a number or a time can be written.
+// plainText makes a single text of all the ways to write a number or a time.
 func plainText(text string) string {
-	if number, err := decimalText(text); err == nil {
+	if number, err := value.DecimalText(text); err == nil {
 		return number
 	}
-	if t, err := postgresTime(text); err == nil {
+	if t, err := value.PostgresTime(text); err == nil {
 		return t
 	}
-	if t, err := postgresDate(text); err == nil {
+	if t, err := value.PostgresDate(text); err == nil {
 		return t + "T00:00:00.000000Z"
 	}
 	return text

@@ -9,20 +9,21 @@ import (
 
 var tableName = regexp.MustCompile(`^[^.]+\.[^.]+$`)
 
-// validate reports everything that is wrong with the Specs.
-func validate(documents []*document) []error {
+// validateAll reports everything wrong with the Specs.
+func validateAll(documents []*document) []error {
 	byEntity := map[string]*document{}
 	tables, collections := map[string]*document{}, map[string]*document{}
 	var errs []error
 	unique := func(seen map[string]*document, d *document, member, value string) {
 		if first := seen[value]; first != nil {
-			errs = append(errs, d.errorf("$."+member, "%s %q is already in %s", member, value, first.path))
+			errs = append(errs, d.errorf("$."+member, "%s %q is already in %s", member, value,
+				first.path))
 			return
 		}
 		seen[value] = d
 	}
 	for _, d := range documents {
-		errs = append(errs, d.validate()...)
+		errs = append(errs, d.validateSpec()...)
 		unique(byEntity, d, "entity", d.spec.Entity)
 		unique(tables, d, "table", d.spec.Table)
 		if d.spec.Embed == nil {
@@ -45,8 +46,8 @@ func validate(documents []*document) []error {
 	return errs
 }
 
-// validate reports what is wrong with one Spec taken alone.
-func (d *document) validate() []error {
+// validateSpec reports the mistakes of a single Spec.
+func (d *document) validateSpec() []error {
 	s := d.spec
 	var errs []error
 	report := func(path, format string, args ...any) {
@@ -62,26 +63,33 @@ func (d *document) validate() []error {
 	if s.Table != "" && !tableName.MatchString(s.Table) {
 		report("$.table", "table %q is not schema.name", s.Table)
 	}
-	if strings.HasPrefix(s.Collection, ownPrefix) || strings.HasPrefix(s.Collection, "system.") || isView(s.Collection) {
-		report("$.collection", "collection %q has the name of one of the consumer's or MongoDB's own: %s..., system....,"+
-			" ...%s or ...%s", s.Collection, ownPrefix, LiveSuffix, RelatedSuffix)
+	if fault := s.CollectionFault(); fault != "" {
+		report("$.collection", "%s", fault)
+	}
+	if strings.HasPrefix(s.Collection, ownPrefix) || strings.HasPrefix(s.Collection, "system.") ||
+		isViewName(s.Collection) {
+		report("$.collection", "collection %q has the name of one of the consumer's or MongoDB's "+
+			"own: %s..., system...., ...%s or ...%s", s.Collection, ownPrefix, LiveSuffix,
+			RelatedSuffix)
 	}
 	errs = append(errs, d.validateFields()...)
-	switch key := s.field(s.Key); {
+	switch key := s.fieldOfColumn(s.Key); {
 	case s.Key == "":
 	case key == nil:
 		report("$.key", "the key column %q is not among the fields", s.Key)
 	case !slices.Contains(keyKinds, key.Kind):
 		report("$.key", "the key column %q is a %s; a key is one of %v", s.Key, key.Kind, keyKinds)
 	case key.Name != "":
-		report("$.key", "the key column %q cannot be renamed: it is the document's %s", s.Key, KeyMember)
+		report("$.key", "the key column %q cannot be renamed: it is the document's %s", s.Key,
+			KeyMember)
 	}
 	for i, ref := range s.References {
-		if s.field(ref.Column) == nil {
+		if s.fieldOfColumn(ref.Column) == nil {
 			report(fmt.Sprintf("$.references[%d].column", i),
 				"the reference's column %q is not among the fields", ref.Column)
 		}
-		if at := fmt.Sprintf("$.references[%d].missing", i); ref.Missing != Store && ref.Missing != DeadLetter {
+		if ref.Missing != Store && ref.Missing != DeadLetter {
+			at := fmt.Sprintf("$.references[%d].missing", i)
 			report(at, "missing %q is neither %s nor %s", ref.Missing, Store, DeadLetter)
 		}
 		if ref.Grace < 0 {
@@ -94,7 +102,7 @@ func (d *document) validate() []error {
 func (d *document) validateFields() []error {
 	s := d.spec
 	var errs []error
-	taken := own(s.Embed != nil)
+	taken := s.OwnMembers()
 	columns, members := map[string]bool{}, map[string]bool{}
 	for i, f := range s.Fields {
 		at := fmt.Sprintf("$.fields[%d]", i)
@@ -116,7 +124,7 @@ func (d *document) validateFields() []error {
 			continue
 		}
 		names := []string{f.Member()}
-		if f.exact() {
+		if f.HasExact() {
 			names = append(names, f.Member()+ExactSuffix)
 		}
 		for _, name := range names {
@@ -134,11 +142,11 @@ func (d *document) validateFields() []error {
 	return errs
 }
 
-// validateEmbed reports what is wrong with where an embedded entity lives; into may be nil.
+// validateEmbed reports mistakes in the place of an embedded entity; into may be nil.
 func (d *document) validateEmbed(into *document) []error {
 	e := d.spec.Embed
 	var errs []error
-	if d.spec.field(e.Parent) == nil {
+	if d.spec.fieldOfColumn(e.Parent) == nil {
 		errs = append(errs, d.errorf("$.embed.parent",
 			"the parent column %q is not among the fields", e.Parent))
 	}
@@ -155,12 +163,13 @@ func (d *document) validateEmbed(into *document) []error {
 		errs = append(errs, d.errorf("$.collection", "collection %q is not that of %s, %q",
 			d.spec.Collection, e.Into, into.spec.Collection))
 	}
-	taken := slices.Contains(own(false), e.Field)
+	taken := slices.Contains(into.spec.OwnMembers(), e.Field)
 	for _, f := range into.spec.Fields {
 		taken = taken || f.Member() == e.Field
 	}
 	if taken {
-		errs = append(errs, d.errorf("$.embed.field", "%s has a member %q already", e.Into, e.Field))
+		errs = append(errs,
+			d.errorf("$.embed.field", "%s has a member %q already", e.Into, e.Field))
 	}
 	return errs
 }

@@ -5,13 +5,16 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/cdclab/cdclab/consumer/encode/value"
 )
 
 // validateRules reports rules of a Field that contradict its kind or each other.
 func (d *document) validateRules(at string, f Field) []error {
 	var errs []error
 	report := func(member, format string, args ...any) {
-		errs = append(errs, d.errorf(at+"."+member, format+" of column %q", append(args, f.Column)...))
+		errs = append(errs,
+			d.errorf(at+"."+member, format+" of column %q", append(args, f.Column)...))
 	}
 	text := f.Kind == Text || f.Kind == UUID || f.Kind == Any
 	if f.Items != "" {
@@ -45,17 +48,23 @@ func (d *document) validateRules(at string, f Field) []error {
 	if len(f.Transitions) > 0 && !text {
 		report("transitions", "transitions do not fit the %s", f.Kind)
 	}
-	if len(f.Enum) > 0 {
-		for _, from := range slices.Sorted(maps.Keys(f.Transitions)) {
-			for _, value := range append([]string{from}, f.Transitions[from]...) {
-				if !slices.Contains(f.Enum, value) {
-					report("transitions", "the value %q in the transitions is not in the enum", value)
-				}
+	for _, from := range slices.Sorted(maps.Keys(f.Transitions)) {
+		for _, value := range append([]string{from}, f.Transitions[from]...) {
+			if len(f.Enum) > 0 && !slices.Contains(f.Enum, value) {
+				report("transitions", "the value %q in the transitions is not in the enum", value)
+			}
+			if len(value) >= StateMaxBytes {
+				report("transitions", "a value in the transitions has %d bytes, at most %d",
+					len(value), StateMaxBytes-1)
 			}
 		}
 	}
 	return errs
 }
+
+// StateMaxBytes is longer than every value in Transitions: the consumer remembers so much of a
+// row's last value.
+const StateMaxBytes = 256
 
 func (d *document) validateRange(at string, f Field) []error {
 	var errs []error
@@ -63,32 +72,38 @@ func (d *document) validateRange(at string, f Field) []error {
 		if m.value == "" {
 			continue
 		}
-		if _, _, v := parseDecimal([]byte(m.value)); v != fits {
-			errs = append(errs, d.errorf(at+"."+m.name, "%s %q of column %q is no number", m.name, m.value, f.Column))
-		} else if !f.Kind.ranged() {
-			errs = append(errs, d.errorf(at+"."+m.name, "%s does not fit the %s of column %q", m.name, f.Kind, f.Column))
+		if _, v := value.ParseDecimal([]byte(m.value)); v != value.Fits {
+			errs = append(errs, d.errorf(at+"."+m.name, "%s %q of column %q is no number",
+				m.name, m.value, f.Column))
+		} else if !f.Kind.takesRange() {
+			errs = append(errs, d.errorf(at+"."+m.name, "%s does not fit the %s of column %q",
+				m.name, f.Kind, f.Column))
 		}
 	}
 	if len(errs) > 0 || f.Min == "" || f.Max == "" {
 		return errs
 	}
-	least, greatest := newBound(f.Min), newBound(f.Max)
-	if order, ordered := compareDecimals(least.high, least.low, greatest.high, greatest.low); !ordered || order > 0 {
-		errs = append(errs, d.errorf(at+".min", "min %s of column %q is above max %s", f.Min, f.Column, f.Max))
+	least, _ := value.ParseDecimal([]byte(f.Min))
+	greatest, _ := value.ParseDecimal([]byte(f.Max))
+	if order, ordered := least.Compare(greatest); !ordered || order > 0 {
+		errs = append(errs,
+			d.errorf(at+".min", "min %s of column %q is above max %s", f.Min, f.Column, f.Max))
 	}
 	return errs
 }
 
-// validateSeverity reports overrides of rules that do not exist, and of severities that are none.
+// validateSeverity reports overrides of unknown rules, and unknown severities.
 func (d *document) validateSeverity() []error {
 	var errs []error
 	for _, rule := range slices.Sorted(maps.Keys(d.spec.Severity)) {
 		at := fmt.Sprintf("$.severity.%s", rule)
 		if _, known := severities[rule]; !known {
-			errs = append(errs, d.errorf(at, "rule %q is not one of %v", rule, slices.Sorted(maps.Keys(severities))))
+			errs = append(errs, d.errorf(at, "rule %q is not one of %v", rule,
+				slices.Sorted(maps.Keys(severities))))
 		}
 		if s := d.spec.Severity[rule]; s != Warn && s != Reject {
-			errs = append(errs, d.errorf(at, "severity %q of rule %s is neither %s nor %s", s, rule, Warn, Reject))
+			errs = append(errs, d.errorf(at, "severity %q of rule %s is neither %s nor %s", s, rule,
+				Warn, Reject))
 		}
 	}
 	for _, m := range []struct {

@@ -37,25 +37,39 @@ const query = new Trend('db_query_duration', true);
 const db = sql.open(driver, __ENV.CDC_POSTGRES_DSN || 'postgres://postgres@127.0.0.1:5432/postgres');
 const lab = cdc.open();
 
+export function setup() {
+  lab.startOwn(pollInterval);
+}
+
 export default function () {
-  const id = crypto.randomUUID();
-  const tags = { entity: 'customer', operation: 'insert' };
+  const row = lab.newRow();
+  const write = { entity: 'customer', op: 'insert', id: row.id, version: row.version };
+  const tags = { entity: write.entity, operation: write.op };
   const start = Date.now();
-  db.exec(
-    "INSERT INTO customer (id, email, status, lab_version) VALUES ($1, $2, 'active', 1)",
-    id, `load-test-${id}@example.com`);
-  query.add(Date.now() - start, tags);
+  try {
+    db.exec(
+      "INSERT INTO public.customer (id, email, status, lab_version) VALUES ($1, $2, 'active', $3)",
+      row.id, `load-test-${row.id}@example.com`, row.version);
+  } catch (e) {
+    lab.wrote({ ...write, started: start, error: `${e}` });
+    throw e;
+  }
+  const committed = Date.now();
+  query.add(committed - start, tags);
   let found = false;
   while (!found && Date.now() - start < maxWait) {
-    found = lab.has('customer', id, 1);
+    found = lab.has('customer', row.id, row.version);
     if (!found) sleep(pollInterval / 1000);
   }
-  if (found) latency.add(Date.now() - start, tags);
+  const seen = found ? Date.now() : undefined;
+  lab.wrote({ ...write, started: start, committed, seen });
+  if (found) latency.add(seen - start, tags);
   success.add(found, tags);
   timeout.add(!found, tags);
   check(found, { 'record materialized': (f) => f === true });
 }
 
 export function teardown() {
+  lab.drain('0s');
   db.close();
 }

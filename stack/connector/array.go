@@ -3,7 +3,7 @@ package connector
 import "strings"
 
 // elements reads PostgreSQL's text of an array ({1,NULL,"a \"b\""}, {{1,2},{3,4}}, [0:1]={1,2});
-// text that is none is returned as it is.
+// other text is returned unchanged.
 func (k kind) elements(text string) any {
 	element := kind{oid: k.oid, typmod: k.typmod}
 	r := arrayReader{rest: text, element: element}
@@ -27,7 +27,7 @@ type arrayReader struct {
 	element kind
 }
 
-// array reads one pair of braces and what is in it.
+// array reads a pair of braces with the elements inside.
 func (r *arrayReader) array(depth int) ([]any, bool) {
 	array := []any{}
 	if depth == 0 || !r.skip('{') {
@@ -71,7 +71,7 @@ func (r *arrayReader) value(depth int) (any, bool) {
 	return r.element.value(text), true
 }
 
-// quoted reads up to the closing quote; a backslash takes the next byte as it is.
+// quoted reads up to the closing quote; a backslash takes the next byte literally.
 func (r *arrayReader) quoted() (string, bool) {
 	var text strings.Builder
 	for i := 0; i < len(r.rest); i++ {

@@ -8,25 +8,19 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/jackc/pglogrepl"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
 )
 
-// Headers of the two records of a changed key: Debezium's RelationalChangeRecordEmitter. Each holds
-// the other record's key.
-const (
-	headerNewKey = "__debezium.newkey"
-	headerOldKey = "__debezium.oldkey"
-)
-
-// emitter makes the records of one transaction, or of the snapshot.
+// emitter makes the records of a transaction or of the snapshot.
 type emitter struct {
 	session   *session
-	acks      *tracker
+	acks      *acks
 	tx        *transaction
 	commitLSN kgo.RecordHeader
-	// source has what all changes of the transaction have in common.
+	// source is common to all changes of the transaction.
 	source debezium.Source
 }
 
@@ -34,7 +28,7 @@ func commitHeader(lsn uint64) kgo.RecordHeader {
 	return kgo.RecordHeader{Key: debezium.HeaderCommitLSN, Value: strconv.AppendUint(nil, lsn, 10)}
 }
 
-// send sends the change of the row that row holds.
+// send sends the change of a row.
 func (e *emitter) send(
 	ctx context.Context, t *table, change *debezium.Change, row []debezium.Column,
 	headers ...kgo.RecordHeader,
@@ -49,10 +43,11 @@ func (e *emitter) send(
 	return e.put(ctx, t, change.AppendKey(nil), value, headers)
 }
 
-// encode counts the change and is its record's value.
+// encode counts the change and returns the record's value.
 func (e *emitter) encode(t *table, change *debezium.Change) ([]byte, error) {
 	source := &change.Source
-	source.Version, source.Connector, source.Name = version, "postgresql", e.session.config.TopicPrefix
+	source.Version, source.Connector = version, "postgresql"
+	source.Name = e.session.config.TopicPrefix
 	source.DB, source.Schema, source.Table = e.session.db, t.schema, t.name
 	const usualSize = 1 << 10
 	value, err := change.AppendValue(make([]byte, 0, usualSize))
@@ -73,8 +68,10 @@ func (e *emitter) put(
 	return e.session.out.send(ctx, record, e.acks, e.tx)
 }
 
-// change is a Change of the transaction, at its place in the log.
-func (e *emitter) change(op debezium.Op, lsn uint64, before, after []debezium.Column) *debezium.Change {
+// change makes a Change of the transaction at a place in the log.
+func (e *emitter) change(
+	op debezium.Op, lsn uint64, before, after []debezium.Column,
+) *debezium.Change {
 	source := e.source
 	source.LSN, source.Sequence[1] = lsn, lsn
 	return &debezium.Change{
@@ -82,7 +79,9 @@ func (e *emitter) change(op debezium.Op, lsn uint64, before, after []debezium.Co
 	}
 }
 
-func (e *emitter) insert(ctx context.Context, t *table, lsn uint64, m *pglogrepl.InsertMessage) error {
+func (e *emitter) insert(
+	ctx context.Context, t *table, lsn uint64, m *pglogrepl.InsertMessage,
+) error {
 	after, err := t.row(m.Tuple, nil)
 	if err != nil {
 		return err
@@ -90,9 +89,11 @@ func (e *emitter) insert(ctx context.Context, t *table, lsn uint64, m *pglogrepl
 	return e.send(ctx, t, e.change(debezium.Create, lsn, nil, after), after)
 }
 
-// update is one record, or three when the key changed: the old row's delete, its tombstone, the new
-// row's create.
-func (e *emitter) update(ctx context.Context, t *table, lsn uint64, m *pglogrepl.UpdateMessage) error {
+// update sends one record, or three when the key changed: the old row's delete, the delete's
+// tombstone, the new row's create.
+func (e *emitter) update(
+	ctx context.Context, t *table, lsn uint64, m *pglogrepl.UpdateMessage,
+) error {
 	var before []debezium.Column
 	var err error
 	switch m.OldTupleType {
@@ -116,17 +117,22 @@ func (e *emitter) update(ctx context.Context, t *table, lsn uint64, m *pglogrepl
 	if before == nil || !t.keyChanged(before, after) {
 		return e.send(ctx, t, e.change(debezium.Update, lsn, old, after), after)
 	}
-	if err := e.remove(ctx, t, lsn, before, keyHeader(headerNewKey, t, after)); err != nil {
+	newKey := keyHeader(debezium.HeaderNewKey, t, after)
+	if err := e.remove(ctx, t, lsn, before, newKey); err != nil {
 		return err
 	}
 	create := e.change(debezium.Create, lsn, nil, after)
-	return e.send(ctx, t, create, after, keyHeader(headerOldKey, t, before))
+	return e.send(ctx, t, create, after, keyHeader(debezium.HeaderOldKey, t, before))
 }
 
-func (e *emitter) delete(ctx context.Context, t *table, lsn uint64, m *pglogrepl.DeleteMessage) error {
+func (e *emitter) delete(
+	ctx context.Context, t *table, lsn uint64, m *pglogrepl.DeleteMessage,
+) error {
 	read := t.identityRow
 	if m.OldTupleType == pglogrepl.DeleteMessageTupleTypeOld {
-		read = func(tuple *pglogrepl.TupleData) ([]debezium.Column, error) { return t.row(tuple, nil) }
+		read = func(tuple *pglogrepl.TupleData) ([]debezium.Column, error) {
+			return t.row(tuple, nil)
+		}
 	}
 	before, err := read(m.OldTuple)
 	if err != nil {
@@ -135,9 +141,10 @@ func (e *emitter) delete(ctx context.Context, t *table, lsn uint64, m *pglogrepl
 	return e.remove(ctx, t, lsn, before)
 }
 
-// remove sends the delete and the tombstone, on which Kafka compacts.
+// remove sends the delete, and the tombstone so that Kafka can compact.
 func (e *emitter) remove(
-	ctx context.Context, t *table, lsn uint64, before []debezium.Column, headers ...kgo.RecordHeader,
+	ctx context.Context, t *table, lsn uint64, before []debezium.Column,
+	headers ...kgo.RecordHeader,
 ) error {
 	change := e.change(debezium.Delete, lsn, before, nil)
 	if err := e.send(ctx, t, change, before, headers...); err != nil {
@@ -146,8 +153,8 @@ func (e *emitter) remove(
 	return e.put(ctx, t, change.AppendKey(nil), nil, headers)
 }
 
-// truncate sends the one event without a key: it is of all rows, and in one partition only, as
-// Debezium's.
+// truncate sends an event without a key, because all rows are gone; only one partition gets the
+// event, as in Debezium.
 func (e *emitter) truncate(ctx context.Context, t *table, lsn uint64) error {
 	value, err := e.encode(t, e.change(debezium.Truncate, lsn, nil, nil))
 	if err != nil {
@@ -164,14 +171,14 @@ func keyHeader(name string, t *table, row []debezium.Column) kgo.RecordHeader {
 	return kgo.RecordHeader{Key: name, Value: other.AppendKey(nil)}
 }
 
-// keyChanged compares the key's columns that the old row holds.
+// keyChanged is true if a key column in the old row's identity has another value in the new row.
 func (t *table) keyChanged(before, after []debezium.Column) bool {
 	return slices.ContainsFunc(t.key, func(place int) bool {
 		return t.columns[place].identity && !equal(before[place].Value, after[place].Value)
 	})
 }
 
-// equal compares values of value.go. Arrays are not comparable with ==; as a key they are rare.
+// equal compares values of value.go. Arrays are not comparable with ==, and rare in a key.
 func equal(a, b any) bool {
 	x, isArray := a.([]any)
 	y, alsoArray := b.([]any)
@@ -183,8 +190,9 @@ func equal(a, b any) bool {
 
 var errColumns = errors.New("the row has another number of columns than its table")
 
-// row reads a whole row. Unchanged TOASTed values are not in it: they are taken from old, the whole
-// row before, where PostgreSQL sent that (REPLICA IDENTITY FULL), else a placeholder stands for them.
+// row reads a whole row. PostgreSQL does not send unchanged TOASTed values: row takes the values
+// from old, the whole row before, where PostgreSQL sent old (REPLICA IDENTITY FULL), else a
+// placeholder.
 func (t *table) row(tuple *pglogrepl.TupleData, old []debezium.Column) ([]debezium.Column, error) {
 	if tuple == nil || len(tuple.Columns) != len(t.columns) {
 		return nil, fmt.Errorf("read a row of %s.%s: %w", t.schema, t.name, errColumns)
@@ -208,7 +216,7 @@ func (t *table) row(tuple *pglogrepl.TupleData, old []debezium.Column) ([]debezi
 	return row, nil
 }
 
-// identityRow reads a row of which only the replica identity was sent.
+// identityRow reads a row sent with only the columns of the replica identity.
 func (t *table) identityRow(tuple *pglogrepl.TupleData) ([]debezium.Column, error) {
 	row, err := t.row(tuple, nil)
 	for i := range row {

@@ -1,14 +1,14 @@
-// Package connector is the lab's own source connector: it reads PostgreSQL's logical replication
-// (pgoutput) and writes Debezium's envelopes to Kafka, at least once and in commit order. It is no
-// Debezium: no configuration beyond Config, JSON without schemas, decimals and intervals as strings,
-// one slot; what else it does not do as Debezium does is a table in ../differences_test.go, whose test
-// compares the two on one log. Start reading at Connector.Run, then
-// session.go; the way of one row is stream.go, change.go, value.go, outlet.go, and back tracker.go.
+// Package connector is the lab's own source connector: a reader of PostgreSQL's logical replication
+// (pgoutput) and a writer of Debezium's envelopes to Kafka, at least once and in commit order. The
+// connector is no Debezium: no configuration beyond Config, JSON without schemas, decimals and
+// intervals as strings, one slot. A table in ../differences_test.go lists the other differences,
+// and a test compares the two on one log. Start reading at Connector.Run, then session.go; the way
+// of a row is stream.go, change.go, value.go, outlet.go, and back acks.go.
 //
 // A slot that exists means that the snapshot has been delivered. The snapshot is read beside a
-// temporary slot, which PostgreSQL drops when the connector dies; only when Kafka has acknowledged
-// every row is it copied to the slot's name. So there is nothing to remember, and nothing to clean
-// up.
+// temporary slot, and PostgreSQL drops the temporary slot when the connector dies. Only when Kafka
+// has acknowledged every row is the temporary slot copied to the slot's name, so that there is
+// nothing to remember and nothing to clean up.
 package connector
 
 import (
@@ -18,6 +18,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // version stands in source.version of every envelope.
@@ -41,20 +43,22 @@ const (
 	lastWait  = time.Second
 )
 
-// Config says what to read and where to write it.
+// Config names the source and the target of a Connector.
 type Config struct {
 	// DSN is a postgres:// URL of the database, for a superuser or a role that may replicate, read
 	// the tables and create the publication.
 	DSN string
 	// Brokers are addresses of the Kafka cluster.
 	Brokers []string
+	// KafkaOptions are more options of the Kafka client, such as SASL; nil is none.
+	KafkaOptions []kgo.Opt
 	// Slot is the replication slot's name: lower-case letters, digits, underscores; at most 50.
 	Slot string
-	// Publication says which tables; it is created for all tables when there is none.
+	// Publication selects the tables; a missing publication is created for all tables.
 	Publication string
 	// TopicPrefix begins every topic's name (<prefix>.<schema>.<table>) and is source.name.
 	TopicPrefix string
-	// Partitions of the topics that the connector creates.
+	// Partitions of each topic that the connector creates.
 	Partitions int
 }
 
@@ -63,7 +67,7 @@ func DefaultConfig() Config {
 	return Config{Slot: "cdclab", Publication: "cdclab", TopicPrefix: "cdc", Partitions: 4}
 }
 
-// The limit of 63 for names leaves room for what the temporary slot's has more.
+// The limit of 63 for names leaves room for the suffix of the temporary slot.
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,50}$`)
 
 func (c Config) check() error {
@@ -82,7 +86,7 @@ func (c Config) check() error {
 	return nil
 }
 
-// Connector moves changes from PostgreSQL to Kafka while Run runs. Its other methods may be called
+// Connector moves changes from PostgreSQL to Kafka while Run runs. The other methods may be called
 // at any time, from anywhere.
 type Connector struct {
 	config Config
@@ -91,18 +95,18 @@ type Connector struct {
 	mu    sync.Mutex
 	state string
 	why   error
-	acks  *tracker
+	acks  *acks
 }
 
 // New makes a Connector; Run starts it.
 func New(config Config) *Connector { return &Connector{config: config, state: Stopped} }
 
-// Version is the connector's own, as in source.version of its envelopes.
+// Version is the connector's own version, as in source.version of the envelopes.
 func (c *Connector) Version() string { return version }
 
-// State is one of Stopped, Snapshotting, Streaming and Reconnecting. The error is why it is not
-// streaming (any more), nil when nothing went wrong. Kafka being away does not end the streaming:
-// records wait and PostgreSQL is not confirmed.
+// State is Stopped, Snapshotting, Streaming or Reconnecting. The error is why the connector is not
+// streaming (any more), nil when nothing went wrong. A Kafka that is away does not end the
+// streaming: records wait and PostgreSQL is not confirmed.
 func (c *Connector) State() (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,15 +125,15 @@ func (c *Connector) ConfirmedLSN() uint64 {
 	return acks.position()
 }
 
-func (c *Connector) enter(state string, why error, acks *tracker) {
+func (c *Connector) enter(state string, why error, acks *acks) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state, c.why, c.acks = state, why, acks
 }
 
-// Run moves changes until ctx ends, and then returns nil after delivering and confirming what it
-// has read, as far as that takes no longer than a few seconds. A PostgreSQL or Kafka that goes away
-// is waited for; State says so. The error is a Config that cannot work.
+// Run moves changes until ctx ends, then delivers and confirms the changes already read, for at
+// most a few seconds, and returns nil. Run waits for a PostgreSQL or Kafka that goes away; State
+// says so. The error is a Config that cannot work.
 func (c *Connector) Run(ctx context.Context) error {
 	if err := c.config.check(); err != nil {
 		return fmt.Errorf("run the connector: %w", err)

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/stack/servertest"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -18,11 +18,11 @@ import (
 
 const produce = int16(kmsg.Produce)
 
-// writers insert, update and delete rows of item until stop is called. A row's v counts up, so the
-// last record of a key that got through is known.
+// writers insert, update and delete rows of item until stop is called. A row's v counts up, so that
+// the last record of a key that got through is known.
 type writers struct {
 	stop func()
-	// commits counts what PostgreSQL acknowledged.
+	// commits counts the commits acknowledged by PostgreSQL.
 	commits atomic.Int64
 }
 
@@ -52,9 +52,11 @@ func (l *lab) writeRound(ctx context.Context, w *writers, writer, round int) err
 	for i := range 20 {
 		id := writer*1000 + i
 		for _, sql := range []string{
-			fmt.Sprintf("INSERT INTO item VALUES (%d, '%d') ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v", id, round),
-			fmt.Sprintf("BEGIN; UPDATE item SET v = v || 'a' WHERE id = %d; UPDATE item SET v = v || 'b' "+
-				"WHERE id BETWEEN %d AND %d; COMMIT", id, writer*1000, id),
+			fmt.Sprintf("INSERT INTO item VALUES (%d, '%d') "+
+				"ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v", id, round),
+			fmt.Sprintf("BEGIN; UPDATE item SET v = v || 'a' WHERE id = %d; "+
+				"UPDATE item SET v = v || 'b' WHERE id BETWEEN %d AND %d; COMMIT",
+				id, writer*1000, id),
 			fmt.Sprintf("DELETE FROM item WHERE id = %d", writer*1000+i/2),
 		} {
 			if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -78,8 +80,8 @@ func (w *writers) more(t *testing.T, n int64) {
 	})
 }
 
-// same compares the table with what a consumer with a position guard makes of the records, and
-// demands that redelivery only ever repeats: within a key no change is skipped.
+// same compares the table with the records behind a position guard, and demands that redelivery
+// only ever repeats: within a key no change is skipped.
 func (l *lab) same() {
 	l.t.Helper()
 	rows := map[string]string{}
@@ -122,7 +124,7 @@ func (l *lab) same() {
 
 func TestSnapshotUnderWritesLosesNothing(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 2)
+	l := newLab(t, servertest.SharedPostgres(t), 2)
 	l.exec(createItems, "INSERT INTO item SELECT n, 'old' FROM generate_series(5000, 7000) n")
 	w := l.write(3)
 	w.more(t, 100)
@@ -135,7 +137,7 @@ func TestSnapshotUnderWritesLosesNothing(t *testing.T) {
 
 func TestCrashesUnderWritesLoseNothing(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 2)
+	l := newLab(t, servertest.SharedPostgres(t), 2)
 	l.exec(createItems)
 	w := l.write(3)
 	for range 5 {
@@ -151,20 +153,23 @@ func TestCrashesUnderWritesLoseNothing(t *testing.T) {
 
 func TestPostgresKilledUnderWritesLosesNothing(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, ownServer(t), 2)
+	l := newLab(t, servertest.Postgres(t), 2)
 	l.exec(createItems)
 	l.start()
 	w := l.write(3)
-	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT, syscall.SIGKILL} {
+	stop := func() error { return l.server.Stop(t.Context()) }
+	for _, end := range []func() error{l.server.Kill, stop, l.server.Kill} {
 		w.more(t, 60)
-		l.server.signal(signal)
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
 		eventually(t, "the connector sees it", func() error {
 			if state, err := l.current.State(); state != Reconnecting || err == nil {
 				return fmt.Errorf("%s, %w", state, err)
 			}
 			return nil
 		})
-		if err := l.server.start(); err != nil {
+		if err := l.server.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		l.streams()
@@ -178,14 +183,14 @@ func TestPostgresKilledUnderWritesLosesNothing(t *testing.T) {
 
 func TestBackendTerminatedUnderWritesLosesNothing(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 2)
+	l := newLab(t, servertest.SharedPostgres(t), 2)
 	l.exec(createItems)
 	l.start()
 	w := l.write(2)
 	for range 3 {
 		w.more(t, 40)
-		l.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() " +
-			"AND application_name = 'cdclab connector'")
+		l.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
+			"WHERE datname = current_database() AND application_name = 'cdclab connector'")
 	}
 	w.stop()
 	l.drained()
@@ -195,7 +200,7 @@ func TestBackendTerminatedUnderWritesLosesNothing(t *testing.T) {
 // TestKafkaFaultsLoseNothing: refused, answered too late though written, and cut connections.
 func TestKafkaFaultsLoseNothing(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 2)
+	l := newLab(t, servertest.SharedPostgres(t), 2)
 	l.exec(createItems)
 	l.start()
 	w := l.write(2)
@@ -227,7 +232,7 @@ func TestKafkaFaultsLoseNothing(t *testing.T) {
 	}
 }
 
-// hold withholds every produce request until the function it returns is called.
+// hold withholds every produce request until release is called.
 func (l *lab) hold() (arrived <-chan struct{}, release func()) {
 	held, free := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -241,10 +246,10 @@ func (l *lab) hold() (arrived <-chan struct{}, release func()) {
 }
 
 // TestConfirmsNothingThatKafkaHasNot: while records are withheld the slot stands still, even when
-// PostgreSQL asks, and later transactions do not move it either.
+// PostgreSQL asks or later transactions follow.
 func TestConfirmsNothingThatKafkaHasNot(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems)
 	l.start()
 	l.exec("INSERT INTO item VALUES (1, '')")
@@ -255,11 +260,13 @@ func TestConfirmsNothingThatKafkaHasNot(t *testing.T) {
 	<-arrived
 	l.exec("INSERT INTO item VALUES (3, '')", "SELECT pg_logical_emit_message(true, 'test', 'x')")
 	after := l.walEnd()
-	// Reports go on: each new reply_time is one that was sent with the records withheld.
+	// Reports go on: each new reply_time is a report sent with the records withheld.
 	replies := map[string]bool{}
 	eventually(t, "several reports were received", func() error {
-		replies[l.query("SELECT coalesce(max(reply_time)::text, '') FROM pg_stat_replication r "+
-			"JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE slot_name = '"+l.config.Slot+"'")] = true
+		reply := l.query("SELECT coalesce(max(reply_time)::text, '') FROM pg_stat_replication r " +
+			"JOIN pg_replication_slots s ON s.active_pid = r.pid " +
+			"WHERE slot_name = '" + l.config.Slot + "'")
+		replies[reply] = true
 		if len(replies) < 4 {
 			return fmt.Errorf("%d", len(replies))
 		}
@@ -273,8 +280,8 @@ func TestConfirmsNothingThatKafkaHasNot(t *testing.T) {
 	release()
 	l.drained()
 	eventually(t, "the slot has it", func() error {
-		if l.query("SELECT (confirmed_flush_lsn >= '"+after.String()+"')::text FROM pg_replication_slots "+
-			"WHERE slot_name = '"+l.config.Slot+"'") != "true" {
+		if l.query("SELECT (confirmed_flush_lsn >= '"+after.String()+"')::text "+
+			"FROM pg_replication_slots WHERE slot_name = '"+l.config.Slot+"'") != "true" {
 			return fmt.Errorf("it is at %s", l.slotConfirmed())
 		}
 		return nil
@@ -285,14 +292,15 @@ func TestConfirmsNothingThatKafkaHasNot(t *testing.T) {
 	}
 	// Tests of other databases write to the same log, so that only the commit itself is a bound.
 	if commit := records[1].CommitLSN; confirmed > commit {
-		t.Errorf("confirmed %d while the record of the transaction committed at %d was withheld", confirmed, commit)
+		t.Errorf("confirmed %d while the record of the transaction committed at %d was withheld",
+			confirmed, commit)
 	}
 }
 
 // TestCrashInTheSnapshotStartsItOver: there is no slot until every row has arrived.
 func TestCrashInTheSnapshotStartsItOver(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems, "INSERT INTO item VALUES (1, 'a'), (2, 'b')")
 	arrived, release := l.hold()
 	t.Cleanup(release)
@@ -302,7 +310,8 @@ func TestCrashInTheSnapshotStartsItOver(t *testing.T) {
 		t.Errorf("state %s, %v", state, err)
 	}
 	l.stop(ErrCrash)
-	slots := "SELECT count(*)::text FROM pg_replication_slots WHERE slot_name LIKE '" + l.config.Slot + "%' " +
+	slots := "SELECT count(*)::text FROM pg_replication_slots WHERE slot_name LIKE '" +
+		l.config.Slot + "%' " +
 		"AND database = current_database()"
 	eventually(t, "nothing is left of the slot", func() error {
 		if n := l.query(slots); n != "0" {
@@ -320,14 +329,15 @@ func TestCrashInTheSnapshotStartsItOver(t *testing.T) {
 	}
 }
 
-// TestRecordThatKafkaRefuses: it is not skipped; the state says which it is.
+// TestRecordThatKafkaRefuses: the record is not skipped; the state names the record.
 func TestRecordThatKafkaRefuses(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems)
 	l.start()
 	before := l.walEnd()
-	fault := l.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: -1})
+	fault := l.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord,
+		Count: -1})
 	l.exec("INSERT INTO item VALUES (1, '')")
 	eventually(t, "the state has the error", func() error {
 		if _, err := l.current.State(); err == nil || l.current.ConfirmedLSN() > uint64(before) {

@@ -3,11 +3,12 @@ package connector
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/servertest"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -15,15 +16,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// patience is how long a condition may take; it is there for a busy machine, not for the code.
+// patience is how long a condition may take, for a busy machine, not for the code.
 const patience = 20 * time.Second
 
-var databases atomic.Int64
-
-// lab is a database, a Kafka and a connector between them.
+// lab is a database, a Kafka and a connector between the two.
 type lab struct {
 	t       *testing.T
-	server  *server
+	server  *postgres.Server
 	kafka   *kfake.Cluster
 	config  Config
 	conn    *pgx.Conn
@@ -32,20 +31,11 @@ type lab struct {
 	done    chan error
 }
 
-func newLab(t *testing.T, s *server, partitions int) *lab {
+func newLab(t *testing.T, s *postgres.Server, partitions int) *lab {
 	t.Helper()
-	name := fmt.Sprintf("t%d", databases.Add(1))
-	l := &lab{t: t, server: s, config: DefaultConfig()}
-	admin := l.connect("postgres")
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if l.kafka, err = kfake.NewCluster(kfake.NumBrokers(1)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.kafka.Close)
-	l.config.DSN, l.config.Brokers = s.dsn(name), l.kafka.ListenAddrs()
+	name := servertest.Database(t, s)
+	l := &lab{t: t, server: s, config: DefaultConfig(), kafka: servertest.Kafka(t)}
+	l.config.DSN, l.config.Brokers = s.DSNOf(name), l.kafka.ListenAddrs()
 	// Slots are the server's, not the database's.
 	l.config.Slot, l.config.Partitions = name, partitions
 	l.conn = l.connect(name)
@@ -61,22 +51,22 @@ func newLab(t *testing.T, s *server, partitions int) *lab {
 // dropSlot makes room for the slots of other tests.
 func (l *lab) dropSlot() {
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, l.server.dsn("postgres"))
+	conn, err := pgx.Connect(ctx, l.server.DSNOf("postgres"))
 	if err != nil {
 		l.t.Error(err)
 		return
 	}
 	defer conn.Close(ctx)
 	eventually(l.t, "the slot is dropped", func() error {
-		_, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "+
-			"WHERE slot_name LIKE $1", l.config.Slot)
+		_, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) "+
+			"FROM pg_replication_slots WHERE slot_name LIKE $1", l.config.Slot)
 		return err
 	})
 }
 
 func (l *lab) connect(database string) *pgx.Conn {
 	l.t.Helper()
-	conn, err := pgx.Connect(l.t.Context(), l.server.dsn(database))
+	conn, err := pgx.Connect(l.t.Context(), l.server.DSNOf(database))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -110,7 +100,7 @@ func (l *lab) launch() {
 	go func(c *Connector, done chan error) { done <- c.Run(ctx) }(l.current, l.done)
 }
 
-// start starts the connector and waits until it streams.
+// start starts the connector and waits for the streaming.
 func (l *lab) start() {
 	l.t.Helper()
 	l.launch()
@@ -160,11 +150,11 @@ func (l *lab) walEnd() pglogrepl.LSN {
 	return lsn
 }
 
-// slotConfirmed is what PostgreSQL believes is confirmed.
+// slotConfirmed is the position confirmed in PostgreSQL's eyes.
 func (l *lab) slotConfirmed() string {
 	l.t.Helper()
-	return l.query("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '" +
-		l.config.Slot + "'")
+	return l.query("SELECT confirmed_flush_lsn::text FROM pg_replication_slots " +
+		"WHERE slot_name = '" + l.config.Slot + "'")
 }
 
 // got is a record of Kafka, decoded.
@@ -199,7 +189,7 @@ func (g got) position(t *testing.T) string {
 	return position.String()
 }
 
-// records reads everything that is in Kafka now, in the order of each partition.
+// records reads every record in Kafka now, in the order of each partition.
 func (l *lab) records() []got {
 	l.t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(l.kafka.ListenAddrs()...), kgo.ConsumeRegex(),
@@ -228,7 +218,7 @@ func (l *lab) records() []got {
 	return all
 }
 
-// ends are the ends of the partitions that hold something.
+// ends are the ends of the partitions with records.
 func (l *lab) ends(admin *kadm.Client) map[string]int64 {
 	l.t.Helper()
 	listed, err := admin.ListEndOffsets(l.t.Context())
@@ -250,11 +240,11 @@ func (l *lab) decode(r *kgo.Record) got {
 	for _, h := range r.Headers {
 		headers = append(headers, debezium.Header(h))
 	}
-	event, err := debezium.Decode(r.Key, r.Value, headers)
+	event, err := new(debezium.Decoder).Decode(r.Key, r.Value, headers)
 	if err != nil {
 		l.t.Fatalf("decode %s: %v", r.Value, err)
 	}
-	return got{r, event}
+	return got{r, *event}
 }
 
 // eventually waits until the condition holds.

@@ -10,13 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// counts are what was read since the Connector was made.
+// counts are the changes read since the Connector was made.
 type counts struct {
 	connected                        atomic.Bool
 	creates, updates, deletes, reads atomic.Int64
 	commits                          atomic.Int64
 	// lastRead and behind are of the last streamed event: when, in microseconds since 1970, and how
-	// long after its commit.
+	// long after the commit.
 	lastRead, behind atomic.Int64
 }
 
@@ -38,12 +38,14 @@ func (c *counts) event(change *debezium.Change) {
 
 func (c *counts) commit() { c.commits.Add(1) }
 
-// Metrics serves the Prometheus text format. The names are those that Debezium's MBeans get from
-// the official example for jmx_exporter (debezium-examples, monitoring), so dashboards fit both.
+// Metrics serves the Prometheus text format. Debezium's MBeans get the same names from the official
+// example for jmx_exporter (debezium-examples, monitoring), so that dashboards fit both.
 func (c *Connector) Metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	n := &c.counts
-	number := func(v *atomic.Int64) func() float64 { return func() float64 { return float64(v.Load()) } }
+	number := func(v *atomic.Int64) func() float64 {
+		return func() float64 { return float64(v.Load()) }
+	}
 	metrics := map[string]func() float64{
 		"TotalNumberOfCreateEventsSeen": number(&n.creates),
 		"TotalNumberOfUpdateEventsSeen": number(&n.updates),
@@ -52,7 +54,7 @@ func (c *Connector) Metrics() http.Handler {
 		"TotalNumberOfEventsSeen": func() float64 {
 			return float64(n.creates.Load() + n.updates.Load() + n.deletes.Load())
 		},
-		// Both are -1 before the first event, as Debezium has it.
+		// Both are -1 before the first event, as in Debezium.
 		"MilliSecondsBehindSource": func() float64 {
 			if n.lastRead.Load() == 0 {
 				return -1
@@ -72,7 +74,9 @@ func (c *Connector) Metrics() http.Handler {
 			return 0
 		},
 	}
-	labels := prometheus.Labels{"plugin": "postgres", "name": c.config.TopicPrefix, "context": "streaming"}
+	labels := prometheus.Labels{
+		"plugin": "postgres", "name": c.config.TopicPrefix, "context": "streaming",
+	}
 	for name, value := range metrics {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "debezium_metrics_" + name, ConstLabels: labels,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,39 +26,40 @@ const (
 	flushLimit = 3 * time.Second
 )
 
-// LargestRecord is how many bytes a record may have, and so a topic must take; as in the profiles of Debezium.
+// LargestRecord is how many bytes a record may have, and so a topic must take; as in the profiles
+// of Debezium.
 const LargestRecord = 8 << 20
 
-// outlet is the way to Kafka. It outlives the sessions: what one of them read is delivered before
-// what the next one reads again.
+// outlet is the way to Kafka. An outlet outlives the sessions, so that a session's records are
+// delivered before their repetition by the next session.
 type outlet struct {
 	client     *kgo.Client
 	admin      *kadm.Client
 	room       *semaphore.Weighted
 	partitions int32
-	// topics are those known to exist.
+	// topics are the topics known to exist.
 	topics map[string]bool
 }
 
 func newOutlet(config Config) (*outlet, error) {
-	client, err := kgo.NewClient(
+	client, err := kgo.NewClient(append(slices.Clone(config.KafkaOptions),
 		kgo.SeedBrokers(config.Brokers...),
 		kgo.ClientID("cdclab-connector"),
 		kgo.DisableClientMetrics(),
-		// Idempotent and in order; a record is tried until it arrives or is refused for good.
+		// Idempotent and in order; a record is tried until accepted or refused for good.
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(LargestRecord),
 		// The wire is the loopback: compression would only cost time.
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		// The partition of Java's default partitioner, which Debezium's records get.
+		// The partitioner of Debezium's records, Java's default.
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.UnknownTopicRetries(-1),
-		// room is the bound, because waiting for it can be given up.
+		// room is the bound, because waiting for room can be given up.
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.MetadataMinAge(50*time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("make a Kafka client: %w", err)
 	}
@@ -70,7 +72,7 @@ func newOutlet(config Config) (*outlet, error) {
 	}, nil
 }
 
-// close drops what has not been delivered.
+// close drops undelivered records.
 func (o *outlet) close() { o.client.Close() }
 
 // ensure creates the topic unless it exists.
@@ -91,14 +93,14 @@ func (o *outlet) ensure(ctx context.Context, topic string) error {
 }
 
 // send hands a record of the transaction to Kafka and returns at once, unless too much waits
-// already. The tracker learns what became of it.
-func (o *outlet) send(ctx context.Context, record *kgo.Record, acks *tracker, tx *transaction) error {
+// already. acks learns the outcome.
+func (o *outlet) send(ctx context.Context, record *kgo.Record, acks *acks, tx *transaction) error {
 	size := min(int64(len(record.Key)+len(record.Value)+recordBytes), roomBytes)
 	if err := o.room.Acquire(ctx, size); err != nil {
 		return fmt.Errorf("wait for Kafka: %w", err)
 	}
 	acks.sent(tx)
-	// Not ctx: what was taken is delivered even if the session ends first.
+	// Not ctx: an accepted record is delivered even if the session ends first.
 	o.client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 		o.room.Release(size)
 		if err != nil {
@@ -109,7 +111,7 @@ func (o *outlet) send(ctx context.Context, record *kgo.Record, acks *tracker, tx
 	return nil
 }
 
-// flush waits until everything that was sent is acknowledged.
+// flush waits until every record sent is acknowledged.
 func (o *outlet) flush(ctx context.Context) error {
 	if err := o.client.Flush(ctx); err != nil {
 		return fmt.Errorf("wait for Kafka: %w", err)

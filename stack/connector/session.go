@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdclab/cdclab/hop/pg"
 )
 
 // closeLimit bounds a polite good-bye to PostgreSQL.
@@ -27,8 +29,8 @@ type session struct {
 	replication *pgconn.PgConn
 }
 
-// session connects, takes the snapshot if it is still to be taken, and streams until ctx ends or
-// something breaks. It says whether it came to stream.
+// session connects, takes a missing snapshot, and streams until ctx ends or something breaks.
+// streamed is true if the streaming began.
 func (c *Connector) session(ctx context.Context, out *outlet) (streamed bool, err error) {
 	s := &session{config: c.config, counts: &c.counts, out: out}
 	defer s.close(ctx)
@@ -61,9 +63,9 @@ func (c *Connector) session(ctx context.Context, out *outlet) (streamed bool, er
 }
 
 func (s *session) connect(ctx context.Context) error {
-	config, err := pgx.ParseConfig(s.config.DSN)
+	config, err := pg.Parse(s.config.DSN)
 	if err != nil {
-		return fmt.Errorf("read the DSN: %w", err)
+		return err
 	}
 	s.db = config.Database
 	// value.go reads values in these formats, whatever the server's defaults are.
@@ -95,8 +97,8 @@ func (s *session) close(ctx context.Context) {
 	}
 }
 
-// ensurePublication creates the publication unless it exists. It must be there before the slot:
-// the stream sees the catalog as it was at the time of each change.
+// ensurePublication creates the publication unless it exists. The publication must be older than
+// the slot, because the stream sees the catalog as of the time of each change.
 func (s *session) ensurePublication(ctx context.Context) error {
 	var exists bool
 	err := s.sql.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)",
@@ -114,11 +116,12 @@ func (s *session) ensurePublication(ctx context.Context) error {
 	return nil
 }
 
-// findSlot says whether the slot exists, and what was confirmed to it.
+// findSlot looks for the slot and for the position confirmed to the slot.
 func (s *session) findSlot(ctx context.Context) (confirmed uint64, exists bool, err error) {
 	var lsn, plugin string
-	err = s.sql.QueryRow(ctx, `SELECT coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(plugin, '')
-		FROM pg_replication_slots WHERE slot_name = $1`, s.config.Slot).Scan(&lsn, &plugin)
+	const query = `SELECT coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(plugin, '')
+		FROM pg_replication_slots WHERE slot_name = $1`
+	err = s.sql.QueryRow(ctx, query, s.config.Slot).Scan(&lsn, &plugin)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, false, nil
 	}
@@ -150,8 +153,8 @@ func (s *session) ensureTopics(ctx context.Context) error {
 	return nil
 }
 
-// topicName is <prefix>.<schema>.<table>; what Kafka does not allow becomes an underscore, as
-// Debezium's default topic naming strategy has it.
+// topicName is <prefix>.<schema>.<table>; characters forbidden by Kafka become underscores, as in
+// Debezium's default topic naming strategy.
 func topicName(prefix, schema, table string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
 )
 
 // publishedTable is a table of the publication.
 type publishedTable struct {
 	oid          uint32
 	schema, name string
-	// partitioned tables hold no rows themselves; others are read without their children, which
-	// are in the publication on their own.
+	// partitioned tables hold no rows themselves. Other tables are read without children, because
+	// the children are in the publication on their own.
 	partitioned bool
 }
 
@@ -30,10 +31,11 @@ func (s *session) published(ctx context.Context) ([]publishedTable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of publication %s: %w", s.config.Publication, err)
 	}
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t publishedTable, err error) {
+	scan := func(row pgx.CollectableRow) (t publishedTable, err error) {
 		err = row.Scan(&t.oid, &t.schema, &t.name, &t.partitioned)
 		return t, err
-	})
+	}
+	tables, err := pgx.CollectRows(rows, scan)
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of publication %s: %w", s.config.Publication, err)
 	}
@@ -41,7 +43,8 @@ func (s *session) published(ctx context.Context) ([]publishedTable, error) {
 }
 
 // snapshot sends every row of the published tables, as of the point in the log where the new slot
-// begins, and makes the slot when Kafka has acknowledged them all. It returns that point.
+// begins. Only when Kafka has acknowledged every row does snapshot make the slot. The result is the
+// slot's point.
 func (s *session) snapshot(ctx context.Context) (consistent uint64, err error) {
 	temporary := s.config.Slot + "_snapshot"
 	slot, err := pglogrepl.CreateReplicationSlot(ctx, s.replication, temporary, "pgoutput",
@@ -55,7 +58,7 @@ func (s *session) snapshot(ctx context.Context) (consistent uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("create the temporary slot: %w", err)
 	}
-	rows := &snapshotRows{session: s, acks: newTracker(uint64(point)), point: uint64(point)}
+	rows := &snapshotRows{session: s, acks: newAcks(uint64(point)), point: uint64(point)}
 	rows.tx = rows.acks.begin()
 	if err := s.readSnapshot(ctx, slot.SnapshotName, rows); err != nil {
 		return 0, err
@@ -81,7 +84,8 @@ func (s *session) snapshot(ctx context.Context) (consistent uint64, err error) {
 // readSnapshot reads the tables in the exported snapshot.
 func (s *session) readSnapshot(ctx context.Context, name string, rows *snapshotRows) error {
 	conn := s.sql.PgConn()
-	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '" + name + "'"
+	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; " +
+		"SET TRANSACTION SNAPSHOT '" + name + "'"
 	if _, err := conn.Exec(ctx, begin).ReadAll(); err != nil {
 		return fmt.Errorf("enter the slot's snapshot: %w", err)
 	}
@@ -94,7 +98,7 @@ func (s *session) readSnapshot(ctx context.Context, name string, rows *snapshotR
 			return fmt.Errorf("read table %s.%s: %w", published.schema, published.name, err)
 		}
 	}
-	if err := rows.send(ctx, "last"); err != nil {
+	if err := rows.send(ctx, debezium.SnapshotLast); err != nil {
 		return err
 	}
 	if _, err := conn.Exec(ctx, "COMMIT").ReadAll(); err != nil {
@@ -103,7 +107,9 @@ func (s *session) readSnapshot(ctx context.Context, name string, rows *snapshotR
 	return nil
 }
 
-func (s *session) readTable(ctx context.Context, published publishedTable, rows *snapshotRows) error {
+func (s *session) readTable(
+	ctx context.Context, published publishedTable, rows *snapshotRows,
+) error {
 	columns, err := s.catalog(ctx, published.oid)
 	if err != nil {
 		return err
@@ -129,7 +135,7 @@ func (s *session) readTable(ctx context.Context, published publishedTable, rows 
 	}
 	query := "SELECT " + names + " FROM " + from +
 		pgx.Identifier{published.schema, published.name}.Sanitize()
-	// Over the simple protocol values are text, and rows are read as they are sent on.
+	// Over the simple protocol values are text, and rows are sent on during the reading.
 	results := s.sql.PgConn().Exec(ctx, query)
 	for results.NextResult() {
 		if err := rows.add(ctx, t, results.ResultReader()); err != nil {
@@ -140,15 +146,16 @@ func (s *session) readTable(ctx context.Context, published publishedTable, rows 
 	return results.Close()
 }
 
-// snapshotRows sends rows one late: a row's mark says whether others follow.
+// snapshotRows sends a row only after reading the next, because a row's mark says whether others
+// follow.
 type snapshotRows struct {
 	session *session
-	acks    *tracker
+	acks    *acks
 	tx      *transaction
 	// point is where the slot begins.
 	point uint64
 	sent  bool
-	// held is the row read last, of table; first in it or not.
+	// held is the row read last, of table; isFirst is true if held is the first of table.
 	held    []debezium.Column
 	table   *table
 	isFirst bool
@@ -167,9 +174,9 @@ func (r *snapshotRows) add(ctx context.Context, t *table, reader *pgconn.ResultR
 				row[i].Value = c.kind.value(string(values[i]))
 			}
 		}
-		mark := "true"
+		mark := debezium.SnapshotTrue
 		if r.table != t {
-			mark = "last_in_data_collection"
+			mark = debezium.SnapshotLastInTable
 		}
 		if err := r.send(ctx, mark); err != nil {
 			return err
@@ -179,17 +186,17 @@ func (r *snapshotRows) add(ctx context.Context, t *table, reader *pgconn.ResultR
 	return nil
 }
 
-// send sends the row that is held. A row can be the first and the last of something: Debezium says
-// last then, but for the very first.
+// send sends the held row. A row can be both first and last of something: then Debezium says last,
+// but for the very first row.
 func (r *snapshotRows) send(ctx context.Context, mark string) error {
 	if r.held == nil {
 		return nil
 	}
-	if r.isFirst && mark == "true" {
-		mark = "first_in_data_collection"
+	if r.isFirst && mark == debezium.SnapshotTrue {
+		mark = debezium.SnapshotFirstInTable
 	}
-	if !r.sent && mark != "last" {
-		mark = "first"
+	if !r.sent && mark != debezium.SnapshotLast {
+		mark = debezium.SnapshotFirst
 	}
 	now := time.Now().UnixMicro()
 	change := &debezium.Change{

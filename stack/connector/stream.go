@@ -7,23 +7,24 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cdclab/cdclab/consumer/debezium"
 )
 
-// reportEvery is how often PostgreSQL learns what is confirmed when it does not ask.
+// reportEvery is how often PostgreSQL learns the confirmed position without asking.
 const reportEvery = time.Second
 
-// stream is the replication stream of a session. One goroutine reads it and hands records to Kafka,
-// one reports back; so a slow Kafka never looks like a dead connector.
+// stream is the replication stream of a session. One goroutine reads and hands records to Kafka,
+// another reports back, so that a slow Kafka never looks like a dead connector.
 type stream struct {
 	session *session
 	conn    *pgconn.HijackedConn
-	acks    *tracker
+	acks    *acks
 	// ask wakes the report.
 	ask chan struct{}
 
@@ -35,7 +36,7 @@ type stream struct {
 	lastCommit uint64
 }
 
-// startStream asks for all changes behind what was confirmed to the slot.
+// startStream asks for all changes behind the position confirmed to the slot.
 func (s *session) startStream(ctx context.Context, confirmed uint64) (*stream, error) {
 	const whereConfirmed = 0
 	publication := pgx.Identifier{s.config.Publication}.Sanitize()
@@ -46,14 +47,14 @@ func (s *session) startStream(ctx context.Context, confirmed uint64) (*stream, e
 	if err != nil {
 		return nil, fmt.Errorf("start streaming from slot %s: %w", s.config.Slot, err)
 	}
-	// pgconn would allow one of reading and writing at a time.
+	// pgconn would not allow reading and writing at the same time.
 	conn, err := s.replication.Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("start streaming from slot %s: %w", s.config.Slot, err)
 	}
 	s.replication = nil
 	return &stream{
-		session: s, conn: conn, acks: newTracker(confirmed), ask: make(chan struct{}, 1),
+		session: s, conn: conn, acks: newAcks(confirmed), ask: make(chan struct{}, 1),
 		tables: map[uint32]*table{}, lastCommit: confirmed,
 	}, nil
 }
@@ -74,7 +75,7 @@ func (s *stream) run(ctx context.Context) error {
 	return s.finish(ctx)
 }
 
-// finish delivers and confirms what was read, so that the next start sends little twice.
+// finish delivers and confirms the changes read, so that the next start sends little twice.
 func (s *stream) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit)
 	defer cancel()
@@ -89,8 +90,9 @@ func (s *stream) finish(ctx context.Context) error {
 	return errors.Join(err, s.conn.Frontend.Flush())
 }
 
-// reports tells PostgreSQL at times and on request what is confirmed. It ends with the error of a
-// record that cannot be delivered: the rest must not be confirmed over it.
+// reports confirms the position to PostgreSQL, at times and on request. A record that cannot be
+// delivered ends reports with an error, because later records must not be confirmed over the
+// missing record.
 func (s *stream) reports(ctx context.Context) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
@@ -186,7 +188,7 @@ func (s *stream) wake() {
 	}
 }
 
-// message acts on one message of pgoutput.
+// message acts on a message of pgoutput.
 func (s *stream) message(ctx context.Context, lsn uint64, message pglogrepl.Message) error {
 	switch m := message.(type) {
 	case *pglogrepl.RelationMessage:
@@ -198,7 +200,8 @@ func (s *stream) message(ctx context.Context, lsn uint64, message pglogrepl.Mess
 		return s.session.out.ensure(ctx, described.topic)
 	case *pglogrepl.BeginMessage:
 		s.emit = &emitter{
-			session: s.session, acks: s.acks, tx: s.acks.begin(), commitLSN: commitHeader(uint64(m.FinalLSN)),
+			session: s.session, acks: s.acks, tx: s.acks.begin(),
+			commitLSN: commitHeader(uint64(m.FinalLSN)),
 			source: debezium.Source{
 				TsUs: m.CommitTime.UnixMicro(), TxID: m.Xid, Sequence: [2]uint64{s.lastCommit},
 			},
@@ -219,12 +222,13 @@ func (s *stream) message(ctx context.Context, lsn uint64, message pglogrepl.Mess
 	return s.row(ctx, lsn, message)
 }
 
-// truncate sends an event for each of the tables that one statement emptied.
+// truncate sends an event for each table emptied by the statement.
 func (s *stream) truncate(ctx context.Context, lsn uint64, m *pglogrepl.TruncateMessage) error {
 	for _, relation := range m.RelationIDs {
 		t := s.tables[relation]
 		if t == nil || s.emit == nil {
-			return fmt.Errorf("a truncate of table %d outside a transaction, or without its description", relation)
+			return fmt.Errorf("a truncate of table %d outside a transaction, "+
+				"or without its description", relation)
 		}
 		if err := s.emit.truncate(ctx, t, lsn); err != nil {
 			return err
@@ -247,7 +251,8 @@ func (s *stream) row(ctx context.Context, lsn uint64, message pglogrepl.Message)
 	}
 	t := s.tables[relation]
 	if t == nil || s.emit == nil {
-		return fmt.Errorf("a row of table %d outside a transaction, or without its description", relation)
+		return fmt.Errorf("a row of table %d outside a transaction, or without its description",
+			relation)
 	}
 	switch m := message.(type) {
 	case *pglogrepl.InsertMessage:

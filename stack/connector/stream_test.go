@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/stack/servertest"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -18,7 +19,7 @@ const createItems = "CREATE TABLE item (id int PRIMARY KEY, v text NOT NULL)"
 
 func TestSnapshotMarksAndPositions(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec("CREATE TABLE a (id int PRIMARY KEY)", "INSERT INTO a VALUES (1)",
 		"CREATE TABLE b (id int PRIMARY KEY)", "INSERT INTO b VALUES (1), (2), (3)",
 		"CREATE TABLE c (id int PRIMARY KEY)", "INSERT INTO c VALUES (1), (2)",
@@ -53,18 +54,21 @@ func TestSnapshotMarksAndPositions(t *testing.T) {
 	}
 }
 
-// TestSnapshotHasGeneratedColumns: as Debezium's does; PostgreSQL leaves them out of the stream.
+// TestSnapshotHasGeneratedColumns: as Debezium's does; PostgreSQL's stream leaves generated columns
+// out.
 func TestSnapshotHasGeneratedColumns(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
-	l.exec("CREATE TABLE gen (id int PRIMARY KEY, total int GENERATED ALWAYS AS (qty * 2) STORED, qty int)",
+	l := newLab(t, servertest.SharedPostgres(t), 1)
+	l.exec("CREATE TABLE gen (id int PRIMARY KEY, "+
+		"total int GENERATED ALWAYS AS (qty * 2) STORED, qty int)",
 		"INSERT INTO gen (id, qty) VALUES (1, 3)")
 	l.start()
 	l.exec("INSERT INTO gen (id, qty) VALUES (2, 4)")
 	l.drained()
 	var rows []string
 	for _, g := range l.records() {
-		rows = append(rows, fmt.Sprintf("%d columns, total %q", len(g.After), text(g.After, "total")))
+		rows = append(rows, fmt.Sprintf("%d columns, total %q", len(g.After),
+			text(g.After, "total")))
 	}
 	if diff := cmp.Diff([]string{`3 columns, total "6"`, `2 columns, total ""`}, rows); diff != "" {
 		t.Errorf("snapshot and stream (-want +got):\n%s", diff)
@@ -75,7 +79,7 @@ func TestSnapshotHasGeneratedColumns(t *testing.T) {
 // change, an insert that waited for a deleting transaction) must not defeat the header's position.
 func TestPositionsFollowCommits(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems, "INSERT INTO item VALUES (1, 'old'), (2, 'old')")
 	l.start()
 	other := l.connect(l.config.Slot)
@@ -107,12 +111,14 @@ func TestPositionsFollowCommits(t *testing.T) {
 			t.Errorf("header %q", g.header(debezium.HeaderCommitLSN))
 		}
 		if g.Source.Sequence[1] != g.Source.LSN || g.Source.Sequence[0] > g.CommitLSN {
-			t.Errorf("sequence %v of lsn %d, commit %d", g.Source.Sequence, g.Source.LSN, g.CommitLSN)
+			t.Errorf("sequence %v of lsn %d, commit %d", g.Source.Sequence, g.Source.LSN,
+				g.CommitLSN)
 		}
 		last, lsns = position, append(lsns, g.Source.LSN)
 		values = append(values, text(g.After, "v"))
 	}
-	if want := []string{"first committed", "first written", "x", "x", "x"}; !slices.Equal(values, want) {
+	if want := []string{"first committed", "first written", "x", "x", "x"}; !slices.Equal(values,
+		want) {
 		t.Errorf("values %q, want %q", values, want)
 	}
 	if slices.IsSorted(lsns) {
@@ -122,11 +128,12 @@ func TestPositionsFollowCommits(t *testing.T) {
 
 func TestUnchangedToastUnderFullIsCopied(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec("CREATE TABLE doc (id int PRIMARY KEY, n int, body text)",
 		"ALTER TABLE doc ALTER body SET STORAGE external", "ALTER TABLE doc REPLICA IDENTITY FULL")
 	l.start()
-	l.exec("INSERT INTO doc VALUES (1, 0, repeat('x', 9000))", "UPDATE doc SET n = 1", "UPDATE doc SET id = 2")
+	l.exec("INSERT INTO doc VALUES (1, 0, repeat('x', 9000))", "UPDATE doc SET n = 1",
+		"UPDATE doc SET id = 2")
 	l.drained()
 	records := l.records()
 	for _, g := range records {
@@ -135,14 +142,15 @@ func TestUnchangedToastUnderFullIsCopied(t *testing.T) {
 			t.Errorf("%s: a body of %d bytes", g.Op, len(body))
 		}
 	}
-	if before := records[1].Before; text(before, "n") != text(records[0].After, "n") || len(before) != 3 {
+	if before := records[1].Before; text(before, "n") != text(records[0].After, "n") ||
+		len(before) != 3 {
 		t.Errorf("before of the update is %.80s", text(before, "n"))
 	}
 }
 
 func TestNewTableWhileRunning(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 5)
+	l := newLab(t, servertest.SharedPostgres(t), 5)
 	l.start()
 	l.exec(`CREATE TABLE "My Table" (id int PRIMARY KEY)`, `INSERT INTO "My Table" VALUES (1)`)
 	l.drained()
@@ -155,11 +163,11 @@ func TestNewTableWhileRunning(t *testing.T) {
 	}
 }
 
-// TestIdleFollowsTheLog: what is written outside the published tables is confirmed as well, or the
+// TestIdleFollowsTheLog: writes outside the published tables are confirmed as well, otherwise the
 // log would grow and nobody could tell when the stream has drained.
 func TestIdleFollowsTheLog(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.start()
 	for n := range 3 {
 		l.exec("SELECT pg_logical_emit_message(true, 'test', repeat('x', 100000))")
@@ -173,7 +181,7 @@ func TestIdleFollowsTheLog(t *testing.T) {
 
 func TestStopAndStartAgainSendsNothingTwice(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems, "INSERT INTO item VALUES (0, '')")
 	for n := range 4 {
 		l.start()
@@ -195,12 +203,13 @@ func TestStopAndStartAgainSendsNothingTwice(t *testing.T) {
 
 func TestStateSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.config.DSN = strings.Replace(l.config.DSN, "/"+l.config.Slot, "/nowhere", 1)
 	l.launch()
 	eventually(t, "the state names the database", func() error {
 		state, err := l.current.State()
-		if state != Reconnecting || err == nil || !strings.Contains(err.Error(), `"nowhere" does not exist`) {
+		if state != Reconnecting || err == nil ||
+			!strings.Contains(err.Error(), `"nowhere" does not exist`) {
 			return fmt.Errorf("%s: %w", state, err)
 		}
 		return nil
@@ -225,7 +234,7 @@ func TestConfigThatCannotWork(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems)
 	l.start()
 	l.exec("INSERT INTO item VALUES (1, ''), (2, '')", "DELETE FROM item WHERE id = 1")
@@ -238,7 +247,8 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		`debezium_metrics_Connected{context="streaming",name="cdc",plugin="postgres"} 1`,
-		`debezium_metrics_TotalNumberOfEventsSeen{context="streaming",name="cdc",plugin="postgres"} 3`,
+		`debezium_metrics_TotalNumberOfEventsSeen{` +
+			`context="streaming",name="cdc",plugin="postgres"} 3`,
 		`debezium_metrics_MilliSecondsBehindSource{`,
 	} {
 		if !strings.Contains(string(text), want) {
@@ -249,13 +259,14 @@ func TestMetrics(t *testing.T) {
 
 var errTest = errors.New("the test says so")
 
-// TestLargeRow: a row of more than the usual largest batch of Kafka, 1 MB, and its update.
+// TestLargeRow: a row of more than Kafka's usual largest batch, 1 MB, and the row's update.
 func TestLargeRow(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, sharedServer(t), 1)
+	l := newLab(t, servertest.SharedPostgres(t), 1)
 	l.exec(createItems)
 	l.start()
-	l.exec("INSERT INTO item VALUES (1, repeat('0123456789abcdef', 1 << 17))", "UPDATE item SET v = 'small'")
+	l.exec("INSERT INTO item VALUES (1, repeat('0123456789abcdef', 1 << 17))",
+		"UPDATE item SET v = 'small'")
 	l.drained()
 	l.same()
 }

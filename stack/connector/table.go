@@ -11,26 +11,27 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// table is what is needed to make records of a table's rows.
+// table has everything needed to make records of a table's rows.
 type table struct {
 	schema, name, topic string
 	columns             []column
-	// key are the places of the primary key's columns, in its order; none without one.
+	// key are the places of the primary key's columns, in the key's order; none without a primary
+	// key.
 	key []int
 }
 
-// column is one column, in the order of the rows.
+// column is a column, in the order of the rows.
 type column struct {
 	name string
 	kind kind
-	// identity: the column is part of what PostgreSQL sends of a deleted row.
+	// identity is true if PostgreSQL sends the column of a deleted row.
 	identity bool
-	// absent is what a row that PostgreSQL sent without the column has: null, or for NOT NULL the
-	// default or a stand-in, as in Debezium (JdbcValueConverters, TableSchemaBuilder).
+	// absent is the value in a row that PostgreSQL sent without the column: null, or for NOT NULL
+	// the default or a stand-in, as in Debezium (JdbcValueConverters, TableSchemaBuilder).
 	absent any
 }
 
-// catalogColumn is a column as the catalog has it now.
+// catalogColumn is a column in the catalog of now.
 type catalogColumn struct {
 	name    string
 	typeOID uint32
@@ -56,7 +57,7 @@ const catalogQuery = `SELECT a.attname, a.atttypid, a.atttypmod, b.oid,
 	LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
-// catalog reads the columns of a table; none when it is gone.
+// catalog reads the columns of a table; none of a table that is gone.
 func (s *session) catalog(ctx context.Context, relation uint32) ([]catalogColumn, error) {
 	rows, err := s.sql.Query(ctx, catalogQuery, relation)
 	if err != nil {
@@ -78,8 +79,8 @@ func (s *session) catalog(ctx context.Context, relation uint32) ([]catalogColumn
 	return columns, nil
 }
 
-// describe joins a Relation message, which has the columns as of the change, with the catalog,
-// which alone knows the primary key, NOT NULL and defaults, as of now.
+// describe joins a Relation message with the catalog: the message has the columns as of the change;
+// only the catalog knows the primary key, NOT NULL and defaults, as of now.
 func (s *session) describe(ctx context.Context, m *pglogrepl.RelationMessage) (*table, error) {
 	now, err := s.catalog(ctx, m.RelationID)
 	if err != nil {
@@ -111,7 +112,7 @@ func (s *session) describe(ctx context.Context, m *pglogrepl.RelationMessage) (*
 	}
 	t.key = inKeyOrder(keyPlaces)
 	if len(t.key) == 0 && m.ReplicaIdentity != identityFull {
-		// No primary key, or the table is gone: what identifies a row is its key then.
+		// No primary key, or the table is gone: the replica identity is the key then.
 		t.key = identities
 	}
 	return t, nil
@@ -136,7 +137,7 @@ func inKeyOrder(keyPlaces []int) []int {
 	return key
 }
 
-// absent is the value of a column that was not sent.
+// absent is the value of a column not sent.
 func (c catalogColumn) absent(k kind) any {
 	if !c.notNull {
 		return nil
@@ -153,7 +154,7 @@ var (
 	number = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 )
 
-// literal is the text of a default that is a constant, as pg_get_expr prints it.
+// literal is the text of a constant default, as printed by pg_get_expr.
 func literal(expression string) (string, bool) {
 	expression = strings.TrimSuffix(strings.TrimPrefix(expression, "("), ")")
 	if match := quoted.FindStringSubmatch(expression); match != nil {

@@ -35,8 +35,8 @@ func dateDays(text string) (any, bool) {
 	return seconds / secondsPerDay, ok
 }
 
-// daySeconds reads "2026-11-22": seconds since 1970 at its midnight. The year before 1 is 1 BC,
-// which counts as 0.
+// daySeconds reads "2026-11-22": seconds since 1970 at midnight. The year before 1 is 1 BC and
+// counts as 0.
 func daySeconds(date string, bc bool) (int64, bool) {
 	parts := strings.Split(date, "-")
 	if len(parts) != 3 {
@@ -104,7 +104,7 @@ func digits(text string, most int) (int64, bool) {
 	return n, true
 }
 
-// inMillis says whether a type has a precision for which Debezium counts milliseconds.
+// inMillis is true if Debezium counts milliseconds for the type's precision.
 func (k kind) inMillis() bool { return k.typmod >= 0 && k.typmod <= 3 }
 
 // timeOfDay is io.debezium.time.MicroTime, or Time of milliseconds up to precision 3.
@@ -224,7 +224,7 @@ func zonedTime(text string) (any, bool) {
 }
 
 // intervalText is io.debezium.time.Interval, interval.handling.mode=string, of an interval in
-// PostgreSQL's ISO 8601: P-1MT0.5S has all its parts then, P0Y-1M0DT0H0M0.5S.
+// PostgreSQL's ISO 8601: P-1MT0.5S becomes P0Y-1M0DT0H0M0.5S, with all parts.
 func intervalText(text string) (any, bool) {
 	rest, ok := strings.CutPrefix(text, "P")
 	if !ok {

@@ -11,17 +11,18 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// kind is a column's type as far as its encoding depends on it: domains are resolved, and an
-// array's oid is that of its elements. typmod is PostgreSQL's type modifier, -1 for none.
+// kind is the part of a column's type that decides the encoding: domains are resolved, and an array
+// has the oid of the elements. typmod is PostgreSQL's type modifier, -1 for none.
 type kind struct {
 	oid    uint32
 	typmod int32
 	array  bool
 }
 
-// value turns PostgreSQL's text of a value into what Debezium's JSON has for it (its documentation,
-// "Data type mappings", with decimal.handling.mode and interval.handling.mode=string). Text without a rule, or that its rule
-// cannot read, is sent as it is: nothing is lost, and who cannot use it says so.
+// value turns PostgreSQL's text of a value into the value in Debezium's JSON (Debezium's
+// documentation, "Data type mappings", with decimal.handling.mode and
+// interval.handling.mode=string). Text without a rule, or unreadable for the rule, is sent
+// unchanged, so that nothing is lost and a consumer that cannot use the text says so.
 func (k kind) value(text string) any {
 	if k.array {
 		return k.elements(text)
@@ -62,7 +63,7 @@ func (k kind) scalar(text string) (any, bool) {
 	return nil, false
 }
 
-// isNumber says whether the text is a number in JSON. Valid alone would admit true and spaces.
+// isNumber is true if the text is a number in JSON. Valid alone would admit true and spaces.
 func isNumber(text string) bool {
 	return text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') &&
 		text[len(text)-1] > ' ' && json.Valid([]byte(text))
@@ -89,7 +90,7 @@ func base64OfHex(text string) (any, bool) {
 	return base64.StdEncoding.EncodeToString(raw), err == nil
 }
 
-// zero is what a NOT NULL column has where its value was not sent and its default is no constant:
+// zero is the value of a NOT NULL column not sent and without a constant default:
 // JdbcValueConverters' fallbacks.
 func (k kind) zero() any {
 	if k.array {
@@ -113,7 +114,7 @@ func (k kind) zero() any {
 	return ""
 }
 
-// scaled gives a numeric constant the digits that its column has: the 0 of a numeric(12,2) is 0.00.
+// scaled gives a numeric constant the column's digits: the 0 of a numeric(12,2) is 0.00.
 func (k kind) scaled(text string) string {
 	if k.oid != pgtype.NumericOID || k.array || k.typmod < 4 {
 		return text
@@ -127,8 +128,8 @@ func (k kind) scaled(text string) string {
 	return text
 }
 
-// unavailable stands for a TOASTed value that did not change and so was not sent, in the shapes
-// that Debezium gives it (UnchangedToastedPlaceholder).
+// unavailable stands for a TOASTed value not sent because unchanged, in Debezium's shapes
+// (UnchangedToastedPlaceholder).
 func (k kind) unavailable() any {
 	if k.array {
 		switch k.oid {

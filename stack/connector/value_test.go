@@ -13,8 +13,8 @@ import (
 func plain(oid uint32) kind { return kind{oid: oid, typmod: -1} }
 func array(oid uint32) kind { return kind{oid: oid, typmod: -1, array: true} }
 
-// kitchenSink has texts as PostgreSQL sends them, and values as Debezium 3.6.3 sent them for the
-// same (the "kitchen sink" of the corpus).
+// kitchenSink has PostgreSQL's texts of values, and the values that Debezium 3.6.3 sent for the
+// texts (the "kitchen sink" of the corpus).
 var kitchenSink = []struct {
 	kind kind
 	text string
@@ -30,15 +30,18 @@ var kitchenSink = []struct {
 	{plain(pgtype.Float8OID), "NaN", "NaN"},
 	{plain(pgtype.Float8OID), "-Infinity", "-Infinity"},
 	{kind{oid: pgtype.BPCharOID, typmod: 10}, "ab    ", "ab    "},
-	{plain(pgtype.UUIDOID), "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
+	{plain(pgtype.UUIDOID), "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+		"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
 	{plain(pgtype.JSONOID), `{"b":1,  "a":[1,2]}`, `{"b":1,  "a":[1,2]}`},
-	{plain(pgtype.NumericOID), "123456789012345678901234567890.123450", "123456789012345678901234567890.123450"},
+	{plain(pgtype.NumericOID), "123456789012345678901234567890.123450",
+		"123456789012345678901234567890.123450"},
 	{plain(pgtype.NumericOID), "NaN", "NAN"},
 	{plain(pgtype.NumericOID), "-Infinity", "NEGATIVE_INFINITY"},
 	{plain(pgtype.TimestamptzOID), "2026-11-22 07:55:47.954888+00", "2026-11-22T07:55:47.954888Z"},
 	{plain(pgtype.TimestamptzOID), "2026-11-22 10:00:00+00", "2026-11-22T10:00:00.000000Z"},
 	{kind{oid: pgtype.TimestamptzOID, typmod: 0}, "2026-11-22 07:55:48+00", "2026-11-22T07:55:48Z"},
-	{kind{oid: pgtype.TimestamptzOID, typmod: 3}, "2026-11-22 07:55:47.12+00", "2026-11-22T07:55:47.120Z"},
+	{kind{oid: pgtype.TimestamptzOID, typmod: 3}, "2026-11-22 07:55:47.12+00",
+		"2026-11-22T07:55:47.120Z"},
 	{plain(pgtype.TimestamptzOID), "0044-03-15 12:00:00+00 BC", "-0043-03-15T12:00:00.000000Z"},
 	{plain(pgtype.TimestamptzOID), "0001-03-15 12:00:00+00 BC", "0000-03-15T12:00:00.000000Z"},
 	{plain(pgtype.TimestamptzOID), "294276-12-31 23:59:59+00", "+294276-12-31T23:59:59.000000Z"},
@@ -68,14 +71,17 @@ var kitchenSink = []struct {
 	{plain(pgtype.ByteaOID), `\x`, ""},
 	{plain(pgtype.Int4rangeOID), "[1,10)", "[1,10)"},
 	{array(pgtype.Int4OID), "{1,NULL,-3}", []any{int64(1), nil, int64(-3)}},
-	{array(pgtype.TextOID), `{a,NULL,"c,d","\"q\"","NULL","",{}}`, []any{"a", nil, "c,d", `"q"`, "NULL", "", []any{}}},
+	{array(pgtype.TextOID), `{a,NULL,"c,d","\"q\"","NULL","",{}}`,
+		[]any{"a", nil, "c,d", `"q"`, "NULL", "", []any{}}},
 	{array(pgtype.BoolOID), "{t,f,NULL}", []any{true, false, nil}},
-	{array(pgtype.TimestamptzOID), `{"2026-11-22 10:00:00+00",NULL}`, []any{"2026-11-22T10:00:00.000000Z", nil}},
-	{array(pgtype.Int4OID), "{{1,2},{3,4}}", []any{[]any{int64(1), int64(2)}, []any{int64(3), int64(4)}}},
+	{array(pgtype.TimestamptzOID), `{"2026-11-22 10:00:00+00",NULL}`,
+		[]any{"2026-11-22T10:00:00.000000Z", nil}},
+	{array(pgtype.Int4OID), "{{1,2},{3,4}}",
+		[]any{[]any{int64(1), int64(2)}, []any{int64(3), int64(4)}}},
 	{array(pgtype.Int4OID), "[0:1]={1,2}", []any{int64(1), int64(2)}},
 	{array(pgtype.Int4OID), "{}", []any{}},
 	{array(pgtype.Int4OID), "{1,2", "{1,2"},
-	// What cannot be read stays text.
+	// Unreadable text stays text.
 	{plain(pgtype.Int4OID), "one", "one"},
 	{plain(pgtype.DateOID), "2026-13-01", "2026-13-01"},
 	{plain(pgtype.Float8OID), "1 ", "1 "},
@@ -111,7 +117,8 @@ func TestLiteralDefaults(t *testing.T) {
 		{kind{oid: pgtype.Int4OID, typmod: -1}, "nextval('s'::regclass)", int64(0)},
 		{kind{oid: pgtype.DateOID, typmod: -1}, "'2020-02-29'::date", int64(18321)},
 		{kind{oid: pgtype.TimestamptzOID, typmod: -1}, "now()", "1970-01-01T00:00:00.000000Z"},
-		{kind{oid: pgtype.TimestamptzOID, typmod: 3}, "CURRENT_TIMESTAMP", "1970-01-01T00:00:00.000Z"},
+		{kind{oid: pgtype.TimestamptzOID, typmod: 3}, "CURRENT_TIMESTAMP",
+			"1970-01-01T00:00:00.000Z"},
 	} {
 		got := catalogColumn{notNull: true, expression: c.expression}.absent(c.kind)
 		if diff := cmp.Diff(c.want, got); diff != "" {
@@ -124,14 +131,17 @@ func TestLiteralDefaults(t *testing.T) {
 }
 
 var testSource = debezium.Source{
-	Version: version, Connector: "postgresql", Name: "cdc", DB: "lab", Schema: "public", Table: "t", LSN: 1,
+	Version: version, Connector: "postgresql", Name: "cdc", DB: "lab", Schema: "public", Table: "t",
+	LSN: 1,
 }
 
 func TestUnavailableIsRecognised(t *testing.T) {
 	t.Parallel()
 	for _, k := range []kind{
-		{oid: pgtype.TextOID}, {oid: pgtype.JSONBOID}, {oid: pgtype.ByteaOID}, {oid: pgtype.NumericOID},
-		{oid: pgtype.TextOID, array: true}, {oid: pgtype.Int4OID, array: true}, {oid: pgtype.UUIDOID, array: true},
+		{oid: pgtype.TextOID}, {oid: pgtype.JSONBOID}, {oid: pgtype.ByteaOID},
+		{oid: pgtype.NumericOID},
+		{oid: pgtype.TextOID, array: true}, {oid: pgtype.Int4OID, array: true},
+		{oid: pgtype.UUIDOID, array: true},
 	} {
 		row := []debezium.Column{{Name: "v", Value: k.unavailable()}}
 		change := debezium.Change{Op: debezium.Update, After: row, Source: testSource}
@@ -139,7 +149,7 @@ func TestUnavailableIsRecognised(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		event, err := debezium.Decode(nil, value, nil)
+		event, err := new(debezium.Decoder).Decode(nil, value, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,12 +162,15 @@ func TestUnavailableIsRecognised(t *testing.T) {
 // FuzzValue: whatever PostgreSQL's text is, the value can be encoded and the record decoded.
 func FuzzValue(f *testing.F) {
 	oids := []uint32{
-		pgtype.BoolOID, pgtype.Int4OID, pgtype.Float8OID, pgtype.NumericOID, pgtype.DateOID, pgtype.TimeOID,
-		pgtype.TimetzOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.IntervalOID, pgtype.ByteaOID,
+		pgtype.BoolOID, pgtype.Int4OID, pgtype.Float8OID, pgtype.NumericOID, pgtype.DateOID,
+		pgtype.TimeOID,
+		pgtype.TimetzOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.IntervalOID,
+		pgtype.ByteaOID,
 		pgtype.TextOID,
 	}
 	for n, text := range []string{
-		"t", "1", "1e5", "NaN", "2026-11-22", "24:00:00", "00:00:00.000001-12", "2026-11-22 10:00:00",
+		"t", "1", "1e5", "NaN", "2026-11-22", "24:00:00", "00:00:00.000001-12",
+		"2026-11-22 10:00:00",
 		"294276-12-31 23:59:59+00", "P1Y2M3DT4H5M6.789S", `\x00ff`, `{"a\"b",NULL,{}}`,
 	} {
 		f.Add(uint8(n), int32(-1), n%2 == 0, text)
@@ -166,13 +179,14 @@ func FuzzValue(f *testing.F) {
 		k := kind{oid: oids[int(n)%len(oids)], typmod: typmod, array: array}
 		change := debezium.Change{
 			Key: []debezium.Column{{Name: "v", Value: k.value(text)}},
-			Op:  debezium.Create, Source: testSource, After: []debezium.Column{{Name: "v", Value: k.value(k.scaled(text))}},
+			Op:  debezium.Create, Source: testSource,
+			After: []debezium.Column{{Name: "v", Value: k.value(k.scaled(text))}},
 		}
 		value, err := change.AppendValue(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := debezium.Decode(change.AppendKey(nil), value, nil); err != nil {
+		if _, err := new(debezium.Decoder).Decode(change.AppendKey(nil), value, nil); err != nil {
 			t.Fatalf("%s: %v", value, err)
 		}
 	})

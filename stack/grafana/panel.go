@@ -2,65 +2,123 @@ package grafana
 
 import (
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/heatmap"
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
-	"github.com/grafana/grafana-foundation-sdk/go/units"
+
+	"github.com/cdclab/cdclab/reports/annotate"
 )
 
-// source is the Prometheus that the dashboard's variable chooses.
-var source = common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr("${datasource}")}
+// source is the Prometheus chosen by the dashboard's variable.
+var source = sourceOf("prometheus", "datasource")
 
-// variable chooses values of a label. All of them is also no such label.
-func variable(label string) *dashboard.QueryVariableBuilder {
+// variable chooses values of a label of a metric. "All" also chooses series without the label.
+func variable(label, metric string) *dashboard.QueryVariableBuilder {
 	all := dashboard.StringOrArrayOfString{ArrayOfString: []string{"$__all"}}
-	query := "label_values(k6_cdc_writes_total, " + label + ")"
-	return dashboard.NewQueryVariableBuilder(label).Datasource(source).Query(dashboard.StringOrMap{String: &query}).
-		Refresh(dashboard.VariableRefreshOnTimeRangeChanged).Sort(dashboard.VariableSortAlphabeticalAsc).Multi(true).IncludeAll(true).AllValue(".*").
-		Current(dashboard.VariableOption{Text: dashboard.StringOrArrayOfString{ArrayOfString: []string{"All"}}, Value: all})
+	of := label
+	if label == "service" {
+		of = "service_name"
+	}
+	query := "label_values(" + metric + ", " + of + ")"
+	everything := dashboard.StringOrArrayOfString{ArrayOfString: []string{"All"}}
+	return dashboard.NewQueryVariableBuilder(label).Datasource(source).
+		Query(text(query)).
+		Refresh(dashboard.VariableRefreshOnTimeRangeChanged).
+		Sort(dashboard.VariableSortAlphabeticalAsc).
+		Multi(true).IncludeAll(true).AllValue(".*").
+		Current(dashboard.VariableOption{Text: everything, Value: all})
 }
 
-// target is one query of a panel and the name of its lines.
+// conclusions shows, over every panel, what the lab wrote about its runs: loads, faults, verdicts.
+// The SDK has no type for a query by tags; the members are those of Grafana's own dashboards.
+// https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/annotate-visualizations/
+func conclusions() *dashboard.AnnotationQueryBuilder {
+	return dashboard.NewAnnotationQueryBuilder().Name("Runs, faults and verdicts").
+		Datasource(common.DataSourceRef{Type: cog.ToPtr("grafana"),
+			Uid: cog.ToPtr("-- Grafana --")}).
+		Enable(true).IconColor("purple").
+		Target(variants.NewUnknownDataqueryBuilderFromObject(variants.UnknownDataquery{
+			"type": "tags", "tags": []string{annotate.Tag}, "matchAny": false, "limit": 1000,
+		}))
+}
+
+// target is one query of a panel and the name of the query's lines.
 type target struct{ name, query string }
 
-// builder is the query as number i of its panel, which Grafana calls A, B and so on.
+// builder returns the query as number i of the panel; Grafana calls the queries A, B and so on. An
+// exemplar, where a series has any, leads to its trace.
 func (t target) builder(i int) *prometheus.DataqueryBuilder {
-	return prometheus.NewDataqueryBuilder().RefId(string(rune('A' + i))).Expr(t.query).LegendFormat(t.name).Range()
+	return prometheus.NewDataqueryBuilder().RefId(string(rune('A' + i))).
+		Expr(t.query).LegendFormat(t.name).Range().Exemplar(true)
 }
 
-// number is a panel of one number, the last one, above its course.
-func number(title, unit, query string) *stat.PanelBuilder {
-	return stat.NewPanelBuilder().Title(title).Unit(unit).Span(4).Height(4).Datasource(source).Min(0).
+// number returns a panel of the last number of a query, above the number's course.
+func number(title, unit, query, about string) *stat.PanelBuilder {
+	return stat.NewPanelBuilder().Title(title).Unit(unit).Span(4).Height(4).Description(about).
+		Datasource(source).Min(0).
 		ColorMode(common.BigValueColorModeValue).GraphMode(common.BigValueGraphModeArea).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		WithTarget(target{title, query}.builder(0))
 }
 
-// graph is a panel of lines over time.
-func graph(title, unit string, lines ...target) *timeseries.PanelBuilder {
-	panel := timeseries.NewPanelBuilder().Title(title).Unit(unit).Span(12).Height(8).Datasource(source).Min(0)
+// graph is a panel of lines over time. A click on a line leads to the traces of the same time.
+func graph(title, unit, about string, lines ...target) *timeseries.PanelBuilder {
+	panel := timeseries.NewPanelBuilder().Title(title).Unit(unit).Span(12).Height(8).
+		Description(about).Datasource(source).Min(0).
+		DataLinks([]cog.Builder[dashboard.DashboardLink]{toTraces()})
 	for i, line := range lines {
 		panel.WithTarget(line.builder(i))
 	}
 	return panel
 }
 
-// heat is a panel of how often there was which value, in seconds, of a native histogram.
-func heat(title string, histogram target) *heatmap.PanelBuilder {
-	return heatmap.NewPanelBuilder().Title(title).Span(12).Height(8).Datasource(source).
-		YAxis(heatmap.NewYAxisConfigBuilder().Unit(units.Seconds)).
+// toTraces leads from a number to the traces of the same time, whose dashboard leads to the logs.
+func toTraces() *dashboard.DashboardLinkBuilder {
+	return dashboard.NewDashboardLinkBuilder("traces of this time").
+		Type(dashboard.DashboardLinkTypeLink).
+		Url("/d/cdclab-tracing?${__url_time_range}&${run:queryparam}")
+}
+
+// heat returns a panel of how often each value of a native histogram came.
+func heat(title, unit, about string, histogram target) *heatmap.PanelBuilder {
+	return heatmap.NewPanelBuilder().Title(title).Span(12).Height(8).Description(about).
+		Datasource(source).Unit(unit).
+		YAxis(heatmap.NewYAxisConfigBuilder().Unit(unit)).
 		WithTarget(histogram.builder(0).Format(prometheus.PromQueryFormatHeatmap))
 }
 
-// below makes red what is at a limit or above it, least what is not.
-func below(limit float64) *dashboard.ThresholdsConfigBuilder { return limited("green", limit, "red") }
-
-func least(limit float64) *dashboard.ThresholdsConfigBuilder { return limited("red", limit, "green") }
-
-func limited(before string, limit float64, from string) *dashboard.ThresholdsConfigBuilder {
-	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).
-		Steps([]dashboard.Threshold{{Color: before}, {Color: from, Value: &limit}})
+// limited draws the line of a limit.
+func limited(panel *timeseries.PanelBuilder,
+	limits *dashboard.ThresholdsConfigBuilder) *timeseries.PanelBuilder {
+	return panel.Thresholds(limits).ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().
+		Mode(common.GraphThresholdsStyleModeDashed))
 }
+
+// below makes values red from a limit on; least makes values red below the limit.
+func below(limit float64) *dashboard.ThresholdsConfigBuilder {
+	return steps(dashboard.Threshold{Color: "green"},
+		dashboard.Threshold{Color: "red", Value: &limit})
+}
+
+func least(limit float64) *dashboard.ThresholdsConfigBuilder {
+	return steps(dashboard.Threshold{Color: "red"},
+		dashboard.Threshold{Color: "green", Value: &limit})
+}
+
+// warned makes values yellow from the limit of a warning on, and red from the critical one on.
+func warned(warning, critical float64) *dashboard.ThresholdsConfigBuilder {
+	return steps(dashboard.Threshold{Color: "green"},
+		dashboard.Threshold{Color: "yellow", Value: &warning},
+		dashboard.Threshold{Color: "red", Value: &critical})
+}
+
+func steps(all ...dashboard.Threshold) *dashboard.ThresholdsConfigBuilder {
+	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(all)
+}
+
+// text is a text where Grafana also takes an object.
+func text(value string) dashboard.StringOrMap { return dashboard.StringOrMap{String: &value} }

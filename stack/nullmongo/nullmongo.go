@@ -1,6 +1,6 @@
-// Package nullmongo is a MongoDB that stores nothing: it acknowledges each write at once and counts
-// it, so that what a client of it costs is all that is left to measure. It is no stand-in for
-// MongoDB: whatever is read from it is empty. Start reading at Start.
+// Package nullmongo is a MongoDB that stores nothing: the server acknowledges each write at once
+// and counts the write, so that only the cost of a client is left to measure. The server is no
+// stand-in for MongoDB: every read is empty. Start reading at Start.
 package nullmongo
 
 import (
@@ -15,7 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// Server answers as the primary of a replica set. Each write counts as one that found its document.
+// Server answers as the primary of a replica set. Each write counts as if its document was found.
 // Source of the wire format: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 type Server struct {
 	listener net.Listener
@@ -25,11 +25,13 @@ type Server struct {
 	statements  atomic.Int64
 	commands    atomic.Int64
 	first, last atomic.Int64 // Unix nanoseconds
+	watch       atomic.Pointer[func(collection string, statements int)]
 }
 
-// Counts are the writes that a Server has acknowledged.
+// Counts are the writes acknowledged by a Server.
 type Counts struct {
-	// Statements are updates, inserts, deletes and operations of bulkWrite; Commands carried them.
+	// Statements are updates, inserts, deletes and operations of bulkWrite; Commands are the
+	// commands around Statements.
 	Statements, Commands int64
 	// First and Last are when the first and the last command came; the zero time before any.
 	First, Last time.Time
@@ -43,7 +45,7 @@ const (
 	flagChecksum   = 1    // flag: a CRC follows
 )
 
-// Start listens at a free port of this machine; Close ends it.
+// Start listens at a free port of this machine; Close ends the Server.
 func Start() (*Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,18 +64,18 @@ func Start() (*Server, error) {
 	return s, nil
 }
 
-// Close takes no more connections; those there are end with their clients.
+// Close takes no more connections; open connections end with the clients.
 func (s *Server) Close() {
 	s.listener.Close()
 	s.open.Wait()
 }
 
-// URI is where clients find it.
+// URI is the address for clients.
 func (s *Server) URI() string {
 	return "mongodb://" + s.listener.Addr().String() + "/?directConnection=true"
 }
 
-// Counts are those up to now.
+// Counts are the counts up to now.
 func (s *Server) Counts() Counts {
 	c := Counts{Statements: s.statements.Load(), Commands: s.commands.Load()}
 	if c.Commands > 0 {
@@ -81,6 +83,9 @@ func (s *Server) Counts() Counts {
 	}
 	return c
 }
+
+// Watch has the function called for each command of writes from now on, before its answer.
+func (s *Server) Watch(each func(collection string, statements int)) { s.watch.Store(&each) }
 
 func hello(address string) []byte {
 	return document(bson.D{{Key: "ok", Value: 1.0}, {Key: "helloOk", Value: true},
@@ -122,7 +127,7 @@ func (s *Server) serve(conn net.Conn) {
 		}
 		out = append(out[:0], make([]byte, len(head))...)
 		switch code := binary.LittleEndian.Uint32(head[12:]); code {
-		case opQuery: // flags, cursor (8 bytes), first, count, one document
+		case opQuery: // flags, cursor (8 bytes), first, count, a document
 			out = append(out, make([]byte, 20)...)
 			out[len(out)-4] = 1
 			out = append(out, s.hello...)
@@ -145,7 +150,7 @@ func (s *Server) serve(conn net.Conn) {
 	}
 }
 
-// answer appends the answer to a message: its flags and sections.
+// answer appends the answer to a message: flags and sections.
 func (s *Server) answer(out, message []byte) []byte {
 	sections := message[4:]
 	if message[0]&flagChecksum != 0 {
@@ -192,7 +197,8 @@ var (
 )
 
 func (s *Server) written(body bson.Raw, command string, listed int) []byte {
-	lists := map[string]string{"update": "updates", "insert": "documents", "delete": "deletes", "bulkWrite": "ops"}
+	lists := map[string]string{"update": "updates", "insert": "documents", "delete": "deletes",
+		"bulkWrite": "ops"}
 	if list, is := body.Lookup(lists[command]).ArrayOK(); is {
 		listed += countElements(list)
 	}
@@ -201,11 +207,16 @@ func (s *Server) written(body bson.Raw, command string, listed int) []byte {
 	s.last.Store(now)
 	s.statements.Add(int64(listed))
 	s.commands.Add(1)
+	if each := s.watch.Load(); each != nil {
+		name, _ := body.Lookup(command).StringValueOK() // a bulkWrite has no single collection
+		(*each)(name, listed)
+	}
 	n := int32(listed)
 	if command == "bulkWrite" {
 		return document(bson.D{{Key: "ok", Value: 1.0}, {Key: "nErrors", Value: int32(0)},
 			{Key: "nInserted", Value: int32(0)}, {Key: "nUpserted", Value: int32(0)},
-			{Key: "nMatched", Value: n}, {Key: "nModified", Value: n}, {Key: "nDeleted", Value: int32(0)},
+			{Key: "nMatched", Value: n}, {Key: "nModified", Value: n},
+			{Key: "nDeleted", Value: int32(0)},
 			{Key: "cursor", Value: bson.D{{Key: "id", Value: int64(0)},
 				{Key: "ns", Value: "admin.$cmd.bulkWrite"}, {Key: "firstBatch", Value: bson.A{}}}}})
 	}
@@ -213,7 +224,7 @@ func (s *Server) written(body bson.Raw, command string, listed int) []byte {
 		{Key: "nModified", Value: n}})
 }
 
-// countDocuments of a sequence: each begins with its own length.
+// countDocuments counts the documents of a sequence: each begins with its own length.
 func countDocuments(rest []byte) (n int) {
 	for ; len(rest) >= 5; n++ {
 		rest = rest[binary.LittleEndian.Uint32(rest):]

@@ -22,7 +22,7 @@ func start(t *testing.T) *Server {
 	return s
 }
 
-// TestServer: the driver takes it for a server, whichever way it sends its writes.
+// TestServer: the driver accepts the server, whichever way writes are sent.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -44,7 +44,8 @@ func TestServer(t *testing.T) {
 	if answer.N != 2 || answer.NModified != 2 {
 		t.Errorf("update answered %+v, want 2 and 2", answer)
 	}
-	models := []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: "c"}}).
+	models := []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id",
+		Value: "c"}}).
 		SetUpsert(true).SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "a", Value: 1}}}}),
 		mongo.NewInsertOneModel().SetDocument(bson.D{{Key: "_id", Value: "d"}})}
 	result, err := collection.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))

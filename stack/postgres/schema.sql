@@ -1,6 +1,6 @@
 -- The source schema of the lab: spec 2.3, four tables. lab_version is the lab's own column: the id
 -- of the write that made this version of the row, which the tracker waits for in MongoDB.
-CREATE TABLE customer (
+CREATE TABLE public.customer (
     id          uuid PRIMARY KEY,
     email       text NOT NULL,
     status      text NOT NULL,
@@ -8,9 +8,9 @@ CREATE TABLE customer (
     lab_version bigint NOT NULL DEFAULT 0
 );
 
-CREATE TABLE address (
+CREATE TABLE public.address (
     id          uuid PRIMARY KEY,
-    customer_id uuid NOT NULL REFERENCES customer (id),
+    customer_id uuid NOT NULL REFERENCES public.customer (id),
     type        text NOT NULL,
     street      text,
     city        text,
@@ -21,22 +21,22 @@ CREATE TABLE address (
     updated_at  timestamptz NOT NULL DEFAULT now(),
     lab_version bigint NOT NULL DEFAULT 0
 );
-CREATE INDEX address_customer_id ON address (customer_id);
+CREATE INDEX address_customer_id ON public.address (customer_id);
 
-CREATE TABLE "order" (
+CREATE TABLE public."order" (
     id           uuid PRIMARY KEY,
-    customer_id  uuid NOT NULL REFERENCES customer (id),
+    customer_id  uuid NOT NULL REFERENCES public.customer (id),
     status       text NOT NULL,
     total_amount numeric(12, 2) NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
     lab_version  bigint NOT NULL DEFAULT 0
 );
-CREATE INDEX order_customer_id ON "order" (customer_id);
+CREATE INDEX order_customer_id ON public."order" (customer_id);
 
-CREATE TABLE order_item (
+CREATE TABLE public.order_item (
     id           uuid PRIMARY KEY,
-    order_id     uuid NOT NULL REFERENCES "order" (id),
+    order_id     uuid NOT NULL REFERENCES public."order" (id),
     product_sku  text NOT NULL,
     product_name text NOT NULL,
     quantity     integer NOT NULL,
@@ -44,10 +44,10 @@ CREATE TABLE order_item (
     line_total   numeric(12, 2) NOT NULL,
     lab_version  bigint NOT NULL DEFAULT 0
 );
-CREATE INDEX order_item_order_id ON order_item (order_id);
+CREATE INDEX order_item_order_id ON public.order_item (order_id);
 
 -- An item lives inside its order's document: a delete must name the order, and the key alone does not.
-ALTER TABLE order_item REPLICA IDENTITY FULL;
+ALTER TABLE public.order_item REPLICA IDENTITY FULL;
 
 CREATE PUBLICATION cdclab FOR ALL TABLES;
 

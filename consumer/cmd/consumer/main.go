@@ -12,7 +12,11 @@ import (
 	"syscall"
 
 	"github.com/cdclab/cdclab/consumer"
+	"github.com/cdclab/cdclab/shown"
 )
+
+// screen receives everything that the program prints.
+var screen = &shown.Writer{To: os.Stderr}
 
 func main() {
 	err := run(os.Args[1:])
@@ -20,16 +24,17 @@ func main() {
 		return
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "consumer:", err)
+		fmt.Fprintln(screen, "consumer:", err)
 		os.Exit(1)
 	}
 }
 
 func run(args []string) error {
-	config, err := consumer.ParseConfig(args, os.Getenv, os.Stderr)
+	config, err := consumer.ParseConfig(args, os.Getenv, screen)
 	if err != nil {
 		return err
 	}
+	config.Output = screen
 	c, err := consumer.New(config)
 	if err != nil {
 		return err

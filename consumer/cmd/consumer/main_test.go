@@ -48,12 +48,13 @@ func TestExitCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code != c.code || !strings.Contains(string(output), c.says) {
-			t.Errorf("%s: exit code %d, want %d and %q in\n%s", c.args, code, c.code, c.says, output)
+			t.Errorf("%s: exit code %d, want %d and %q in\n%s", c.args, code, c.code, c.says,
+				output)
 		}
 	}
 }
 
-// TestSignals: also while no server can be reached, a request to end is one.
+// TestSignals: a request to end also ends a program that reaches no server.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {

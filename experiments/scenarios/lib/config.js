@@ -8,8 +8,8 @@
 //
 // CDC_POSTGRES_DSN, CDC_MONGO_URI, CDC_MONGO_DATABASE, CDC_LEDGER and CDC_OPTIONS are read by cdc.open() itself.
 
-// What is not set is left to cdc.open().
-export const seed = wholeNumber('SEED', undefined);
+// What is not set is left to cdc.open(), and CDC_SEED is read there: a number of 64 bits, exactly.
+export const seed = __ENV.CDC_SEED ? undefined : wholeNumber('SEED', undefined);
 export const mix = __ENV.MIX ? readMix(__ENV.MIX) : undefined;
 
 // Long enough for start(), which waits for the seed rows, and for drain(), which waits for the rest.

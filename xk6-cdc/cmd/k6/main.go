@@ -1,13 +1,12 @@
-// Command k6 is Grafana k6 with k6/x/cdc, and with k6/x/sql and its PostgreSQL driver, compiled in:
-// what `xk6 build` would generate, kept in the tree so that `go build` alone makes it. It holds no
-// logic. Start reading at package cdc, one folder up.
+// Command k6 is Grafana k6 with k6/x/cdc, k6/x/sql and the PostgreSQL driver of k6/x/sql compiled
+// in. The tree keeps the output of `xk6 build`, so that `go build` alone makes the program. The
+// command holds no logic. Start reading at package cdc, one folder up.
 package main
 
 import (
 	"go.k6.io/k6/cmd"
 
-	_ "github.com/cdclab/cdclab/xk6-cdc" // k6/x/cdc, k6/x/sql/driver/pgx
-	_ "github.com/grafana/xk6-sql"       // k6/x/sql
+	_ "github.com/cdclab/cdclab/xk6-cdc" // k6/x/cdc, k6/x/sql, k6/x/sql/driver/pgx
 )
 
 func main() { cmd.Execute() }

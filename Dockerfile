@@ -1,0 +1,50 @@
+# The images of stack/compose/compose.yaml that are not of the registries. Each runs without root, on a read-only file system, with
+# nothing in it but its program; kafka and connect are the official images and the Prometheus agent. What `go` and `mvn` need of a
+# network comes as build arguments, by the names that Docker passes on by itself (HTTPS_PROXY) and these.
+FROM golang:1.26-bookworm AS build
+ARG GOPROXY
+ARG GOSUMDB
+WORKDIR /src
+COPY go.mod go.sum go.work go.work.sum ./
+COPY xk6-cdc/go.mod xk6-cdc/go.sum ./xk6-cdc/
+RUN go mod download && cd xk6-cdc && go mod download
+COPY . .
+RUN mkdir -p /out/consumer /out/toxiproxy /out/k6 /out/cdclab \
+    && CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /out/probe ./stack/compose/probe \
+    && CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /out/consumer/ ./consumer/cmd/consumer ./stack/kafka/cmd/topics \
+    && CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /out/toxiproxy/ ./stack/proxy/cmd/toxiproxy
+
+FROM build AS build-lab
+RUN CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /out/cdclab/cdclab . \
+    && cd xk6-cdc && CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /out/k6/k6 ./cmd/k6
+
+# The C library is there for a consumer that a lab puts in the image's place (`bench --consumer`).
+FROM gcr.io/distroless/base-debian12:nonroot AS consumer
+COPY --from=build /out/consumer/ /out/probe /
+ENTRYPOINT ["/consumer"]
+EXPOSE 9300
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["/probe", "http://127.0.0.1:9300/readyz"]
+
+FROM gcr.io/distroless/static-debian12:nonroot AS toxiproxy
+COPY --from=build /out/toxiproxy/ /out/probe /
+ENTRYPOINT ["/toxiproxy"]
+EXPOSE 8474
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["/probe", "http://127.0.0.1:8474/version"]
+
+FROM gcr.io/distroless/static-debian12:nonroot AS k6
+COPY --from=build-lab /out/k6/ /
+ENTRYPOINT ["/k6"]
+
+FROM gcr.io/distroless/static-debian12:nonroot AS cdclab
+COPY --from=build-lab /out/cdclab/ /
+ENTRYPOINT ["/cdclab"]
+
+FROM maven:3.9.11-eclipse-temurin-17 AS jars
+COPY stack/programs/pom.xml /jars/
+RUN mvn -B -q --strict-checksums -f /jars/pom.xml -Ddist=/jars process-resources
+
+FROM apache/kafka:4.3.0 AS kafka
+COPY --from=jars /jars/agents/ /opt/agents/
+
+FROM quay.io/debezium/connect:3.6.3.Final AS connect
+COPY --from=jars /jars/agents/ /opt/agents/

@@ -1,0 +1,195 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ReadPatience is how long the rest of a partition may be silent before the broker is asked for the
+// end of the log, because a compacted log may end before its end offset.
+const ReadPatience = 10 * time.Second
+
+// stretch is a part of a partition: with from, without to. {5, 8} holds the offsets 5, 6 and 7.
+type stretch struct{ from, to int64 }
+
+// stretches are parts of topics, by partition.
+type stretches map[string]map[int32]stretch
+
+// Whole is everything committed in the topics now.
+func Whole(ctx context.Context, client *kgo.Client, topics ...string) (stretches, error) {
+	admin := kadm.NewClient(client)
+	starts, err := admin.ListStartOffsets(ctx, topics...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the first offsets of %v: %w", topics, err)
+	}
+	ends, err := admin.ListCommittedOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the end offsets of %v: %w", topics, err)
+	}
+	all := stretches{}
+	ends.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(end.Topic, end.Partition)
+		if all[end.Topic] == nil {
+			all[end.Topic] = map[int32]stretch{}
+		}
+		all[end.Topic][end.Partition] = stretch{start.Offset, end.Offset}
+	})
+	return all, nil
+}
+
+// After is everything behind s, without an end.
+func (s stretches) After() stretches {
+	all := stretches{}
+	for topic, parts := range s {
+		all[topic] = map[int32]stretch{}
+		for partition, part := range parts {
+			all[topic][partition] = stretch{part.to, math.MaxInt64}
+		}
+	}
+	return all
+}
+
+// Read visits the committed records of the stretches: in the order of the log within a partition,
+// in the order of arrival across partitions. Read has a new client with the options of the client
+// given. short says which logs ended before their stretch did, in words.
+func Read(ctx context.Context, client *kgo.Client, s stretches, visit func(*kgo.Record) error) (
+	short []string, err error) {
+	left, from := stretches{}, map[string]map[int32]kgo.Offset{}
+	for topic, parts := range s {
+		for partition, part := range parts {
+			if part.from >= part.to {
+				continue
+			}
+			if left[topic] == nil {
+				left[topic], from[topic] = map[int32]stretch{}, map[int32]kgo.Offset{}
+			}
+			left[topic][partition] = part
+			from[topic][partition] = kgo.NewOffset().At(part.from)
+		}
+	}
+	if len(left) == 0 {
+		return nil, nil
+	}
+	// Control records are kept because a transaction's end may be the last of a partition.
+	reader, err := kgo.NewClient(append(slices.Clone(client.Opts()), kgo.ConsumePartitions(from),
+		kgo.KeepControlRecords(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchMaxWait(time.Second))...)
+	if err != nil {
+		return nil, fmt.Errorf("set up a reader of %d topics: %w", len(left), err)
+	}
+	defer reader.Close()
+	for len(left) > 0 {
+		n, err := left.pollRecords(ctx, reader, visit)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 || left.hasNoEnd() {
+			continue
+		}
+		if err := left.askBroker(ctx, reader); err != nil {
+			return nil, err
+		}
+		return left.unreadInWords(), nil
+	}
+	return nil, nil
+}
+
+// pollRecords visits the records arrived, removes finished partitions, and returns the number of
+// records: 0 after ReadPatience without any.
+func (s stretches) pollRecords(ctx context.Context, reader *kgo.Client,
+	visit func(*kgo.Record) error) (int, error) {
+	wait, cancel := context.WithTimeout(ctx, ReadPatience)
+	defer cancel()
+	fetches := reader.PollFetches(wait)
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("read %s: %w", s.firstTopic(), err)
+	}
+	for _, failed := range fetches.Errors() {
+		if !errors.Is(failed.Err, context.DeadlineExceeded) {
+			return 0, fmt.Errorf("read %s/%d: %w", failed.Topic, failed.Partition, failed.Err)
+		}
+	}
+	n := 0
+	for at := fetches.RecordIter(); !at.Done(); {
+		r := at.Next()
+		part, wanted := s[r.Topic][r.Partition]
+		n++
+		if !wanted {
+			continue
+		}
+		if r.Offset < part.to && !r.Attrs.IsControl() {
+			if err := visit(r); err != nil {
+				return n, err
+			}
+		}
+		if r.Offset >= part.to-1 {
+			s.removePartition(r.Topic, r.Partition)
+			reader.PauseFetchPartitions(map[string][]int32{r.Topic: {r.Partition}})
+			continue
+		}
+		s[r.Topic][r.Partition] = stretch{r.Offset + 1, part.to}
+	}
+	return n, nil
+}
+
+func (s stretches) removePartition(topic string, partition int32) {
+	delete(s[topic], partition)
+	if len(s[topic]) == 0 {
+		delete(s, topic)
+	}
+}
+
+func (s stretches) hasNoEnd() bool {
+	for _, parts := range s {
+		for _, part := range parts {
+			if part.to == math.MaxInt64 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// askBroker is an error where the silence is the broker's and not the log's.
+func (s stretches) askBroker(ctx context.Context, reader *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, ReadPatience)
+	defer cancel()
+	for topic := range s {
+		if _, err := Whole(ctx, reader, topic); err != nil {
+			return fmt.Errorf("nothing came of %s for %v: %w", topic, ReadPatience, err)
+		}
+	}
+	return nil
+}
+
+func (s stretches) firstTopic() string {
+	for topic := range s {
+		return topic
+	}
+	return "nothing"
+}
+
+func (s stretches) unreadInWords() []string {
+	var all []string
+	for topic, parts := range s {
+		for partition, part := range parts {
+			all = append(all, fmt.Sprintf("%s/%d ends at offset %d, and nothing came from %d on",
+				topic, partition, part.to, part.from))
+		}
+	}
+	slices.Sort(all)
+	return all
+}

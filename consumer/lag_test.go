@@ -1,0 +1,93 @@
+package consumer
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/cdclab/cdclab/consumer/consumertest"
+	"github.com/cdclab/cdclab/consumer/incarnation"
+	"github.com/cdclab/cdclab/consumer/telemetry"
+)
+
+func TestLagWatch(t *testing.T) {
+	t.Parallel()
+	lab := newKafkaLab(t)
+	client := kafkaClient(t, lab.config)
+	lab.Produce(t, consumertest.Customer(consumertest.Insert, 1, 1, "a@x"),
+		consumertest.Customer(consumertest.Insert, 1, 2, "b@x"),
+		consumertest.Customer(consumertest.Insert, 1, 3, "c@x"))
+	m := telemetry.NewMetrics()
+	w := &lagWatch{client: client, admin: kadm.NewClient(client), metrics: m,
+		group: lab.config.Group, letters: "cdc.public.customer",
+		id: func(string) incarnation.ID { return incarnation.ID{} }}
+	m.PartitionsAssigned(map[string][]int32{"cdc.public.customer": {0, 1}, "cdc.public.order": {0}})
+	ctx := context.Background()
+	sum := func(name string) (sum float64, count int) {
+		for _, one := range consumertest.Gathered(t, m.Registry)[name].GetMetric() {
+			sum, count = sum+one.Gauge.GetValue(), count+1
+		}
+		return sum, count
+	}
+	w.sampleLag(ctx)
+	if lag, partitions := sum(telemetry.MetricLag); lag != 3 || partitions != 3 {
+		t.Errorf("before any commit the lag is %v of %d partitions", lag, partitions)
+	}
+	if letters := consumertest.ValueOf(t, m.Letters); letters != 3 {
+		t.Errorf("%v records in the topic of dead letters", letters)
+	}
+	ends, err := lab.Admin.ListEndOffsets(ctx, "cdc.public.customer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets := ends.Offsets()
+	if err := lab.Admin.CommitAllOffsets(ctx, lab.config.Group, offsets); err != nil {
+		t.Fatal(err)
+	}
+	w.sampleLag(ctx)
+	lag, _ := sum(telemetry.MetricLag)
+	if committed, partitions := sum(telemetry.MetricCommittedOffset); lag != 0 || committed != 3 ||
+		partitions != 2 {
+		t.Errorf("after the commit the lag is %v, the offsets %v of %d partitions", lag, committed,
+			partitions)
+	}
+	if consumertest.ValueOf(t, m.Brokers) != 1 {
+		t.Error("the broker is not counted")
+	}
+	w.id = func(string) incarnation.ID { return incarnation.ID{2} }
+	other := offsets["cdc.public.customer"]
+	for number, at := range other {
+		at.Metadata = "cdclab topic-id=" + incarnation.ID{1}.String()
+		other[number] = at
+	}
+	if err := lab.Admin.CommitAllOffsets(ctx, lab.config.Group, offsets); err != nil {
+		t.Fatal(err)
+	}
+	w.sampleLag(ctx)
+	if lag, _ := sum(telemetry.MetricLag); lag != 3 {
+		t.Errorf("with offsets of a topic that was deleted the lag is %v", lag)
+	}
+	lab.Cluster.Close()
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	w.sampleLag(ctx)
+	if consumertest.ValueOf(t, m.Brokers) != 0 {
+		t.Error("a broker that has gone is counted")
+	}
+}
+
+func TestEvery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+		defer cancel()
+		count := 0
+		repeatEvery(ctx, time.Second, func(context.Context) { count++ })
+		if count != 3 {
+			t.Errorf("%d times in 3.5 s", count)
+		}
+	})
+}

@@ -1,0 +1,9 @@
+package consumer
+
+import (
+	"testing"
+
+	"github.com/cdclab/cdclab/consumer/consumertest"
+)
+
+func TestMain(m *testing.M) { consumertest.Main(m) }

@@ -1,0 +1,81 @@
+package order
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cdclab/cdclab/consumer/documents"
+)
+
+// TestJudge: neither a clock alone nor the order of transactions alone makes a replay an alarm.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	at := func(first, second uint64) string { return fmt.Sprintf("0000%016x%016x", first, second) }
+	stored := documents.Metadata{Position: at(900, 910), TxID: 700, SourceTimestamp: 1_000_000,
+		Operation: "UPDATE", Topic: "t", Offset: 5}
+	event := func(tx uint32, after time.Duration, offset int64) Event {
+		return Event{Position: at(100, 110), TxID: tx, Topic: "t", Offset: offset,
+			SourceAt: time.UnixMilli(1_000_000).Add(after)}
+	}
+	unseen, resent, letter := event(699, 0, 6), event(701, time.Hour, 6), event(701, time.Hour, 6)
+	unseen.Unseen, resent.Resent, letter.Letter = true, true, true
+	other := event(701, time.Hour, 6)
+	other.Position = "0001" + other.Position[4:]
+	elsewhere := func(e Event) Event { e.Partition = 1; return e }
+	anew := event(0, time.Hour, 4)
+	anew.Anew = true
+	for name, c := range map[string]struct {
+		event Event
+		want  Verdict
+	}{
+		"replay":                 {event(699, 0, 3), Older},
+		"clock stepped back":     {event(699, time.Hour, 6), Older},
+		"long transaction":       {event(701, 0, 6), Older},
+		"later and newer":        {event(701, time.Hour, 6), Contradictory},
+		"transactions wrapped":   {event(1<<31+600, time.Hour, 6), Contradictory},
+		"transaction not known":  {event(0, time.Hour, 6), Contradictory},
+		"not met, behind stored": {unseen, Contradictory},
+		"sent again":             {resent, Older}, "replayed letter": {letter, Older},
+		"another epoch": {other, Older},
+		"seconds later": {event(701, 10*time.Second, 6),
+			Contradictory},
+		"elsewhere, seconds later": {elsewhere(event(701, 10*time.Second, 6)),
+			Older},
+		"elsewhere, hours later": {elsewhere(event(701, time.Hour, 6)),
+			Contradictory},
+		"redelivered, transaction not known":          {event(0, time.Hour, 4), Older},
+		"in a topic made anew, transaction not known": {anew, Contradictory},
+	} {
+		if got := c.event.Judge(stored); got != c.want {
+			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestRecent: a change behind others is sent again or unseen, never both; neither where the
+// memory does not reach.
+func TestRecent(t *testing.T) {
+	t.Parallel()
+	var r Recent
+	for i := range uint64(recentMax + 2) {
+		r.Note(Change{1, 100 + i}, fmt.Sprintf("%04d", 100+i), false)
+	}
+	for _, c := range []struct {
+		id             Change
+		position       string
+		behind         bool
+		resent, unseen bool
+	}{
+		{Change{1, 100 + recentMax}, fmt.Sprint(100 + recentMax), true, true, false},
+		{Change{1, 100 + recentMax}, fmt.Sprint(100 + recentMax), false, false, false},
+		{Change{2, 100 + recentMax}, "0900", true, false, true},
+		{Change{2, 0}, "0901", true, false, true},
+		{Change{3, 7}, "0050", true, false, false},
+	} {
+		resent, unseen := r.Note(c.id, c.position, c.behind)
+		if resent != c.resent || unseen != c.unseen {
+			t.Errorf("%+v: resent %t, unseen %t", c, resent, unseen)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/cdclab/cdclab/experiments"
+	"github.com/cdclab/cdclab/experiments/gating"
+	"github.com/cdclab/cdclab/reports/wholefile"
+)
+
+// gateBuilds compares the consumers of two revisions on one warm stack, or measures how often the
+// comparison is wrong.
+func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
+	c := gating.DefaultConfig()
+	set := flags("gate", t)
+	set.StringVar(&c.Base, "base", c.Base, "git `revision` to compare with")
+	set.StringVar(&c.Head, "head", c.Head,
+		"git `revision` on trial; . is the files as they are, committed or not")
+	set.IntVar(&c.Rule.Runs, "runs", c.Rule.Runs, "`N` runs a side at first")
+	set.IntVar(&c.Rule.MoreRuns, "more-runs", c.Rule.MoreRuns,
+		"`N` runs a side in all, where a metric is suspicious")
+	set.DurationVar(&c.Budget, "budget", c.Budget, "`length` that the whole gate may take")
+	set.StringVar(&c.Lab.Out, "out", "",
+		"folder for gate.json, gate.md and the runs (default: runs/baseline-TIME)")
+	set.StringVar(&c.Lab.Stack.Kind, "stack", c.Lab.Stack.Kind, "kind of stack: embedded or native")
+	serverFlags(set, &c.Lab.Stack)
+	optional(set, &c.Lab.Rate, "rate", strconv.Atoi,
+		"operations per second of each run, `N` (default: the scenario's)")
+	optional(set, &c.Lab.Duration, "duration", time.ParseDuration,
+		"`length` of the measured load of each run (default 30s)")
+	asJSON := set.Bool("json", false, "gate.json on standard output, instead of the text")
+	calibrate := set.Int("calibrate", 0, "run `N` gates of the head against itself, then planted "+
+		"slowdowns, and print the table of error rates; takes hours")
+	save := set.Bool("save", false,
+		"with --calibrate: store the table for this machine in baselines/gate, to be committed")
+	if _, err := parse(set, args, 0, 0); err != nil {
+		return 0, err
+	}
+	if *calibrate < 0 || *save && *calibrate == 0 {
+		return 0, errors.New("--calibrate: want a number of gates; --save belongs to --calibrate")
+	}
+	c.Lab.Say, c.Lab.Command = t.say, os.Args
+	if *calibrate > 0 {
+		return calibrateGate(ctx, t, c, *calibrate, *save, *asJSON)
+	}
+	result, out, err := gating.Run(ctx, c)
+	if result == nil {
+		return 0, err
+	}
+	if err != nil {
+		t.say("cdclab gate: warning: " + err.Error())
+	}
+	err = errors.Join(writeFile(filepath.Join(out, "gate.json"), result.WriteJSON),
+		writeFile(filepath.Join(out, "gate.md"), result.WriteMarkdown))
+	write := result.WriteText
+	if *asJSON {
+		write = result.WriteJSON
+	}
+	if err := errors.Join(err, write(t.out)); err != nil {
+		return 0, err
+	}
+	t.say("stored " + fromHere(filepath.Join(out, "gate.md")))
+	return verdictCode(result.Verdict.Status), nil
+}
+
+func calibrateGate(ctx context.Context, t terminal, c gating.Config, gates int,
+	save, asJSON bool) (int, error) {
+	result, out, err := gating.Calibrate(ctx, c, gates)
+	if result == nil {
+		return 0, err
+	}
+	if err != nil {
+		t.say("cdclab gate: warning: " + err.Error())
+	}
+	places, code := []string{filepath.Join(out, "calibration")}, exitPass
+	if result.Missing != "" {
+		t.say("cdclab gate: the table is not whole: " + result.Missing)
+		code = exitUnknown
+	}
+	if save && code == exitPass {
+		root, err := experiments.FindRoot()
+		if err != nil {
+			return 0, err
+		}
+		place := gating.RatesPath(root, result.Host.Fingerprint)
+		if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+			return 0, err
+		}
+		places = append(places, place)
+	}
+	for _, place := range places {
+		if err := errors.Join(writeFile(place+".json", result.WriteJSON),
+			writeFile(place+".md", result.WriteText)); err != nil {
+			return 0, err
+		}
+		t.say("stored " + fromHere(place+".md"))
+	}
+	write := result.WriteText
+	if asJSON {
+		write = result.WriteJSON
+	}
+	return code, write(t.out)
+}
+
+// writeFile writes a whole file, or leaves the old one.
+func writeFile(path string, write func(io.Writer) error) error {
+	var text bytes.Buffer
+	if err := write(&text); err != nil {
+		return fmt.Errorf("store %s: %w", path, err)
+	}
+	return wholefile.Write(path, text.Bytes())
+}

@@ -1,0 +1,40 @@
+package reports
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestEveryRowStatusIsStored: a run.json holds every finding of the table check, be it PostgreSQL's
+// own loss, alone or beside a loss of the pipeline.
+func TestEveryRowStatusIsStored(t *testing.T) {
+	t.Parallel()
+	all := Consistency{Checked: true, Rows: 9, Documents: 9, Counts: map[RowStatus]int64{},
+		Examples: []Example{}}
+	for _, status := range RowStatuses {
+		all.Counts[status] = 1
+		if status != OK {
+			all.Examples = append(all.Examples,
+				Example{status, "order", "1", "why", []string{"note"}})
+		}
+	}
+	sourceOnly := Consistency{Checked: true, Rows: 5, Documents: 5,
+		Counts:   map[RowStatus]int64{OK: 5, SourceLoss: 1},
+		Examples: []Example{{SourceLoss, "order", "1", "why", nil}}}
+	for want, c := range map[Status]Consistency{Fail: all, Unknown: sourceOnly} {
+		run := goodRun(t)
+		run.Consistency = c
+		got, err := Decode(strings.NewReader(encoded(t, run)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c, got.Consistency); diff != "" {
+			t.Error(diff)
+		}
+		if status := c.Status(); status != want {
+			t.Errorf("%s is %s, want %s", c.Sentence(), status, want)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package compose
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/cdclab/cdclab/stack/mongodb"
+	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/process"
+)
+
+// Command is a person's command of Compose on the Project of compose.yaml. Data, ports and secrets
+// stay from one command to the next.
+type Command struct {
+	// Tree is the root of the source tree, and Local takes the images of local/build.sh.
+	Tree  string
+	Local bool
+	// Args are Compose's; none are "up --detach --wait".
+	Args []string
+	// In, Out and Err are the command's.
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// secretsFolder is beside compose.yaml, where `docker compose` finds the secrets without the lab.
+const secretsFolder = "secrets"
+
+// Run checks the engine, makes missing secrets, and runs the command. The error of a failed command
+// names a port in use, or a secret that the data was not made with.
+func (c Command) Run(ctx context.Context) error {
+	engine, err := FindEngine(ctx)
+	if err != nil {
+		return err
+	}
+	defer engine.api.Close()
+	if len(c.Args) == 0 {
+		c.Args = []string{"up", "--detach", "--wait"}
+	}
+	folder := filepath.Join(c.Tree, "stack", "compose")
+	secrets, err := MakeSecrets(filepath.Join(folder, secretsFolder))
+	if err != nil {
+		return err
+	}
+	isUp := slices.Contains(c.Args, "up")
+	if isUp {
+		if err := engine.CheckMemory(ctx, false); err != nil {
+			return err
+		}
+	}
+	var said bytes.Buffer
+	err = c.run(ctx, engine, c.Args, c.Out, io.MultiWriter(c.Err, &said))
+	if err != nil && ctx.Err() == nil {
+		if taken := explain(errors.New(said.String())); takenPort.MatchString(said.String()) {
+			return fmt.Errorf("%w; the variables CDCLAB_..._PORT choose", taken)
+		}
+	}
+	if isUp && ctx.Err() == nil {
+		if wrong := c.tryLogins(ctx, engine, secrets); wrong != nil {
+			return wrong
+		}
+	}
+	return err
+}
+
+func (c Command) run(ctx context.Context, engine *Engine, args []string,
+	out, errors io.Writer) error {
+	folder := filepath.Join(c.Tree, "stack", "compose")
+	all := []string{"compose", "--file", filepath.Join(folder, "compose.yaml")}
+	if c.Local {
+		all = append(all, "--file", filepath.Join(folder, "local", "compose.yaml"))
+	}
+	command := process.NewCommand(ctx, process.Tool, nil, engine.docker,
+		append(append(all, "--profile", "core"), args...)...)
+	command.Dir, command.Stdin, command.Stdout, command.Stderr = folder, c.In, out, errors
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	const farewell = 30 * time.Second
+	command.WaitDelay = farewell
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("docker compose %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// tryLogins is an error where a part that serves refuses its secret.
+func (c Command) tryLogins(ctx context.Context, engine *Engine, secrets Secrets) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*process.HealthLimit)
+	defer cancel()
+	address := func(service, port string) string {
+		var out bytes.Buffer
+		_ = c.run(ctx, engine, []string{"port", service, port}, &out, io.Discard)
+		return string(bytes.TrimSpace(out.Bytes()))
+	}
+	dsn := secrets.postgresURL(postgres.User, address(Postgres, "5432"))
+	err := postgres.With(ctx, dsn, func(conn *pgx.Conn) error { return conn.Ping(ctx) })
+	if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "28P01" {
+		return refusedSecret("PostgreSQL", postgresPassword)
+	}
+	client, err := mongodb.Connect(secrets.mongoURL(address(Mongo, "27017")))
+	if err != nil {
+		return nil // nothing is published there
+	}
+	defer client.Disconnect(context.WithoutCancel(ctx))
+	_, err = mongodb.AskVersion(ctx, client)
+	var refused mongo.CommandError
+	const authenticationFailed = 18
+	if errors.As(err, &refused) && refused.Code == authenticationFailed {
+		return refusedSecret("MongoDB", mongoPassword)
+	}
+	return nil
+}
+
+func refusedSecret(part, name string) error {
+	path := filepath.Join("stack", "compose", secretsFolder, name)
+	return fmt.Errorf("%s refuses the password in %s: its data was made with another; put that "+
+		"one back, or remove the data with `%s`", part, path, "./just compose down --volumes")
+}

@@ -1,0 +1,90 @@
+package compose
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cdclab/cdclab/namedfile"
+	"github.com/cdclab/cdclab/stack/postgres"
+)
+
+// Secrets are the passwords of a Project's parts by the names of their files.
+type Secrets map[string]string
+
+// Names of secrets, in compose.yaml too.
+const (
+	postgresPassword  = "postgres_password"
+	generatorPassword = "generator_password"
+	connectorPassword = "connector_password"
+	checkPassword     = "check_password"
+	kafkaPassword     = "kafka_password"
+	connectPassword   = "connect_password"
+	mongoPassword     = "mongo_password"
+	mongoKey          = "mongo_key"
+	grafanaPassword   = "grafana_password"
+)
+
+var secretNames = []string{postgresPassword, generatorPassword, connectorPassword, checkPassword,
+	kafkaPassword, connectPassword, mongoPassword, mongoKey, grafanaPassword}
+
+// MakeSecrets reads the secrets of a folder and makes missing ones, of letters and digits. The
+// folder is for its owner alone; the files are readable, because each container mounts its own and
+// runs as another user.
+func MakeSecrets(folder string) (Secrets, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("make the secrets: %w", err)
+	}
+	if err := os.Chmod(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("make the secrets: %w", err)
+	}
+	secrets := Secrets{}
+	for _, name := range secretNames {
+		path := filepath.Join(folder, name)
+		text, err := namedfile.Read(path, namedfile.Small)
+		if errors.Is(err, fs.ErrNotExist) {
+			text = []byte(rand.Text() + rand.Text()[:6])
+			err = os.WriteFile(path, text, 0o444)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make the secrets: %w", err)
+		}
+		if secrets[name] = strings.TrimSpace(string(text)); secrets[name] == "" {
+			return nil, fmt.Errorf("make the secrets: %s is empty", path)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(folder, "k6.env"), secrets.forK6(), 0o600); err != nil {
+		return nil, fmt.Errorf("make the secrets: %w", err)
+	}
+	return secrets, nil
+}
+
+// forK6 are the addresses of a k6 in a container.
+func (s Secrets) forK6() []byte {
+	dsn := s.postgresURL(postgres.Generator, "postgres:5432")
+	return fmt.Appendf(nil, "CDC_POSTGRES_DSN=%s\nCDC_MONGO_URI=%s\n", dsn,
+		s.mongoURL("mongo:27017"))
+}
+
+func (s Secrets) postgresURL(role, address string) string {
+	password := map[string]string{postgres.User: postgresPassword,
+		postgres.Generator: generatorPassword, postgres.Connector: connectorPassword,
+		postgres.Check: checkPassword}[role]
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(role, s[password]), Host: address,
+		Path: postgres.Database, RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+func (s Secrets) mongoURL(address string) string {
+	u := url.URL{Scheme: "mongodb", User: url.UserPassword(loginUser, s[mongoPassword]),
+		Host: address, Path: "/", RawQuery: "authSource=admin&directConnection=true"}
+	return u.String()
+}
+
+// loginUser is the only user of Kafka, Connect and MongoDB.
+const loginUser = "cdclab"

@@ -1,0 +1,47 @@
+package stack
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestProfiles: every profile can be read, and the README gives a reason for every setting of the
+// recommended one.
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	profiles := map[string]map[string]string{}
+	for _, name := range Profiles() {
+		config, err := readProfile(name)
+		if err != nil || config["connector.class"] != debeziumClass ||
+			config["slot.name"] != slotName {
+			t.Errorf("%s: %v, %v", name, config, err)
+		}
+		profiles[name] = config
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range profiles[TunedProfile] {
+		if !strings.Contains(string(readme), "`"+key+"`") {
+			t.Errorf("README.md does not say why %s is what it is", key)
+		}
+	}
+	schemas := profiles["tuned-schemas"]
+	for _, key := range []string{"key.converter.schemas.enable", "value.converter.schemas.enable"} {
+		if schemas[key] != "true" {
+			t.Errorf("tuned-schemas has %s = %q", key, schemas[key])
+		}
+		schemas[key] = "false"
+	}
+	if diff := cmp.Diff(profiles[TunedProfile], schemas); diff != "" {
+		t.Errorf("tuned-schemas differs in more than the schemas:\n%s", diff)
+	}
+	want := `no profile "fast" of Debezium, want one of debezium-defaults, tuned`
+	if _, err := readProfile("fast"); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("an unknown profile: %v", err)
+	}
+}

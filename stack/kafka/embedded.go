@@ -1,0 +1,203 @@
+// Package kafka runs a broker as a part that can be killed, frozen and started again: Embedded is
+// kfake inside the lab's process, Native is Apache Kafka. The package starts no connector. Start
+// reading at topics.go, then Embedded.Start and Native.Start.
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cdclab/cdclab/stack/connector"
+	"github.com/cdclab/cdclab/stack/process"
+)
+
+// Name is the Component's name.
+const Name = "kafka"
+
+// Embedded is a broker inside this process: kfake behind a valve. Kill and Pause act on the valve
+// and the broker's state stays in memory. A killed broker gets the state back too, because its log
+// lies in the page cache of a machine that goes on. Two things differ from a killed process: a
+// request read before the cut is still carried out, the answer lost (a real broker may do either);
+// and the timers of consumer groups go on.
+type Embedded struct {
+	partitions int
+	valve      *valve
+	login      Login
+
+	mu      sync.Mutex
+	cluster *kfake.Cluster
+}
+
+// NewEmbedded makes a broker not yet started; each table has so many partitions.
+func NewEmbedded(partitions int) (*Embedded, error) {
+	port, err := process.FreePort()
+	if err != nil {
+		return nil, fmt.Errorf("prepare Kafka: %w", err)
+	}
+	return &Embedded{partitions: partitions, valve: newValve(port), login: newLogin()}, nil
+}
+
+// Brokers are the same for all classes of clients.
+func (k *Embedded) Brokers(string) []string { return []string{k.valve.Addr().String()} }
+
+// ClientOptions are those of the Login.
+func (k *Embedded) ClientOptions() []kgo.Opt { return k.login.Options() }
+
+// Login is of all clients.
+func (k *Embedded) Login() Login { return k.login }
+
+// MetricsURL is empty: the broker has none.
+func (k *Embedded) MetricsURL() string { return "" }
+
+// Name is the Component's name.
+func (k *Embedded) Name() string { return Name }
+
+// Version names kfake and its module version.
+func (k *Embedded) Version() string {
+	return strings.TrimSpace("kfake " + moduleVersion("github.com/twmb/franz-go/pkg/kfake"))
+}
+
+// Start makes the broker the first time, and later opens the port again.
+func (k *Embedded) Start(context.Context) error {
+	if err := k.valve.lift(); err != nil {
+		return fmt.Errorf("start kafka: %w", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cluster != nil {
+		return nil
+	}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.EnableSASL(),
+		kfake.Superuser(Mechanism, k.login.User, k.login.Password),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return k.valve, nil }),
+		kfake.SeedTopics(int32(k.partitions), tableTopics...),
+		kfake.SeedTopics(1, DeadLetterTopic),
+		kfake.DefaultNumPartitions(k.partitions),
+		kfake.AllowAutoTopicCreation(),
+		// As Connect's topics: a row of more than the usual megabyte gets through.
+		kfake.BrokerConfigs(map[string]string{
+			"message.max.bytes": strconv.Itoa(connector.LargestRecord),
+		}),
+	)
+	if err != nil {
+		k.valve.shut(true)
+		return fmt.Errorf("start kafka: %w", err)
+	}
+	k.cluster = cluster
+	return nil
+}
+
+// Stop closes the connections and the port; the data stays for the next Start.
+func (k *Embedded) Stop(context.Context) error {
+	k.valve.shut(false)
+	return nil
+}
+
+// Kill resets the connections and closes the port; the data stays for the next Start.
+func (k *Embedded) Kill() error {
+	if !k.valve.isOpen() {
+		return errors.New("kill kafka: it is not running")
+	}
+	k.valve.shut(true)
+	return nil
+}
+
+// Pause holds back all traffic to and from clients.
+func (k *Embedded) Pause() error {
+	if !k.valve.isOpen() {
+		return errors.New("pause kafka: it is not running")
+	}
+	k.valve.freeze(true)
+	return nil
+}
+
+// Resume ends Pause.
+func (k *Embedded) Resume() error {
+	if !k.valve.isOpen() {
+		return errors.New("resume kafka: it is not running")
+	}
+	k.valve.freeze(false)
+	return nil
+}
+
+// Health asks the broker for its versions, the first question of every client. Health uses no
+// client, because the clients of franz-go do not give up on a frozen broker within 10 seconds.
+func (k *Embedded) Health(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, process.HealthLimit)
+	defer cancel()
+	if err := askVersions(ctx, k.valve.Addr().String()); err != nil {
+		return fmt.Errorf("look at kafka: %w", err)
+	}
+	return nil
+}
+
+func askVersions(ctx context.Context, broker string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", broker)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	const correlation = 1
+	question := kmsg.NewPtrApiVersionsRequest()
+	request := kmsg.NewRequestFormatter().AppendRequest(nil, question, correlation)
+	if _, err := conn.Write(request); err != nil {
+		return err
+	}
+	// The answer begins with its size and the number of the question.
+	var head [8]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	if got := binary.BigEndian.Uint32(head[4:]); got != correlation {
+		return fmt.Errorf("the broker answered question %d, asked was %d", got, correlation)
+	}
+	return nil
+}
+
+// PIDs is empty: the broker runs inside this process.
+func (k *Embedded) PIDs() []int { return nil }
+
+// Close ends the broker for good and frees the memory.
+func (k *Embedded) Close() {
+	k.valve.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cluster != nil {
+		k.cluster.Close()
+		k.cluster = nil
+	}
+}
+
+// moduleVersion is the version of a module built into this program; "" in a test binary without the
+// information.
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == path {
+			return dep.Version
+		}
+	}
+	return ""
+}

@@ -1,0 +1,133 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/stack/servertest/expect"
+)
+
+const testTopic = "cdc.public.customer"
+
+func startKafka(t *testing.T) *Embedded {
+	t.Helper()
+	k, err := NewEmbedded(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	if err := k.Start(expect.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func kafkaClient(t *testing.T, k *Embedded, more ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	more = append(more, k.login.Options()...)
+	more = append(more, kgo.SeedBrokers(k.Brokers(ListenLab)...),
+		kgo.DefaultProduceTopic(testTopic))
+	client, err := kgo.NewClient(more...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func produce(ctx context.Context, client *kgo.Client, value string) error {
+	return client.ProduceSync(ctx, kgo.StringRecord(value)).FirstErr()
+}
+
+// consume reads n values from the start of the topic.
+func consume(t *testing.T, k *Embedded, n int) []string {
+	t.Helper()
+	client := kafkaClient(t, k, kgo.ConsumeTopics(testTopic))
+	var values []string
+	for len(values) < n {
+		fetches := client.PollFetches(expect.Context(t))
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { values = append(values, string(r.Value)) })
+	}
+	return values
+}
+
+func TestKafkaKeepsPortAndRecordsOverAKill(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t)
+	ctx := expect.Context(t)
+	port := k.Brokers(ListenLab)[0]
+	client := kafkaClient(t, k)
+	if err := produce(ctx, client, "before"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Health(ctx); err == nil {
+		t.Error("a killed broker is healthy")
+	}
+	if err := k.Kill(); err == nil {
+		t.Error("a killed broker can be killed again")
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := kafkaClient(t, k).Ping(short); err == nil {
+		t.Error("a killed broker answers")
+	}
+	if err := k.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Health(ctx); err != nil {
+		t.Error(err)
+	}
+	if got := k.Brokers(ListenLab)[0]; got != port {
+		t.Errorf("the broker came back on %s, was on %s", got, port)
+	}
+	if err := produce(ctx, client, "after"); err != nil {
+		t.Fatalf("a client from before the kill: %v", err)
+	}
+	if got := fmt.Sprint(consume(t, k, 2)); got != "[before after]" {
+		t.Errorf("the topic holds %v", got)
+	}
+}
+
+func TestKafkaPauseHoldsBack(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t)
+	ctx := expect.Context(t)
+	client := kafkaClient(t, k)
+	if err := produce(ctx, client, "before"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- produce(ctx, client, "meanwhile") }()
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if err := k.Health(short); err == nil {
+		t.Error("a paused broker is healthy")
+	}
+	select {
+	case err := <-sent:
+		t.Errorf("a paused broker answered a write (%v)", err)
+	default:
+	}
+	if err := k.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(consume(t, k, 2)); got != "[before meanwhile]" {
+		t.Errorf("the topic holds %v", got)
+	}
+}

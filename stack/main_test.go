@@ -1,0 +1,14 @@
+package stack
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if consumerDir != "" {
+		os.RemoveAll(consumerDir)
+	}
+	os.Exit(code)
+}

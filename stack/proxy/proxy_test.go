@@ -1,0 +1,199 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2/stream"
+
+	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
+)
+
+// echo starts a server that sends every byte back.
+func echo(t *testing.T) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				io.Copy(conn, conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// roundTrip sends "hello" and returns the time until "hello" is back.
+func roundTrip(t *testing.T, conn net.Conn) time.Duration {
+	t.Helper()
+	if err := conn.SetDeadline(time.Now().Add(expect.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	back := make([]byte, 5)
+	if _, err := io.ReadFull(conn, back); err != nil {
+		t.Fatal(err)
+	}
+	if string(back) != "hello" {
+		t.Fatalf("got %q back", back)
+	}
+	return time.Since(start)
+}
+
+func TestProxyDelaysAndCounts(t *testing.T) {
+	t.Parallel()
+	p, err := Start(ConsumerMongo, echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	wantDelaysAndCounts(t, p)
+}
+
+func wantDelaysAndCounts(t *testing.T, p *Proxy) {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.Listen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	roundTrip(t, conn)
+	if in, out, err := p.Bytes(); err != nil || in != 5 || out != 5 {
+		t.Errorf("counted %d in and %d out on an open connection, want 5 and 5 (%v)", in, out, err)
+	}
+	if err := p.AddLatency(100); err != nil {
+		t.Fatal(err)
+	}
+	if took := roundTrip(t, conn); took < 100*time.Millisecond {
+		t.Errorf("with 100 ms of latency a round trip took %v", took)
+	}
+	if err := p.AddLatency(50); err == nil {
+		t.Error("a second toxic of that name was accepted")
+	}
+	if err := p.Remove("latency"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Remove("latency"); err == nil {
+		t.Error("removing what is not there is no error")
+	}
+	// The fastest of some: another test may have the processor just now.
+	expect.True(t, "it is fast again", func() bool {
+		return roundTrip(t, conn) < 100*time.Millisecond
+	})
+	if in, out, err := p.Bytes(); err != nil || in < 15 || in != out {
+		t.Errorf("counted %d in and %d out (%v)", in, out, err)
+	}
+}
+
+// serveEnv makes the test binary the program of a container: the value is the API's address and the
+// file of the proxies.
+const serveEnv = "CDCLAB_TEST_SERVES_PROXIES"
+
+func TestMain(m *testing.M) {
+	if address, file, ok := strings.Cut(os.Getenv(serveEnv), " "); ok {
+		fmt.Fprintln(os.Stderr, Serve(address, file))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// serve is the program of a container.
+func serve(t *testing.T, api, file string) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), program)
+	child.Env = append(os.Environ(), serveEnv+"="+api+" "+file)
+	return child
+}
+
+// TestProxyOfAContainer has the container's program without a container.
+func TestProxyOfAContainer(t *testing.T) {
+	t.Parallel()
+	var addresses [2]string
+	for i := range addresses {
+		port, err := process.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses[i] = process.Loopback(port)
+	}
+	api, listen := addresses[0], addresses[1]
+	file := filepath.Join(t.TempDir(), "toxiproxy.json")
+	text := fmt.Sprintf(`[{"name": %q, "listen": %q, "upstream": %q, "enabled": true}]`,
+		ConsumerMongo, listen, echo(t))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	child := serve(t, api, file)
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := At(api, ConsumerMongo, listen)
+	expect.Soon(t, "the container answers", func() error {
+		_, _, err := p.Bytes()
+		return err
+	})
+	wantDelaysAndCounts(t, p)
+	if err := p.Remove(counterName(stream.Upstream)); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := p.Bytes()
+	expect.Error(t, err, ConsumerMongo, "took the counters away")
+	if err := os.WriteFile(file, []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said, err := serve(t, api, file).CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "address already in use") {
+		t.Errorf("a second program at the same address says %q (%v)", said, err)
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	child.Wait()
+	in, out, err := p.Bytes()
+	expect.Error(t, err, "count the bytes through "+ConsumerMongo)
+	if in != 0 || out != 0 {
+		t.Errorf("counted %d in and %d out", in, out)
+	}
+}
+
+func TestProxyRefusesUnknownToxics(t *testing.T) {
+	t.Parallel()
+	p, err := Start(ConsumerMongo, echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	for _, toxic := range []Toxic{
+		{Type: "lightning"},
+		{Type: byteCounterType},
+		{Type: "latency", Attributes: map[string]any{"latency": "much"}},
+	} {
+		if err := p.Add(toxic); err == nil || !strings.Contains(err.Error(), toxic.Type) {
+			t.Errorf("%v: got %v, want an error that names it", toxic, err)
+		}
+	}
+}
