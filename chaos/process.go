@@ -65,15 +65,12 @@ func pause(c stack.Component) *injection {
 	}
 	i.during = func(ctx context.Context) (string, error) {
 		pids := c.PIDs()
-		for _, pid := range pids {
-			state, err := stateOf(ctx, pid)
-			if err != nil || state != process.Stop {
-				return "", errors.Join(
-					fmt.Errorf("pid %d of %s is not stopped but %q", pid, c.Name(), state), err)
-			}
+		stopped, err := stopped(ctx, c.Name(), pids)
+		if err != nil {
+			return "", err
 		}
 		if len(pids) > 0 {
-			return fmt.Sprintf("pids %v stopped", pids), nil
+			return fmt.Sprintf("pids %v stopped", stopped), nil
 		}
 		if err := i.healthy(ctx); err != nil {
 			return err.Error(), nil
@@ -81,6 +78,25 @@ func pause(c stack.Component) *injection {
 		return "", fmt.Errorf("%s served during the fault", c.Name())
 	}
 	return i
+}
+
+// stopped returns which of the pids are stopped. A process that ended just before its part was
+// stopped is a zombie until the part goes on, and no evidence; any other state is an error.
+func stopped(ctx context.Context, name string, pids []int) (stopped []int, err error) {
+	for _, pid := range pids {
+		state, err := stateOf(ctx, pid)
+		switch {
+		case err == nil && state == process.Stop:
+			stopped = append(stopped, pid)
+		case err != nil || state != "" && state != process.Zombie:
+			return nil, errors.Join(
+				fmt.Errorf("pid %d of %s is not stopped but %q", pid, name, state), err)
+		}
+	}
+	if len(stopped) == 0 && len(pids) > 0 {
+		return nil, fmt.Errorf("no process of %s is stopped: pids %v have ended", name, pids)
+	}
+	return stopped, nil
 }
 
 // stateOf returns a process's state in gopsutil's words, empty when there is no such process.

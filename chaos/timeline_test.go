@@ -8,11 +8,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/shirou/gopsutil/v4/process"
+
 	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
 // part is a Component controlled by the test.
@@ -326,5 +330,37 @@ func TestPIDsAreTheEvidence(t *testing.T) {
 	want := fmt.Sprintf("pids [%d] gone; pids [%d] came", old.Process.Pid, young.Process.Pid)
 	if !w.Applied || w.Err != nil || w.Evidence != want {
 		t.Errorf("%+v, want evidence %q", w, want)
+	}
+}
+
+// TestPauseBesideAnEndedChild: a part that is stopped cannot wait for a child that has just ended.
+func TestPauseBesideAnEndedChild(t *testing.T) {
+	t.Parallel()
+	p := newPart()
+	frozen, ended := child(t), child(t)
+	for _, err := range []error{frozen.Process.Signal(syscall.SIGSTOP), ended.Process.Kill()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect.True(t, "one is stopped and the other a zombie", func() bool {
+		one, err := stateOf(t.Context(), frozen.Process.Pid)
+		other, err2 := stateOf(t.Context(), ended.Process.Pid)
+		return err == nil && err2 == nil && one == process.Stop && other == process.Zombie
+	})
+	plan := &Plan{SteadyState: SteadyState{Recovery: time.Second},
+		Method: []Fault{{Kind: "pause", Target: "consumer"}}}
+	bind := func(f *Fault) (*injection, error) { return kinds[f.Kind].onComponent(p), nil }
+
+	p.pids = []int{ended.Process.Pid, frozen.Process.Pid}
+	w := run(t.Context(), plan, bind, time.Now(), nil)[0]
+	if want := fmt.Sprintf("pids [%d] stopped", frozen.Process.Pid); !w.Applied ||
+		!strings.HasPrefix(w.Evidence, want) {
+		t.Errorf("%+v, want evidence %q", w, want)
+	}
+	p.pids = []int{ended.Process.Pid}
+	if w = run(t.Context(), plan, bind, time.Now(), nil)[0]; w.Applied || w.Err == nil ||
+		!strings.Contains(w.Err.Error(), "have ended") {
+		t.Errorf("a pause of a part that has ended: %+v", w)
 	}
 }
