@@ -23,17 +23,17 @@ func (drainedConnector) confirmed(context.Context) (pglogrepl.LSN, error) { retu
 // TestNoTopicIsNotDrained: a topic prefix without a topic is a mistake and no lag of 0.
 func TestNoTopicIsNotDrained(t *testing.T) {
 	t.Parallel()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1),
-		kfake.SeedTopics(1, "shop.public.customer"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	ctx := expect.Context(t)
 	for prefix, want := range map[string]string{
 		"shop": "", "cdc": "a table's topic: Kafka has none like ^cdc\\.public\\..*",
 		"sho": "is the topic prefix right?",
 	} {
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1),
+			kfake.SeedTopics(1, "shop.public.customer"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(cluster.Close)
 		s := &Stack{options: Options{Kind: External, External: Endpoint{TopicPrefix: prefix}}}
 		s.parts.connector = drainedConnector{}
 		s.parts.kafka = &kafkaGiven{given{name: Kafka}, cluster.ListenAddrs(), nil}
