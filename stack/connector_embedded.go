@@ -16,6 +16,7 @@ import (
 	"github.com/cdclab/cdclab/stack/kafka"
 	"github.com/cdclab/cdclab/stack/postgres"
 	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/proxy"
 )
 
 // source is the lab's own connector as a Component inside this process. The position to resume at
@@ -39,8 +40,13 @@ type source struct {
 }
 
 func (s *Stack) prepareSource(context.Context) error {
+	server := s.parts.postgres.(*postgres.Server)
+	address, err := s.through(proxy.ConnectorPostgres, server.Address())
+	if err != nil {
+		return err
+	}
 	config := connector.DefaultConfig()
-	config.DSN = s.parts.postgres.DSNFor(postgres.Connector)
+	config.DSN = server.DSNAt(address, postgres.Connector)
 	config.Brokers = s.parts.kafka.Brokers(kafka.ListenConnect)
 	config.KafkaOptions = s.parts.kafka.ClientOptions()
 	config.TopicPrefix = kafka.TopicPrefix

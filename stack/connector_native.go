@@ -334,6 +334,9 @@ func (d *debezium) close() error { return nil }
 // SourceConnector is the name of Debezium's connector in a Native Stack's worker.
 const SourceConnector = connectorName
 
+// Slot is the replication slot of the source connector, in every Stack that the lab brings up.
+const Slot = slotName
+
 // task is Debezium's connector, nil in a Stack without Debezium.
 func (s *Stack) task() *sourceTask {
 	switch c := s.parts.connector.(type) {

@@ -136,7 +136,7 @@ func TestTwoConsumers(t *testing.T) {
 func TestEmbeddedFromRowToDocument(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.Proxies = []string{proxy.ConsumerMongo}
+	options.Proxies = []string{proxy.ConsumerMongo, proxy.ConnectorPostgres}
 	began := time.Now()
 	s := upForTest(t, options)
 	t.Logf("up after %v: %v; %v", time.Since(began), s.Versions(), s.Notes())
@@ -153,12 +153,14 @@ func TestEmbeddedFromRowToDocument(t *testing.T) {
 	if n := countDocuments(t, s, "customers"); n != 100 {
 		t.Errorf("%d documents after the drain, want 100", n)
 	}
-	proxy, err := s.Proxy(proxy.ConsumerMongo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if in, out, err := proxy.Bytes(); err != nil || in == 0 || out == 0 {
-		t.Errorf("%d bytes in and %d out: the consumer goes round the proxy (%v)", in, out, err)
+	for _, name := range options.Proxies {
+		proxy, err := s.Proxy(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if in, out, err := proxy.Bytes(); err != nil || in == 0 || out == 0 {
+			t.Errorf("%d bytes in and %d out: somebody goes round %s (%v)", in, out, name, err)
+		}
 	}
 	wantMetric(t, s.Endpoints().ConsumerMetricsURLs[0], "cdc_consumer_events_total")
 	wantMetric(t, s.Endpoints().ConnectorMetricsURL, "debezium_metrics_TotalNumberOfEventsSeen")

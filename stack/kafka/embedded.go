@@ -14,7 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -132,6 +134,23 @@ func (k *Embedded) Resume() error {
 	}
 	k.valve.freeze(false)
 	return nil
+}
+
+// RefuseEvery has the broker refuse every n-th request of producers and consumers for a partition,
+// as a broker does that is not the leader any more. The results are the number of refusals so far,
+// and the end of the refusing.
+func (k *Embedded) RefuseEvery(n int64) (refused func() int, end func(), err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cluster == nil {
+		return nil, nil, errors.New("kafka is not running")
+	}
+	var seen atomic.Int64
+	fault := k.cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce, kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: -1,
+		When: func(kmsg.Request) bool { return seen.Add(1)%n == 0 },
+	})
+	return fault.Hits, fault.Remove, nil
 }
 
 // Health asks the broker for its versions, the first question of every client. Health uses no

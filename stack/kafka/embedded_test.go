@@ -43,6 +43,44 @@ func produce(ctx context.Context, client *kgo.Client, value string) error {
 	return client.ProduceSync(ctx, kgo.StringRecord(value)).FirstErr()
 }
 
+// TestRefuseEvery: refused requests are counted and come again, and after the end none is refused.
+func TestRefuseEvery(t *testing.T) {
+	t.Parallel()
+	k, err := NewEmbedded(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	if _, _, err := k.RefuseEvery(2); err == nil {
+		t.Error("a broker that was not started refuses")
+	}
+	if err := k.Start(expect.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	client := kafkaClient(t, k, kgo.MetadataMinAge(10*time.Millisecond),
+		kgo.RetryBackoffFn(func(int) time.Duration { return time.Millisecond }))
+	refused, end, err := k.RefuseEvery(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 6 {
+		if err := produce(expect.Context(t), client, fmt.Sprint(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hits := refused()
+	if hits == 0 {
+		t.Error("no request was refused")
+	}
+	end()
+	if err := produce(expect.Context(t), client, "last"); err != nil || refused() != hits {
+		t.Errorf("after the end: %v, %d refused, before %d", err, refused(), hits)
+	}
+	if values := consume(t, k, 7); len(values) != 7 || values[6] != "last" {
+		t.Errorf("values %q, want each once", values)
+	}
+}
+
 // consume reads n values from the start of the topic.
 func consume(t *testing.T, k *Embedded, n int) []string {
 	t.Helper()

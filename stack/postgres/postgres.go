@@ -100,9 +100,14 @@ func (p *Server) DSNOf(database string) string { return p.dsn(User, database) }
 // DSNFor is the URL of the lab's database for a role, such as Generator.
 func (p *Server) DSNFor(role string) string { return p.dsn(role, Database) }
 
-func (p *Server) dsn(role, database string) string {
+// DSNAt is DSNFor by another way to the server, such as a proxy's address.
+func (p *Server) DSNAt(address, role string) string { return p.dsnAt(address, role, Database) }
+
+func (p *Server) dsn(role, database string) string { return p.dsnAt(p.address, role, database) }
+
+func (p *Server) dsnAt(address, role, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(role, p.passwords[role]),
-		Host: p.address, Path: database, RawQuery: "sslmode=disable"}
+		Host: address, Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }
 
@@ -147,6 +152,12 @@ func (p *Server) Start(ctx context.Context) error {
 // changes, so with Kafka away Stop runs into the limit of every Stop.
 func (p *Server) Stop(ctx context.Context) error {
 	return errors.Join(p.Child.Stop(ctx), p.removeSharedMemory())
+}
+
+// StopAtOnce is PostgreSQL's immediate shutdown: the server leaves without a checkpoint, and the
+// next start recovers from the log as after a crash.
+func (p *Server) StopAtOnce(ctx context.Context) error {
+	return errors.Join(p.StopBy(ctx, syscall.SIGQUIT), p.removeSharedMemory())
 }
 
 // Kill ends the postmaster and all its backends with SIGKILL and waits until all are gone.

@@ -82,6 +82,11 @@ func (c *Child) SetVersion(version string) {
 // Stop asks the child to end and waits; see Process.stop.
 func (c *Child) Stop(ctx context.Context) error { return c.Current().stop(ctx, c.stopSignal) }
 
+// StopBy is Stop with another signal.
+func (c *Child) StopBy(ctx context.Context, signal syscall.Signal) error {
+	return c.Current().stop(ctx, signal)
+}
+
 // Kill ends the child and its descendants with SIGKILL and waits until all are gone.
 func (c *Child) Kill() error {
 	p := c.Current()

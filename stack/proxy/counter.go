@@ -7,6 +7,7 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2/stream"
 	"github.com/Shopify/toxiproxy/v2/toxics"
+	"github.com/rs/zerolog"
 )
 
 const byteCounterType = "cdclab_bytes"
@@ -17,7 +18,10 @@ type byteCounter struct {
 	bytes atomic.Int64
 }
 
+// registerByteCounter makes the type known to Toxiproxy, and silences Toxiproxy's bandwidth toxic,
+// which writes a line of its own trace to standard error for every packet.
 var registerByteCounter = sync.OnceFunc(func() {
+	zerolog.SetGlobalLevel(zerolog.FatalLevel)
 	toxics.Register(byteCounterType, new(byteCounter))
 })
 

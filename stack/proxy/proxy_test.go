@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2/stream"
+	"github.com/rs/zerolog"
 
 	"github.com/cdclab/cdclab/stack/process"
 	"github.com/cdclab/cdclab/stack/servertest/expect"
@@ -195,5 +196,18 @@ func TestProxyRefusesUnknownToxics(t *testing.T) {
 		if err := p.Add(toxic); err == nil || !strings.Contains(err.Error(), toxic.Type) {
 			t.Errorf("%v: got %v, want an error that names it", toxic, err)
 		}
+	}
+}
+
+// TestToxicsAreSilent: no toxic writes to standard error, where a lab shows its progress.
+func TestToxicsAreSilent(t *testing.T) {
+	t.Parallel()
+	p, err := Start("consumer-mongo", "127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	if level := zerolog.GlobalLevel(); level < zerolog.FatalLevel {
+		t.Errorf("the level of Toxiproxy's own logger is %v, want %v", level, zerolog.FatalLevel)
 	}
 }
