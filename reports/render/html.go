@@ -13,6 +13,7 @@ import (
 
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/reports/findings"
+	"github.com/cdclab/cdclab/reports/impact"
 	"github.com/cdclab/cdclab/reports/unit"
 	"github.com/cdclab/cdclab/reports/wholefile"
 )
@@ -25,8 +26,8 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"percent": func(share float64) string { return unit.Number(100 * share) },
 	"label":   reports.StageLabel, "short": reports.ShortHash, "words": reports.StatusInWords,
 	"applied": appliedText, "diff": diffRows, "clocks": clocksText, "dropped": droppedText,
-	"recovery": recoveryText,
-	"upper":    strings.ToUpper, "utc": startText,
+	"recovery": recoveryText, "seen": seenText, "sign": signText, "steady": steadyText,
+	"upper": strings.ToUpper, "utc": startText,
 }).Parse(reportTemplate))
 
 // view is the input of the template: the Run and everything computed for the report.
@@ -36,6 +37,7 @@ type view struct {
 	Headline   string
 	Limits     []reports.Limit
 	Findings   []findings.Finding
+	Impacts    []impact.Impact
 	Advice     []string
 	Latency    []*chart
 	Rate       []*chart
@@ -68,7 +70,8 @@ type view struct {
 // script. comparison may be nil.
 func WriteHTML(w io.Writer, r *reports.Run, comparison *reports.Comparison) error {
 	v := view{Run: r, Comparison: comparison, Headline: headline(r), Limits: r.Limits(),
-		Findings: findings.Find(r), Advice: Recommendations(r), Bars: bars(r), BarRows: barRows(r),
+		Findings: findings.Find(r), Impacts: impact.Of(r), Advice: Recommendations(r),
+		Bars: bars(r), BarRows: barRows(r),
 		StageRows:  stageRows(r),
 		EntityRows: entityRows(r), Statuses: statusRows(r), Settings: settings(r),
 		LoadRows: loadRows(r), LoadLines: loadLines(r),

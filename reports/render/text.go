@@ -156,25 +156,6 @@ func textConsistency(b *bytes.Buffer, c *reports.Consistency) {
 	}
 }
 
-func textFaults(b *bytes.Buffer, r *reports.Run) {
-	if len(r.Faults) == 0 {
-		return
-	}
-	fmt.Fprintf(b, "\nFaults\n")
-	for _, f := range r.Faults {
-		fmt.Fprintf(b, "  %s on %s: %s to %s s, %s; %s\n", f.Name, f.Target,
-			unit.Number(f.StartSeconds),
-			unit.Number(f.EndSeconds), appliedText(f), recoveryText(f))
-		if f.InsideP50 > 0 || f.OutsideP50 > 0 {
-			fmt.Fprintf(b, "    e2e p50 inside %s ms, outside %s ms\n", unit.Ms(f.InsideP50),
-				unit.Ms(f.OutsideP50))
-		}
-		if f.Detail != "" {
-			fmt.Fprintf(b, "    %s\n", shown.Line(f.Detail))
-		}
-	}
-}
-
 func textResources(b *bytes.Buffer, r *reports.Run) {
 	fmt.Fprintf(b, "\n%s %10s %12s\n", padded("Resources", 30), "CPU s", "max memory")
 	for _, c := range r.Resources {

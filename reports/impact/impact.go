@@ -1,0 +1,143 @@
+// Package impact says what each fault of a Run did to the pipeline: when the numbers first showed
+// the fault, how bad the latency became, and when the steady state was back. The package reads the
+// Run alone and decides no verdict. Start reading at Of.
+package impact
+
+import (
+	"slices"
+
+	"github.com/cdclab/cdclab/reports"
+)
+
+// The steady state is the second in the middle of the seconds before the first fault, or, where a
+// Run has too few, of all seconds without a fault. A second is outside
+// of the steady state whose p95 is more than maxTimes the steady p95 and leastMs more, or whose
+// commits or rows seen are less than minShare of what was offered.
+const (
+	maxTimes = 3
+	leastMs  = 50.0
+	minShare = 0.5
+	// SteadyFor is how many seconds in a row must be steady again.
+	SteadyFor = 10
+	// leastSteady is how many seconds tell what is steady.
+	leastSteady = 3
+)
+
+// Signs of a fault, in the words of the report.
+const (
+	byCommits = "writes not acknowledged"
+	byVisible = "rows not seen"
+	byLatency = "latency"
+)
+
+// Impact is the effect of one fault.
+type Impact struct {
+	Fault, Target string
+	Applied       bool
+	// DetectSeconds is from the begin of the fault to the end of the first second that was not
+	// steady, as a person at a dashboard would see; -1 is a fault that no second shows. By is the
+	// sign.
+	DetectSeconds float64
+	By            string
+	// SteadySeconds is from the fault's end to the begin of SteadyFor steady seconds in a row; -1
+	// is a Run that ended before.
+	SteadySeconds float64
+	// WorstP95 is of the seconds from the fault's begin until the steady state, in milliseconds;
+	// Degradation is WorstP95 by the steady p95, 0 without a steady p95.
+	WorstP95, Degradation float64
+}
+
+// state is the steady state of a Run.
+type state struct{ p95 float64 }
+
+// Of returns the Impact of each fault in the Run's order; nil for a Run whose seconds do not tell
+// what is steady.
+func Of(r *reports.Run) []Impact {
+	steady, ok := steadyOf(r)
+	if !ok || len(r.Faults) == 0 {
+		return nil
+	}
+	var all []Impact
+	for _, f := range r.Faults {
+		all = append(all, steady.impact(r, f))
+	}
+	return all
+}
+
+// steadyOf finds the steady state before the first fault, because a fault may leave the pipeline
+// slow for good; else in the seconds that no fault, and no recovery, touches.
+func steadyOf(r *reports.Run) (state, bool) {
+	var before, outside []float64
+	for _, s := range r.Series {
+		if s.Offered == 0 || s.P95 == 0 {
+			continue
+		}
+		from, to := float64(s.Second), float64(s.Second+1)
+		if !slices.ContainsFunc(r.Faults, func(f reports.FaultWindow) bool {
+			return to > f.StartSeconds
+		}) {
+			before = append(before, s.P95)
+		}
+		if !slices.ContainsFunc(r.Faults, func(f reports.FaultWindow) bool {
+			return to > f.StartSeconds && from < f.EndSeconds+max(0, f.RecoveredSeconds)
+		}) {
+			outside = append(outside, s.P95)
+		}
+	}
+	p95 := before
+	if len(before) < leastSteady {
+		p95 = outside
+	}
+	if len(p95) < leastSteady {
+		return state{}, false
+	}
+	slices.Sort(p95)
+	return state{p95[len(p95)/2]}, true
+}
+
+// sign returns what of a second is not steady, "" for nothing.
+func (s state) sign(second reports.Second) string {
+	least := minShare * float64(second.Offered)
+	switch {
+	case float64(second.Committed) < least:
+		return byCommits
+	case float64(second.Visible) < least:
+		return byVisible
+	case second.P95 > maxTimes*s.p95 && second.P95 > s.p95+leastMs:
+		return byLatency
+	}
+	return ""
+}
+
+func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
+	i := Impact{Fault: f.Name, Target: f.Target, Applied: f.Applied,
+		DetectSeconds: -1, SteadySeconds: -1}
+	inRow, begin := 0, 0.0
+	for _, second := range r.Series {
+		at := float64(second.Second)
+		if at+1 <= f.StartSeconds {
+			continue
+		}
+		i.WorstP95 = max(i.WorstP95, second.P95)
+		sign := s.sign(second)
+		if sign != "" && i.DetectSeconds < 0 {
+			i.DetectSeconds, i.By = at+1-f.StartSeconds, sign
+		}
+		if sign != "" || at < f.EndSeconds {
+			inRow = 0
+			continue
+		}
+		if inRow == 0 {
+			begin = at
+		}
+		if inRow++; inRow == SteadyFor {
+			i.SteadySeconds = max(0, begin-f.EndSeconds)
+			break
+		}
+	}
+	if i.DetectSeconds < 0 && i.SteadySeconds >= 0 {
+		i.SteadySeconds = 0 // nothing ever showed
+	}
+	i.Degradation = i.WorstP95 / s.p95
+	return i
+}

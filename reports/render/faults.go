@@ -1,0 +1,72 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/impact"
+	"github.com/cdclab/cdclab/reports/unit"
+	"github.com/cdclab/cdclab/shown"
+)
+
+func textFaults(b *bytes.Buffer, r *reports.Run) {
+	if len(r.Faults) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nFaults\n")
+	for _, f := range r.Faults {
+		fmt.Fprintf(b, "  %s on %s: %s to %s s, %s; %s\n", f.Name, f.Target,
+			unit.Number(f.StartSeconds),
+			unit.Number(f.EndSeconds), appliedText(f), recoveryText(f))
+		if f.InsideP50 > 0 || f.OutsideP50 > 0 {
+			fmt.Fprintf(b, "    e2e p50 inside %s ms, outside %s ms\n", unit.Ms(f.InsideP50),
+				unit.Ms(f.OutsideP50))
+		}
+		if f.Detail != "" {
+			fmt.Fprintf(b, "    %s\n", shown.Line(f.Detail))
+		}
+	}
+	textImpacts(b, impact.Of(r))
+}
+
+// textImpacts is one table of all faults.
+func textImpacts(b *bytes.Buffer, all []impact.Impact) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s %10s %12s %10s %8s  %s\n", padded("What the faults did", 34), "seen after",
+		"steady after", "worst p95", "x steady", "seen by")
+	for _, i := range all {
+		fmt.Fprintf(b, "  %s %10s %12s %10s %8s  %s\n", padded(i.Fault+" on "+i.Target, 32),
+			seenText(i), steadyText(i), unit.Ms(i.WorstP95)+" ms", unit.Number(i.Degradation),
+			signText(i))
+	}
+}
+
+// seenText is the time until the numbers show the fault.
+func seenText(i impact.Impact) string {
+	if i.DetectSeconds < 0 {
+		return "never"
+	}
+	return unit.Number(i.DetectSeconds) + " s"
+}
+
+// signText is the sign by which the numbers show the fault.
+func signText(i impact.Impact) string {
+	switch {
+	case !i.Applied:
+		return "NOT applied"
+	case i.By == "":
+		return "nothing"
+	}
+	return i.By
+}
+
+// steadyText is the time from the fault's end until the steady state.
+func steadyText(i impact.Impact) string {
+	if i.SteadySeconds < 0 {
+		return fmt.Sprintf("not for %d s", impact.SteadyFor)
+	}
+	return unit.Number(i.SteadySeconds) + " s"
+}
