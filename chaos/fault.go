@@ -1,37 +1,44 @@
 package chaos
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/stack"
-	"github.com/cdclab/cdclab/stack/proxy"
 )
 
 // Fault is one fault on one target. Times are exact to the millisecond or so.
 type Fault struct {
 	// At is the time since the start of the measured load.
 	At time.Duration `yaml:"at"`
-	// Kind names the fault: kill, stop, pause, latency, partition.
+	// Kind names a line of the table of package faults, such as kill.
 	Kind string `yaml:"fault"`
-	// Target is the name of a Component (kill, stop, pause) or of a Proxy (latency, partition).
+	// Target is the name of a part, or of a proxy.
 	Target string `yaml:"target"`
-	// For is the length of pause, latency and partition.
+	// For is the length of a fault that lasts.
 	For time.Duration `yaml:"for"`
 	// RestartAfter is the time from kill or stop to the target's new start.
 	RestartAfter time.Duration `yaml:"restart-after"`
-	// Latency is the latency fault's addition to each direction.
-	Latency time.Duration `yaml:"latency"`
 	// Repeat repeats the fault; the zero value is once.
 	Repeat Repeat `yaml:"repeat"`
+	// With are the parameters of the Kind, the defaults among them.
+	With faults.Values `yaml:"-"`
 
 	node ast.Node
+}
+
+// common are the members of each Fault; the Kind's parameters are the others.
+var common = []string{"at", "fault", "target", "for", "restart-after", "repeat"}
+
+// line is the Fault's line of the table; the zero Kind of a Fault that was not validated.
+func (f *Fault) line() faults.Kind {
+	kind, _ := faults.Find(f.Kind)
+	return kind
 }
 
 // end is the last time at which the fault is undone.
@@ -45,13 +52,14 @@ func (f *Fault) due(n int) time.Duration { return f.At + time.Duration(n)*f.Repe
 // length is the length of each repetition.
 func (f *Fault) length() time.Duration { return f.For + f.RestartAfter }
 
+// validate checks the Fault against the table, and completes the parameters.
 func (f *Fault) validate(consumers int) error {
-	kind, ok := kinds[f.Kind]
+	kind, ok := faults.Find(f.Kind)
 	if !ok {
-		return complain(f.node, "fault",
-			fmt.Sprintf("unknown fault %q; there are %s", f.Kind, kindNames()))
+		return complain(f.node, "fault", fmt.Sprintf("unknown fault %q; there are %s", f.Kind,
+			strings.Join(faults.Names(), ", ")))
 	}
-	if targets := kind.targets(consumers); !slices.Contains(targets, f.Target) {
+	if targets := kind.TargetsOf(consumers); !slices.Contains(targets, f.Target) {
 		return complain(f.node, "target", fmt.Sprintf("unknown target %q of %s; there are %s",
 			f.Target, f.Kind, strings.Join(targets, ", ")))
 	}
@@ -61,9 +69,8 @@ func (f *Fault) validate(consumers int) error {
 		wants, allow bool
 	}{
 		{"at", f.At, false, true},
-		{"for", f.For, kind.lasts, kind.lasts},
-		{"restart-after", f.RestartAfter, false, !kind.lasts},
-		{"latency", f.Latency, f.Kind == "latency", f.Kind == "latency"},
+		{"for", f.For, kind.Ends == faults.Lasts, kind.Ends == faults.Lasts},
+		{"restart-after", f.RestartAfter, false, kind.Ends == faults.Restarts},
 	} {
 		switch {
 		case m.wants && m.length == 0:
@@ -73,6 +80,9 @@ func (f *Fault) validate(consumers int) error {
 			return complain(f.node, m.member, f.Kind+" has no "+m.member)
 		}
 	}
+	if err := f.validateParameters(kind); err != nil {
+		return err
+	}
 	if f.Repeat.Times() > 1 && f.length() >= f.Repeat.Every {
 		return complain(f.node, "repeat", fmt.Sprintf("%s lasts %v and comes again after %v",
 			f.Kind, f.length(), f.Repeat.Every))
@@ -80,108 +90,89 @@ func (f *Fault) validate(consumers int) error {
 	return nil
 }
 
-// UnmarshalYAML decodes one member of the method list and keeps the member's place in the file.
-func (f *Fault) UnmarshalYAML(node ast.Node) error {
-	type plain Fault
-	if err := decode(node, (*plain)(f), "at", "for", "restart-after", "latency"); err != nil {
-		return err
+func (f *Fault) validateParameters(kind faults.Kind) error {
+	for name, value := range f.With {
+		parameter, ok := kind.Parameter(name)
+		if !ok {
+			return complain(f.node, name, f.Kind+" has no "+name)
+		}
+		if err := parameter.Check(value); err != nil {
+			return complain(f.node, name, fmt.Sprintf("%s: %v", name, err))
+		}
 	}
-	f.node = node
+	f.With = f.With.WithDefaults(kind)
+	for _, p := range kind.Parameters {
+		if f.With[p.Name] == "" {
+			return complain(f.node, p.Name,
+				f.Kind+" wants "+p.Name+", such as "+p.Name+": "+p.Example())
+		}
+	}
 	return nil
 }
 
-// kind is a kind of Fault, named as in YAML. A new kind goes into kinds.
-type kind struct {
-	// proxy is true if the target is a Proxy and not a Component.
-	proxy bool
-	// lasts is true if "for" says when the Fault is undone; else "restart-after" does.
-	lasts bool
-	// onComponent or onProxy, as proxy says, binds the Fault to a target.
-	onComponent func(stack.Component) *injection
-	onProxy     func(*Fault, path) *injection
-}
-
-var kinds = map[string]kind{
-	"kill": {onComponent: func(c stack.Component) *injection {
-		return restart(c, func(context.Context) error { return c.Kill() })
-	}},
-	"stop":      {onComponent: func(c stack.Component) *injection { return restart(c, c.Stop) }},
-	"pause":     {lasts: true, onComponent: pause},
-	"latency":   {lasts: true, proxy: true, onProxy: latency},
-	"partition": {lasts: true, proxy: true, onProxy: partition},
-}
-
-func kindNames() string {
-	return strings.Join(slices.Sorted(maps.Keys(kinds)), ", ")
-}
-
-// targets returns the possible targets of a Fault of this kind.
-func (k kind) targets(consumers int) []string {
-	if k.proxy {
-		return proxy.Names()
+// UnmarshalYAML decodes one member of the method list and keeps the member's place in the file.
+func (f *Fault) UnmarshalYAML(node ast.Node) error {
+	type plain Fault
+	own, parameters, err := divide(node)
+	if err != nil {
+		return err
 	}
-	names := []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo}
-	for n := range consumers {
-		names = append(names, stack.ConsumerName(n+1))
+	if err := decode(own, (*plain)(f), "at", "for", "restart-after"); err != nil {
+		return err
 	}
-	return names
+	f.With, f.node = parameters, node
+	return nil
 }
 
-// injection is a Fault bound to a target: the timeline's calls, in the order of the members.
-type injection struct {
-	// healthy returns nil while the target serves.
-	healthy func(context.Context) error
-	inject  func(context.Context) error
-	// during checks, just before undo, that the fault is in force, and returns the evidence.
-	during func(context.Context) (string, error)
-	undo   func(context.Context) error
-	// after returns the evidence that shows only once the target is back; nil for none.
-	after func(context.Context) (string, error)
-	// bytes counts the bytes through the proxy since the proxy's start; nil for a Component.
-	bytes func() (int64, error)
-	// recovered returns nil while the whole pipeline serves, and may be missing.
-	recovered func(context.Context) error
+// divide divides the members of a fault into the common members and the parameters of any Kind.
+func divide(node ast.Node) (own ast.Node, parameters faults.Values, err error) {
+	mapping, ok := node.(*ast.MappingNode)
+	if !ok {
+		return node, nil, nil
+	}
+	rest := *mapping
+	rest.Values = nil
+	for _, v := range mapping.Values {
+		name := v.Key.GetToken().Value // without quotes
+		if !isParameter(name) {
+			rest.Values = append(rest.Values, v)
+			continue
+		}
+		if _, twice := parameters[name]; twice {
+			return nil, nil, complain(node, name, "duplicate key "+name)
+		}
+		scalar, ok := v.Value.(ast.ScalarNode)
+		if !ok || v.Value.Type() == ast.NullType {
+			return nil, nil, complain(node, name, name+": want a value")
+		}
+		if parameters == nil {
+			parameters = faults.Values{}
+		}
+		parameters[name] = scalar.GetToken().Value
+	}
+	return &rest, parameters, nil
+}
+
+// isParameter is true for the name of a parameter of any Kind.
+func isParameter(name string) bool {
+	return slices.ContainsFunc(faults.Table(), func(k faults.Kind) bool {
+		_, has := k.Parameter(name)
+		return has
+	})
 }
 
 // bind finds the target of f in s.
-func bind(f *Fault, s *stack.Stack) (*injection, error) {
-	if k := kinds[f.Kind]; !k.proxy {
-		target, err := s.Component(f.Target)
-		if err != nil {
-			return nil, err
-		}
-		return k.onComponent(target), nil
+func bind(f *Fault, s *stack.Stack) (*faults.Injection, error) {
+	kind := f.line()
+	if err := kind.ImpossibleOn(s.Kind(), f.Target); err != nil {
+		return nil, err
 	}
-	proxy, err := s.Proxy(f.Target)
+	site, err := kind.Find(s, f.Target, f.With)
+	if err == nil {
+		err = kind.Impossible(site)
+	}
 	if err != nil {
 		return nil, err
 	}
-	var ends []stack.Component
-	for _, name := range strings.Split(f.Target, "-") {
-		end, err := s.Component(name)
-		if err != nil {
-			return nil, fmt.Errorf("end of proxy %s: %w", f.Target, err)
-		}
-		ends = append(ends, end)
-	}
-	i := kinds[f.Kind].onProxy(f, through(proxy))
-	i.healthy = healthy(ends...)
-	return i, nil
-}
-
-// healthLimit bounds one check of a Component's health: a paused Component does not answer at all.
-const healthLimit = 2 * time.Second
-
-func healthy(components ...stack.Component) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for _, c := range components {
-			limited, cancel := context.WithTimeout(ctx, healthLimit)
-			err := c.Health(limited)
-			cancel()
-			if err != nil {
-				return fmt.Errorf("health of %s: %w", c.Name(), err)
-			}
-		}
-		return nil
-	}
+	return kind.Bind(site), nil
 }

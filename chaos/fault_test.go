@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/cdclab/cdclab/chaos/faults"
 )
 
 // TestPipelineRecovers: a fault is over when everything that depends on the target serves again,
@@ -17,10 +19,11 @@ func TestPipelineRecovers(t *testing.T) {
 		return sick
 	}, broken: map[string]int{}}
 	nothing := func(context.Context) error { return nil }
-	inject := func(kind, target string) *injection {
+	inject := func(kind, target string) *faults.Injection {
 		t.Helper()
-		i := p.under(&Fault{Kind: kind, Target: target}, &injection{inject: nothing, undo: nothing})
-		if err := i.inject(t.Context()); err != nil {
+		i := p.under(&Fault{Kind: kind, Target: target},
+			&faults.Injection{Inject: nothing, Undo: nothing})
+		if err := i.Inject(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return i
@@ -28,24 +31,24 @@ func TestPipelineRecovers(t *testing.T) {
 	postgres, consumer := inject("kill", "postgres"), inject("kill", "consumer")
 	want := func(words string) {
 		t.Helper()
-		err := postgres.recovered(t.Context())
+		err := postgres.Recovered(t.Context())
 		if (err == nil) != (words == "") || err != nil && !strings.Contains(err.Error(), words) {
 			t.Errorf("recovered: %v, want %q", err, words)
 		}
 	}
-	if err := postgres.undo(t.Context()); err != nil {
+	if err := postgres.Undo(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want("health of connector: reconnects")
 	sick["connector"] = nil
 	want("")
-	if err := consumer.undo(t.Context()); err != nil {
+	if err := consumer.Undo(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want("health of consumer: killed")
 	wire := inject("latency", "consumer-mongo")
 	want("")
-	if err := wire.undo(t.Context()); err != nil {
+	if err := wire.Undo(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want("health of consumer: killed")

@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/stack/proxy"
 )
 
@@ -24,30 +24,37 @@ type wire struct {
 	silentFrom time.Duration
 }
 
-func (w *wire) path() path {
-	return path{
-		name: "consumer-mongo",
-		add: func(t proxy.Toxic) error {
+func (w *wire) site() faults.Site {
+	return faults.Site{Target: "consumer-mongo", Wire: faults.Wire{
+		Name: "consumer-mongo",
+		Add: func(t proxy.Toxic) error {
 			w.last = t
 			if !w.forgets {
 				w.toxics[t.Name] = t
 			}
 			return nil
 		},
-		remove: func(name string) error {
+		Remove: func(name string) error {
 			if _, ok := w.toxics[name]; !ok {
 				return fmt.Errorf("no toxic %s", name)
 			}
 			delete(w.toxics, name)
 			return nil
 		},
-		bytes: func() (int64, error) {
+		Bytes: func() (int64, error) {
 			if w.silentFrom > 0 && time.Since(w.begin) >= w.silentFrom {
 				return 0, errors.New("toxiproxy does not answer")
 			}
 			return int64(w.flow * time.Since(w.begin).Seconds()), nil
 		},
-	}
+	}}
+}
+
+// bind binds every Fault to the wire.
+func (w *wire) bind(f *Fault) (*faults.Injection, error) {
+	site, kind := w.site(), f.line()
+	site.With = f.With.WithDefaults(kind)
+	return kind.Bind(site), nil
 }
 
 // TestSilentProxies: bytes not counted are no evidence, whether the container falls silent before
@@ -58,14 +65,9 @@ func TestSilentProxies(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			line := &wire{begin: time.Now(), flow: 100, toxics: map[string]proxy.Toxic{},
 				silentFrom: from}
-			bind := func(f *Fault) (*injection, error) {
-				i := kinds[f.Kind].onProxy(f, line.path())
-				i.healthy = func(context.Context) error { return nil }
-				return i, nil
-			}
 			fault := Fault{At: time.Second, Kind: "partition", Target: "consumer-mongo",
 				For: 5 * time.Second}
-			w := run(t.Context(), &Plan{Method: []Fault{fault}}, bind, line.begin, nil)[0]
+			w := run(t.Context(), &Plan{Method: []Fault{fault}}, line.bind, line.begin, nil)[0]
 			if w.Applied || w.Evidence != "" || w.ProxyBytes != 0 || w.Err == nil ||
 				!strings.Contains(w.Err.Error(), "toxiproxy does not answer") {
 				t.Errorf("silent from %v: %+v", from, w)
@@ -80,7 +82,7 @@ func TestSilentProxies(t *testing.T) {
 func TestProxyFaults(t *testing.T) {
 	t.Parallel()
 	late := Fault{At: time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second,
-		Latency: 100 * time.Millisecond}
+		With: faults.Values{"latency": "100ms"}}
 	split := Fault{At: time.Second, Kind: "partition", Target: "consumer-mongo",
 		For: 5 * time.Second}
 	for name, c := range map[string]struct {
@@ -103,12 +105,8 @@ func TestProxyFaults(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				line := &wire{begin: time.Now(), flow: c.flow, toxics: map[string]proxy.Toxic{},
 					forgets: c.forgets}
-				bind := func(f *Fault) (*injection, error) {
-					i := kinds[f.Kind].onProxy(f, line.path())
-					i.healthy = func(context.Context) error { return nil }
-					return i, nil
-				}
-				w := run(t.Context(), &Plan{Method: []Fault{c.fault}}, bind, line.begin, nil)[0]
+				plan := &Plan{Method: []Fault{c.fault}}
+				w := run(t.Context(), plan, line.bind, line.begin, nil)[0]
 				if w.Applied != (c.err == "") || w.Evidence != c.evidence ||
 					w.ProxyBytes != int64(5*c.flow) {
 					t.Errorf("%+v", w)

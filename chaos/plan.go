@@ -7,6 +7,7 @@ package chaos
 
 import (
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +33,8 @@ type Plan struct {
 	Description string `yaml:"description"`
 	// SteadyState is the hypothesis that the Faults try to disprove.
 	SteadyState SteadyState `yaml:"steady-state"`
+	// Expectations bound the effect of the Faults.
+	Expectations Expectations `yaml:"expectations"`
 	// Load is the load that the Plan is made for; missing members are the scenario's.
 	Load Traffic `yaml:"load"`
 	// Consumers is the number of consumers in the group; 0 is a plan that does not say.
@@ -56,13 +59,45 @@ func Load(path string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load plan: %w", err)
 	}
-	plan, err := parse(text)
+	plan, err := Parse(path, text)
 	if err != nil {
-		return nil, fmt.Errorf("load plan: %s:%w", path, err)
+		return nil, fmt.Errorf("load plan: %w", err)
+	}
+	return plan, nil
+}
+
+// Parse reads the Plan in a text; path is the file, for errors. Of an experiment of package toolkit
+// (JSON with the plan in the extension cdclab) Parse reads the plan inside.
+func Parse(path string, text []byte) (*Plan, error) {
+	plan, err := parse(inside(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", path, err)
 	}
 	plan.path = path
 	return plan, nil
 }
+
+// inside returns the plan in an experiment of the Chaos Toolkit, and any other text as it is.
+func inside(text []byte) []byte {
+	var experiment struct {
+		Extensions []struct {
+			Name string          `json:"name"`
+			Plan json.RawMessage `json:"plan"`
+		} `json:"extensions"`
+	}
+	if json.Unmarshal(text, &experiment) != nil {
+		return text
+	}
+	for _, x := range experiment.Extensions {
+		if x.Name == Extension && len(x.Plan) > 0 {
+			return x.Plan
+		}
+	}
+	return text
+}
+
+// Extension names the member of an experiment's extensions that holds a plan.
+const Extension = "cdclab"
 
 // CheckConsumers refuses a group of fewer consumers than the Plan is made for.
 func (p *Plan) CheckConsumers(n int) error {
@@ -101,11 +136,41 @@ func (p *Plan) refuse(node ast.Node, member, reason string) error {
 	return fmt.Errorf("plan %s: %s:%w", p.Name, p.path, complain(node, member, reason))
 }
 
-// Proxies names the Proxies needed by the Plan, each once, sorted.
-func (p *Plan) Proxies() []string {
+// Impossible says which Faults no stack of the kind can have, a sentence each.
+func (p *Plan) Impossible(kindOfStack string) []string {
+	var sentences []string
+	for i := range p.Method {
+		f := &p.Method[i]
+		if err := f.line().ImpossibleOn(kindOfStack, f.Target); err != nil {
+			sentences = append(sentences, p.refuse(f.node, "fault", fmt.Sprintf(
+				"%s cannot be applied to %s: %v", f.Kind, f.Target, err)).Error())
+		}
+	}
+	return sentences
+}
+
+// Obstacles says which Faults cannot be applied to the running s, a sentence each; the Faults that
+// Impossible names are left out.
+func (p *Plan) Obstacles(s *stack.Stack) []string {
+	var sentences []string
+	for i := range p.Method {
+		f := &p.Method[i]
+		if f.line().ImpossibleOn(s.Kind(), f.Target) != nil {
+			continue
+		}
+		if _, err := bind(f, s); err != nil {
+			sentences = append(sentences, p.refuse(f.node, "fault", fmt.Sprintf(
+				"%s cannot be applied to %s: %v", f.Kind, f.Target, err)).Error())
+		}
+	}
+	return sentences
+}
+
+// Proxies names the Proxies needed by the Plan on a kind of stack, each once, sorted.
+func (p *Plan) Proxies(kindOfStack string) []string {
 	var names []string
 	for _, f := range p.Method {
-		if kinds[f.Kind].proxy {
+		if f.line().OnProxy() && f.line().ImpossibleOn(kindOfStack, f.Target) == nil {
 			names = append(names, f.Target)
 		}
 	}
@@ -175,21 +240,30 @@ func (p *Plan) validate(body ast.Node) error {
 	return p.overlap()
 }
 
-// overlap refuses two faults on one target at the same time, because the end of one would undo the
-// other.
+// overlap refuses two faults on the same target at the same time, because the end of the first
+// would undo the second; Kinds that share their target are no such pair.
 func (p *Plan) overlap() error {
+	f, earlier := p.overlapping()
+	if f == nil {
+		return nil
+	}
+	return complain(f.node, "at", fmt.Sprintf("%s of %s at %v overlaps its %s from %v to %v",
+		f.Kind, f.Target, f.At, earlier.Kind, earlier.At, earlier.end()))
+}
+
+// overlapping finds a pair that overlap refuses; nil for none.
+func (p *Plan) overlapping() (f, earlier *Fault) {
 	for i := range p.Method {
 		for j := range p.Method {
 			f, earlier := &p.Method[i], &p.Method[j]
 			before := earlier.At < f.At || earlier.At == f.At && j < i
-			if before && earlier.Target == f.Target && f.At <= earlier.end() {
-				return complain(f.node, "at", fmt.Sprintf(
-					"%s of %s at %v overlaps its %s from %v to %v",
-					f.Kind, f.Target, f.At, earlier.Kind, earlier.At, earlier.end()))
+			share := f.Kind != earlier.Kind && f.line().Shared && earlier.line().Shared
+			if before && !share && earlier.Target == f.Target && f.At <= earlier.end() {
+				return f, earlier
 			}
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // Traffic is the load under the Faults. A member that is left out leaves the choice to the scenario
@@ -226,10 +300,36 @@ func (l *Traffic) UnmarshalYAML(node ast.Node) error {
 type SteadyState struct {
 	// Recovery bounds the time from each Fault's end until the target is healthy again.
 	Recovery time.Duration `yaml:"recovery"`
+	// P95 bounds the e2e p95 outside of the Faults; 0 is a Plan that does not say.
+	P95 time.Duration `yaml:"p95"`
 }
 
 // UnmarshalYAML decodes the steady-state mapping.
 func (s *SteadyState) UnmarshalYAML(node ast.Node) error {
 	type plain SteadyState
-	return decode(node, (*plain)(s), "recovery")
+	return decode(node, (*plain)(s), "recovery", "p95")
+}
+
+// Expectations bound the effect of each Fault; 0 is an expectation that the Plan does not have.
+type Expectations struct {
+	// SteadyWithin bounds the time from a Fault's end until the latency is steady again.
+	SteadyWithin time.Duration `yaml:"steady-within"`
+	// Degradation bounds the worst p95, as a multiple of the steady p95.
+	Degradation int `yaml:"degradation"`
+}
+
+// UnmarshalYAML decodes the expectations mapping.
+func (e *Expectations) UnmarshalYAML(node ast.Node) error {
+	type plain Expectations
+	if err := decode(node, (*plain)(e), "steady-within"); err != nil {
+		return err
+	}
+	if err := checkWhole(node, "degradation"); err != nil {
+		return err
+	}
+	if e.Degradation < 0 || e.Degradation == 0 && has(node, "degradation") {
+		return complain(node, "degradation",
+			fmt.Sprintf("degradation: %d is not a multiple of the steady p95", e.Degradation))
+	}
+	return nil
 }

@@ -9,6 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/cdclab/cdclab/chaos/faults"
+	"github.com/cdclab/cdclab/stack"
 )
 
 const head = `name: p
@@ -30,6 +33,7 @@ func TestParse(t *testing.T) {
   - {at: 20s, fault: partition, target: consumer-mongo, for: 5s}
   - {at: 9s, fault: stop, target: kafka}
   - {at: 100ms, fault: kill, target: connector, restart-after: 1s, repeat: every 3s for 10s}
+  - {at: 9s, fault: bandwidth, target: consumer-mongo, for: 1s, direction: up, rate: 20}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -38,21 +42,24 @@ func TestParse(t *testing.T) {
 		Name: "p", SteadyState: SteadyState{Recovery: 30 * time.Second},
 		Method: []Fault{
 			{At: 8 * time.Second, Kind: "latency", Target: "consumer-mongo", For: 5 * time.Second,
-				Latency: 100 * time.Millisecond},
+				With: faults.Values{"latency": "100ms", "jitter": "0s", "direction": "both"}},
 			{At: time.Minute, Kind: "kill", Target: "consumer", RestartAfter: 2 * time.Second},
 			{Kind: "pause", Target: "mongo", For: 1500 * time.Millisecond},
 			{At: 20 * time.Second, Kind: "partition", Target: "consumer-mongo",
-				For: 5 * time.Second},
+				For: 5 * time.Second, With: faults.Values{"direction": "both"}},
 			{At: 9 * time.Second, Kind: "stop", Target: "kafka"},
 			{At: 100 * time.Millisecond, Kind: "kill", Target: "connector",
 				RestartAfter: time.Second,
 				Repeat:       Repeat{3 * time.Second, 10 * time.Second}},
+			{At: 9 * time.Second, Kind: "bandwidth", Target: "consumer-mongo", For: time.Second,
+				With: faults.Values{"direction": "up", "rate": "20"}},
 		},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Plan{}, Fault{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Plan{}, Fault{}),
+		cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies()); diff != "" {
+	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies(stack.Embedded)); diff != "" {
 		t.Error(diff)
 	}
 	if end := got.Method[5].end(); end != 7100*time.Millisecond {
@@ -86,7 +93,7 @@ var mistakes = map[string]struct{ text, want string }{
 	"null fault":      {head + "  -\n", "6:"},
 	"fault is a text": {head + "  - kill\n", "6:5: "},
 	"unknown fault": {head + "  - at: 1s\n    fault: kil\n    target: mongo\n",
-		`7:12: unknown fault "kil"; there are kill, latency, partition, pause, stop`},
+		`7:12: unknown fault "kil"; there are `},
 	"unknown target": {head + "  - at: 1s\n    fault: kill\n    target: mango\n",
 		`8:13: unknown target "mango" of kill; there are postgres, kafka`},
 	"proxy is killed": {head + "  - {at: 1s, fault: kill, target: consumer-mongo}\n",
@@ -171,6 +178,30 @@ var mistakes = map[string]struct{ text, want string }{
 	"half a consumer": {"consumers: 1.9\n" + head +
 		"  - {at: 1s, fault: kill, target: mongo}\n",
 		"1:12: consumers: 1.9 is not a whole number"},
+	"no degradation": {"expectations: {degradation: 0}\n" + head, "1:29: degradation: 0 is not"},
+	"half a degradation": {"expectations: {degradation: 2.5}\n" + head,
+		"1:29: degradation: 2.5 is not a whole number"},
+	"unknown expectation": {"expectations: {loss: 1}\n" + head, `1:16: unknown field "loss"`},
+	"no number": {head + "  - {at: 1s, fault: slicer, target: consumer-mongo, for: 1s, size: 0}\n",
+		`6:68: size: "0" is not a whole number from 1 to`},
+	"no direction": {head + "  - {at: 1s, fault: partition, target: consumer-mongo, for: 1s, " +
+		"direction: sideways}\n", `direction: "sideways" is none of both, up, down`},
+	"no rate of a bandwidth": {head + "  - {at: 1s, fault: bandwidth, target: consumer-mongo, " +
+		"for: 1s}\n", "bandwidth wants rate, such as rate: 1"},
+	"a list for a parameter": {head + "  - {at: 1s, fault: bandwidth, target: consumer-mongo, " +
+		"for: 1s, rate: [1]}\n", "rate: want a value"},
+	"one kind twice on a shared target": {head +
+		"  - {at: 1s, fault: slot-held, target: postgres, for: 9s}\n" +
+		"  - {at: 5s, fault: slot-held, target: postgres, for: 1s}\n",
+		"7:10: slot-held of postgres at 5s overlaps its slot-held from 1s to 10s"},
+	"a kill of a shared target": {head +
+		"  - {at: 1s, fault: slot-held, target: postgres, for: 9s}\n" +
+		"  - {at: 5s, fault: kill, target: postgres}\n",
+		"7:10: kill of postgres at 5s overlaps its slot-held"},
+	"length of a fault at once": {head + "  - {at: 1s, fault: restart, target: mongo, for: 1s}\n",
+		"restart has no for"},
+	"a quoted member": {head + "  - {\"at\": 900us, fault: kill, target: mongo}\n",
+		`at: "900us" cannot be applied`},
 	"too long": {head + "  - {at: 2000000h, fault: kill, target: mongo}\n",
 		`"2000000h" is not a length`},
 }
@@ -191,6 +222,36 @@ func TestParseNamesTheMistakeAndItsPlace(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+// TestImpossible: faults that a stack cannot have are named with their place in the file, and their
+// proxies are not asked for.
+func TestImpossible(t *testing.T) {
+	t.Parallel()
+	plan, err := Parse("far.yaml", []byte(head+
+		"  - {at: 1s, fault: kill, target: consumer}\n"+
+		"  - {at: 5s, fault: partition, target: consumer-kafka, for: 1s}\n"+
+		"  - {at: 9s, fault: broker-errors, target: kafka, for: 1s}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]string{
+		stack.Embedded: "far.yaml:7:21: partition cannot be applied to consumer-kafka: " +
+			"the embedded stack has no proxy consumer-kafka",
+		stack.Native: "far.yaml:8:21: broker-errors cannot be applied to kafka: " +
+			"the lab applies broker-errors to the stacks embedded, and not to native",
+	} {
+		got := plan.Impossible(kind)
+		if len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+	if got := plan.Proxies(stack.Embedded); len(got) > 0 {
+		t.Errorf("proxies %q of the embedded stack", got)
+	}
+	if diff := cmp.Diff([]string{"consumer-kafka"}, plan.Proxies(stack.Native)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -258,6 +319,6 @@ func FuzzPlan(f *testing.F) {
 		if plan.End() < 0 || len(plan.Method) == 0 {
 			t.Errorf("a valid plan with end %v and %d faults", plan.End(), len(plan.Method))
 		}
-		_ = plan.Proxies()
+		_ = plan.Proxies(stack.Native)
 	})
 }

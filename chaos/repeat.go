@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/cdclab/cdclab/chaos/faults"
 )
 
 // Repeat repeats a Fault: first at the Fault's At, and then Every so long, For so long. A
@@ -39,7 +41,7 @@ func (r *Repeat) UnmarshalYAML(node ast.Node) error {
 		return wrong("%q is not of the form every 3s for 5m", text.Value)
 	}
 	for n, to := range []*time.Duration{&r.Every, &r.For} {
-		length, err := readLength(parts[n+1])
+		length, err := faults.ReadLength(parts[n+1])
 		if err == nil && length == 0 {
 			err = fmt.Errorf("%q is not a length above 0s", parts[n+1])
 		}

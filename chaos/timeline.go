@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/stack"
 )
 
@@ -24,6 +25,11 @@ type Window struct {
 	// Recovered is the first time after End at which the target, and every other part without a
 	// fault at work, was seen healthy; 0 for never.
 	Recovered time.Duration
+	// Clear is the last time after End at which another fault was at work: nobody can recover
+	// before. 0 is a fault that ended alone.
+	Clear time.Duration
+	// OnProxy is true if the Target is a proxy.
+	OnProxy bool
 	// Applied is true if the fault was seen in force. A Window not applied tests nothing.
 	Applied bool
 	// Evidence shows the fault in force, for a person.
@@ -52,7 +58,7 @@ const (
 func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time,
 	say func(string)) []Window {
 	whole := &pipeline{health: s.Health, broken: map[string]int{}}
-	return run(ctx, plan, func(f *Fault) (*injection, error) {
+	return run(ctx, plan, func(f *Fault) (*faults.Injection, error) {
 		i, err := bind(f, s)
 		if err != nil {
 			return nil, err
@@ -61,8 +67,8 @@ func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time,
 	}, start, say)
 }
 
-func run(ctx context.Context, plan *Plan, bind func(*Fault) (*injection, error), start time.Time,
-	say func(string)) []Window {
+func run(ctx context.Context, plan *Plan, bind func(*Fault) (*faults.Injection, error),
+	start time.Time, say func(string)) []Window {
 	if say == nil {
 		say = func(string) {}
 	}
@@ -78,7 +84,8 @@ func run(ctx context.Context, plan *Plan, bind func(*Fault) (*injection, error),
 		group.Go(func() {
 			f := &plan.Method[n]
 			windows[n] = repeat(f.Repeat.Times(), func(turn int) Window {
-				w := Window{Fault: f.Kind, Target: f.Target, At: f.At}
+				w := Window{Fault: f.Kind, Target: f.Target, At: f.At,
+					OnProxy: f.line().OnProxy()}
 				target, err := bind(f)
 				if err != nil {
 					w.Err = fmt.Errorf("bind %s to %s: %w", f.Kind, f.Target, err)
@@ -102,19 +109,21 @@ type timeline struct {
 func (t *timeline) offset() time.Duration { return time.Since(t.start) }
 
 // do takes one fault through one window: wait, healthy?, inject, hold, in force?, undo, healthy?
-func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection, w *Window) {
+func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *faults.Injection,
+	w *Window) {
 	if err := sleep(ctx, f.due(turn)-t.offset()); err != nil {
 		w.Err = fmt.Errorf("%s %s: the run ended before its time: %w", f.Kind, f.Target, err)
 		return
 	}
-	// A target broken before may be slow, and being slow now is not held against the target.
-	ready := target.healthy
+	// A target broken before may be slow, and being slow now is not held against the target; nor
+	// is what another fault does meanwhile.
+	ready := target.Healthy
 	if turn > 0 {
 		ready = func(ctx context.Context) error {
-			return t.untilHealthy(ctx, target.healthy, t.offset()+patience*t.recovery)
+			return t.untilHealthy(ctx, target.Healthy, t.offset()+patience*t.recovery)
 		}
 	}
-	if err := ready(ctx); err != nil {
+	if err := ready(ctx); err != nil && !others(target) {
 		w.Err = fmt.Errorf("%s %s: not healthy before the fault: %w", f.Kind, f.Target, err)
 		return
 	}
@@ -125,14 +134,14 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection
 		return
 	}
 	w.Start = t.offset()
-	hidden := target.inject(ctx)
+	hidden := target.Inject(ctx)
 	// Damage is checked and mended even when the run is over.
 	mending := context.WithoutCancel(ctx)
 	injected := hidden == nil
 	if injected {
 		// An early end of the run shows in the window's length, and is no error of the fault.
 		_ = sleep(ctx, w.Start+f.length()-t.offset())
-		w.Evidence, hidden = target.during(mending)
+		w.Evidence, hidden = target.During(mending)
 	}
 	w.End = t.offset()
 	if now, err := throughProxy(target); err == nil {
@@ -144,9 +153,9 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection
 		(w.End - w.Start).Round(time.Millisecond)))
 	undone := undo(mending, target)
 	var missing error
-	if injected && undone == nil && target.after != nil {
+	if injected && undone == nil && target.After != nil {
 		var more string
-		more, missing = target.after(mending)
+		more, missing = target.After(mending)
 		w.Evidence = strings.Trim(w.Evidence+"; "+more, "; ")
 	}
 	back := t.recover(ctx, target, w)
@@ -160,27 +169,43 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *injection
 	}
 }
 
-func undo(ctx context.Context, target *injection) error {
+func undo(ctx context.Context, target *faults.Injection) error {
 	ctx, cancel := context.WithTimeout(ctx, undoLimit)
 	defer cancel()
-	if err := target.undo(ctx); err != nil {
+	if err := target.Undo(ctx); err != nil {
 		return fmt.Errorf("undo: %w", err)
 	}
 	return nil
 }
 
-// recover waits until the target, and everything that depends on the target, is healthy.
-func (t *timeline) recover(ctx context.Context, target *injection, w *Window) error {
-	limit := w.End + patience*t.recovery
-	err := t.untilHealthy(ctx, target.healthy, limit)
-	if err == nil && target.recovered != nil {
-		err = t.untilHealthy(ctx, target.recovered, limit)
+// others is true while another fault than the target's is at work.
+func others(target *faults.Injection) bool { return target.Others != nil && target.Others() }
+
+// recover waits until the target, and everything that depends on the target, is healthy. The wait
+// is as long as ever after the end of the last other fault.
+func (t *timeline) recover(ctx context.Context, target *faults.Injection, w *Window) error {
+	healthy := func(ctx context.Context) error {
+		if others(target) {
+			w.Clear = t.offset()
+		}
+		err := target.Healthy(ctx)
+		if err == nil && target.Recovered != nil {
+			err = target.Recovered(ctx)
+		}
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("not healthy %v after the end of the fault: %w", t.offset()-w.End, err)
+	for {
+		from := max(w.End, w.Clear)
+		err := t.untilHealthy(ctx, healthy, from+patience*t.recovery)
+		switch {
+		case err == nil:
+			w.Recovered = t.offset()
+			return nil
+		case ctx.Err() == nil && w.Clear > from:
+			continue
+		}
+		return fmt.Errorf("not healthy %v after the end of the fault: %w", t.offset()-from, err)
 	}
-	w.Recovered = t.offset()
-	return nil
 }
 
 func (t *timeline) untilHealthy(ctx context.Context, healthy func(context.Context) error,
@@ -199,11 +224,11 @@ func (t *timeline) untilHealthy(ctx context.Context, healthy func(context.Contex
 	}
 }
 
-func throughProxy(target *injection) (int64, error) {
-	if target.bytes == nil {
+func throughProxy(target *faults.Injection) (int64, error) {
+	if target.Bytes == nil {
 		return 0, nil
 	}
-	return target.bytes()
+	return target.Bytes()
 }
 
 // sleep waits for d, or until ctx ends; the end of ctx is an error.
@@ -227,12 +252,14 @@ type pipeline struct {
 
 	mu     sync.Mutex
 	broken map[string]int
+	// atWork counts the faults.
+	atWork int
 }
 
 // under has the injection of f tell the pipeline, and wait for the pipeline.
-func (p *pipeline) under(f *Fault, i *injection) *injection {
+func (p *pipeline) under(f *Fault, i *faults.Injection) *faults.Injection {
 	parts := []string{f.Target}
-	if kinds[f.Kind].proxy {
+	if f.line().OnProxy() {
 		parts = strings.Split(f.Target, "-")
 	}
 	count := func(by int) {
@@ -241,12 +268,21 @@ func (p *pipeline) under(f *Fault, i *injection) *injection {
 		for _, name := range parts {
 			p.broken[name] += by
 		}
+		p.atWork += by
 	}
-	inject, undo := i.inject, i.undo
-	i.inject = func(ctx context.Context) error { count(1); return inject(ctx) }
-	i.undo = func(ctx context.Context) error { count(-1); return undo(ctx) }
-	i.recovered = p.recovered
+	inject, undo := i.Inject, i.Undo
+	i.Inject = func(ctx context.Context) error { count(1); return inject(ctx) }
+	i.Undo = func(ctx context.Context) error { count(-1); return undo(ctx) }
+	i.Recovered = p.recovered
+	i.Others = p.others
 	return i
+}
+
+// others is true while any fault is at work. A fault asks before its own work and after.
+func (p *pipeline) others() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.atWork > 0
 }
 
 func (p *pipeline) recovered(ctx context.Context) error {

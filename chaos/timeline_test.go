@@ -8,15 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/shirou/gopsutil/v4/process"
-
+	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/stack"
-	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
 // part is a Component controlled by the test.
@@ -31,6 +28,8 @@ type part struct {
 	// immortal parts answer during every fault.
 	immortal bool
 	failing  map[string]error
+	// onKill and onStart are what else Kill and Start do; nil is nothing.
+	onKill, onStart func()
 }
 
 func newPart() *part { return &part{begin: time.Now(), failing: map[string]error{}} }
@@ -65,13 +64,23 @@ func (p *part) Start(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if p.onStart != nil {
+		p.onStart()
+	}
 	return p.call("start", nil)
 }
 
 func (p *part) Stop(context.Context) error { return p.call("stop", errors.New("stopped")) }
-func (p *part) Kill() error                { return p.call("kill", errors.New("killed")) }
-func (p *part) Pause() error               { return p.call("pause", errors.New("paused")) }
-func (p *part) Resume() error              { return p.call("resume", nil) }
+
+func (p *part) Kill() error {
+	if p.onKill != nil {
+		p.onKill()
+	}
+	return p.call("kill", errors.New("killed"))
+}
+
+func (p *part) Pause() error  { return p.call("pause", errors.New("paused")) }
+func (p *part) Resume() error { return p.call("resume", nil) }
 
 func (p *part) Health(context.Context) error {
 	p.mu.Lock()
@@ -86,9 +95,16 @@ var _ stack.Component = (*part)(nil)
 // play runs faults against p on the bubble's clock.
 func play(ctx context.Context, p *part, faults ...Fault) []Window {
 	plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: faults}
-	return run(ctx, plan, func(f *Fault) (*injection, error) {
-		return kinds[f.Kind].onComponent(p), nil
-	}, p.begin, nil)
+	return run(ctx, plan, on(p), p.begin, nil)
+}
+
+// on binds every Fault to p.
+func on(p *part) func(*Fault) (*faults.Injection, error) {
+	return func(f *Fault) (*faults.Injection, error) {
+		kind := f.line()
+		return kind.Bind(faults.Site{Target: f.Target, With: f.With.WithDefaults(kind), Part: p,
+			Ends: []stack.Component{p}}), nil
+	}
 }
 
 func kill(at, restartAfter time.Duration) Fault {
@@ -198,6 +214,48 @@ func TestFaultThatIsNotInForceIsNotApplied(t *testing.T) {
 	})
 }
 
+// TestOverlap: a fault on a target that another fault has made sick is applied, and the recovery
+// counts from the end of the last fault.
+func TestOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPart()
+		whole := &pipeline{broken: map[string]int{},
+			health: func(context.Context) map[string]error {
+				return map[string]error{"consumer": p.Health(t.Context())}
+			}}
+		faultsOf := []Fault{{Kind: "pause", Target: "mongo", For: 10 * time.Second},
+			{At: 2 * time.Second, Kind: "kill", Target: "consumer", RestartAfter: time.Second}}
+		plan := &Plan{SteadyState: SteadyState{Recovery: 2 * time.Second}, Method: faultsOf}
+		bind := func(f *Fault) (*faults.Injection, error) {
+			i, err := on(p)(f)
+			if f.Kind == "pause" { // of the part that makes the consumer sick
+				i = &faults.Injection{
+					Healthy: func(context.Context) error { return nil },
+					Inject: func(context.Context) error {
+						p.set(errors.New("no mongo"))
+						return nil
+					},
+					During: func(context.Context) (string, error) { return "paused", nil },
+					Undo:   func(context.Context) error { p.set(nil); return nil },
+				}
+			} else {
+				i.Undo = func(context.Context) error { return nil } // it is back, and still sick
+			}
+			return whole.under(f, i), err
+		}
+		w := run(t.Context(), plan, bind, p.begin, nil)[1]
+		if !w.Applied || w.Err != nil || w.End != 3*time.Second {
+			t.Errorf("%+v", w)
+		}
+		late := w.Recovered - w.Clear
+		if w.Clear < 9*time.Second || late < 0 || late > time.Second {
+			t.Errorf("recovered at %v, counted from %v, want from the end of the pause",
+				w.Recovered, w.Clear)
+		}
+	})
+}
+
 func TestUnhealthyTargetIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -268,7 +326,7 @@ func TestUnknownTargetIsNotApplied(t *testing.T) {
 	t.Parallel()
 	unknown := errors.New("no such proxy")
 	plan := &Plan{Method: []Fault{kill(0, 0)}}
-	w := run(t.Context(), plan, func(*Fault) (*injection, error) {
+	w := run(t.Context(), plan, func(*Fault) (*faults.Injection, error) {
 		return nil, unknown
 	}, time.Now(), nil)[0]
 	if w.Applied || !errors.Is(w.Err, unknown) || w.Fault != "kill" || w.Target != "consumer" {
@@ -301,66 +359,24 @@ func TestPIDsAreTheEvidence(t *testing.T) {
 	old, young := child(t), child(t)
 	p.pids = []int{old.Process.Pid}
 	plan := &Plan{SteadyState: SteadyState{Recovery: time.Second}, Method: []Fault{kill(0, 0)}}
-	bind := func(f *Fault) (*injection, error) { return kinds[f.Kind].onComponent(p), nil }
-
-	w := run(t.Context(), plan, bind, time.Now(), nil)[0]
+	w := run(t.Context(), plan, on(p), time.Now(), nil)[0]
 	if w.Applied || w.Err == nil || !strings.Contains(w.Err.Error(), "still there") {
 		t.Errorf("a kill that killed nothing: %+v", w)
 	}
 	paused := &Plan{SteadyState: plan.SteadyState,
 		Method: []Fault{{Kind: "pause", Target: "consumer"}}}
-	if w = run(t.Context(), paused, bind, time.Now(), nil)[0]; w.Applied || w.Err == nil ||
+	if w = run(t.Context(), paused, on(p), time.Now(), nil)[0]; w.Applied || w.Err == nil ||
 		!strings.Contains(w.Err.Error(), "is not stopped") {
 		t.Errorf("a pause that stopped nothing: %+v", w)
 	}
-	killing := func(next []int) func(*Fault) (*injection, error) {
-		return func(*Fault) (*injection, error) {
-			i := restart(p, func(context.Context) error {
-				return errors.Join(p.Kill(), old.Process.Kill(), func() error {
-					_ = old.Wait()
-					return nil
-				}())
-			})
-			start := i.undo
-			i.undo = func(ctx context.Context) error { p.pids = next; return start(ctx) }
-			return i, nil
-		}
+	p.onKill = func() {
+		_ = old.Process.Kill()
+		_ = old.Wait()
 	}
-	w = run(t.Context(), plan, killing([]int{young.Process.Pid}), time.Now(), nil)[0]
+	p.onStart = func() { p.pids = []int{young.Process.Pid} }
+	w = run(t.Context(), plan, on(p), time.Now(), nil)[0]
 	want := fmt.Sprintf("pids [%d] gone; pids [%d] came", old.Process.Pid, young.Process.Pid)
 	if !w.Applied || w.Err != nil || w.Evidence != want {
 		t.Errorf("%+v, want evidence %q", w, want)
-	}
-}
-
-// TestPauseBesideAnEndedChild: a part that is stopped cannot wait for a child that has just ended.
-func TestPauseBesideAnEndedChild(t *testing.T) {
-	t.Parallel()
-	p := newPart()
-	frozen, ended := child(t), child(t)
-	for _, err := range []error{frozen.Process.Signal(syscall.SIGSTOP), ended.Process.Kill()} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	expect.True(t, "one is stopped and the other a zombie", func() bool {
-		one, err := stateOf(t.Context(), frozen.Process.Pid)
-		other, err2 := stateOf(t.Context(), ended.Process.Pid)
-		return err == nil && err2 == nil && one == process.Stop && other == process.Zombie
-	})
-	plan := &Plan{SteadyState: SteadyState{Recovery: time.Second},
-		Method: []Fault{{Kind: "pause", Target: "consumer"}}}
-	bind := func(f *Fault) (*injection, error) { return kinds[f.Kind].onComponent(p), nil }
-
-	p.pids = []int{ended.Process.Pid, frozen.Process.Pid}
-	w := run(t.Context(), plan, bind, time.Now(), nil)[0]
-	if want := fmt.Sprintf("pids [%d] stopped", frozen.Process.Pid); !w.Applied ||
-		!strings.HasPrefix(w.Evidence, want) {
-		t.Errorf("%+v, want evidence %q", w, want)
-	}
-	p.pids = []int{ended.Process.Pid}
-	if w = run(t.Context(), plan, bind, time.Now(), nil)[0]; w.Applied || w.Err == nil ||
-		!strings.Contains(w.Err.Error(), "have ended") {
-		t.Errorf("a pause of a part that has ended: %+v", w)
 	}
 }

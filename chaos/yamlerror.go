@@ -4,28 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/cdclab/cdclab/chaos/faults"
 )
-
-// maxLength keeps sums of lengths from overflowing.
-const maxLength = 1000 * time.Hour
-
-// readLength reads a length of a plan. A length is in whole milliseconds, because neither Toxiproxy
-// nor the timeline knows a shorter time, and a plan must not say more than is done.
-func readLength(text string) (time.Duration, error) {
-	length, err := time.ParseDuration(text)
-	switch {
-	case err != nil || length < 0 || length > maxLength:
-		return 0, fmt.Errorf("%q is not a length from 0s to %v", text, maxLength)
-	case length%time.Millisecond != 0:
-		return 0, fmt.Errorf("%q cannot be applied: want whole milliseconds", text)
-	}
-	return length, nil
-}
 
 // decode fills value from a mapping. The members named by lengths are durations, checked here
 // because the library's errors about durations have no place in the file.
@@ -38,7 +23,7 @@ func decode(node ast.Node, value any, lengths ...string) error {
 		if !ok {
 			return complain(node, key, key+": want a length with its unit, such as 5s")
 		}
-		if _, err := readLength(text.Value); err != nil {
+		if _, err := faults.ReadLength(text.Value); err != nil {
 			return complain(node, key, fmt.Sprintf("%s: %v", key, err))
 		}
 	}
@@ -59,7 +44,7 @@ func members(node ast.Node) func(yield func(string, ast.Node) bool) {
 			values = []*ast.MappingValueNode{n}
 		}
 		for _, v := range values {
-			if !yield(v.Key.String(), v.Value) {
+			if !yield(v.Key.GetToken().Value, v.Value) {
 				return
 			}
 		}

@@ -53,6 +53,7 @@ func (e *environment) checkPlan() error {
 			return err
 		}
 	}
+	e.sayAll(e.plan.Impossible(c.Stack.Kind))
 	return e.plan.CheckConsumers(max(1, c.Stack.Consumers))
 }
 

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cdclab/cdclab/chaos"
+	"github.com/cdclab/cdclab/chaos/check"
+	"github.com/cdclab/cdclab/chaos/faults"
+	"github.com/cdclab/cdclab/chaos/toolkit"
+	"github.com/cdclab/cdclab/experiments"
+	"github.com/cdclab/cdclab/namedfile"
+	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/render"
+	"github.com/cdclab/cdclab/reports/wholefile"
+	"github.com/cdclab/cdclab/shown"
+)
+
+// checkTables compares the rows and documents of any pipeline; the lab need not have started the
+// pipeline.
+func checkTables(ctx context.Context, t terminal, args []string) (int, error) {
+	config := check.DefaultConfig()
+	set := flags("check", t)
+	set.StringVar(&config.PostgresDSN, "postgres", "",
+		"PostgreSQL to read (env CDC_POSTGRES_DSN)")
+	set.StringVar(&config.MongoURI, "mongo", "",
+		"MongoDB to read (env CDC_MONGO_URI)")
+	set.StringVar(&config.Database, "database", config.Database, "MongoDB database")
+	set.StringVar(&config.LedgerPath, "ledger", "",
+		"ledger of the run, to tell phantom from resurrected")
+	set.DurationVar(&config.Settle, "settle", 5*time.Second,
+		"how long a difference may take to go away")
+	if _, err := parse(set, args, 0, 0); err != nil {
+		return 0, err
+	}
+	result, err := check.Tables(ctx, config)
+	if err != nil {
+		return 0, err
+	}
+	return verdictCode(result.Status()), render.WriteConsistency(t.out, &result)
+}
+
+// chaosCommand tells about faults and draws plans; bench applies the faults of a plan.
+func chaosCommand(ctx context.Context, t terminal, args []string) (int, error) {
+	verbs := map[string]func(context.Context, terminal, []string) (int, error){
+		"list": chaosList, "random": chaosRandom, "export": chaosExport, "import": chaosImport,
+	}
+	if len(args) > 0 && verbs[args[0]] != nil {
+		return verbs[args[0]](ctx, t, args[1:])
+	}
+	names := strings.Join(slices.Sorted(maps.Keys(verbs)), ", ")
+	if _, err := parse(flags("chaos", t), args, 1, 1); err != nil {
+		return 0, fmt.Errorf("want one of %s: %w", names, err)
+	}
+	return 0, fmt.Errorf("no verb %q, want one of %s", shown.Command(args[:1])[0], names)
+}
+
+// chaosList prints the table of faults.
+func chaosList(_ context.Context, t terminal, args []string) (int, error) {
+	set := flags("chaos list", t)
+	asJSON := set.Bool("json", false, "print JSON")
+	if _, err := parse(set, args, 0, 0); err != nil {
+		return 0, err
+	}
+	if *asJSON {
+		lines := json.NewEncoder(t.out)
+		lines.SetIndent("", "  ")
+		return exitPass, lines.Encode(faults.Table())
+	}
+	return exitPass, faults.Write(t.out)
+}
+
+// chaosExport writes a plan as an experiment of the Chaos Toolkit.
+func chaosExport(_ context.Context, t terminal, args []string) (int, error) {
+	set := flags("chaos export", t)
+	file := set.String("out", "", "`file` of the experiment (default: NAME.json)")
+	positional, err := parse(set, args, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	plan, err := chaos.Load(positional[0])
+	if err != nil {
+		return 0, err
+	}
+	if *file == "" {
+		*file = reports.FileName(plan.Name) + ".json"
+	}
+	text, err := toolkit.Export(plan, *file, filepath.Join("runs", reports.FileName(plan.Name)))
+	if err == nil {
+		err = wholefile.Write(*file, text)
+	}
+	if err != nil {
+		return 0, err
+	}
+	fmt.Fprintln(t.out, "experiment", *file)
+	return exitPass, nil
+}
+
+// chaosImport prints the plan of an experiment that chaos export wrote.
+func chaosImport(_ context.Context, t terminal, args []string) (int, error) {
+	positional, err := parse(flags("chaos import", t), args, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	text, err := namedfile.Read(positional[0], namedfile.Small)
+	if err != nil {
+		return 0, err
+	}
+	plan, err := toolkit.Import(positional[0], text)
+	if err != nil {
+		return 0, err
+	}
+	if text, err = plan.Text(); err == nil {
+		_, err = t.out.Write(text)
+	}
+	return exitPass, err
+}
+
+// randomRun is a drawn plan and the way to run one.
+type randomRun struct {
+	terminal
+	config experiments.Config
+	// base begins the names of the plans' files.
+	base string
+}
+
+// chaosRandom draws a plan, runs the plan, and shrinks a plan that fails.
+func chaosRandom(ctx context.Context, t terminal, args []string) (int, error) {
+	r := randomRun{terminal: t, config: experiments.DefaultConfig()}
+	draft := chaos.Draft{Stack: r.config.Stack.Kind}
+	set := flags("chaos random", t)
+	set.Uint64Var(&draft.Seed, "seed", 1, "`seed` of the draw: the same seed, the same plan")
+	minutes := set.Int("minutes", 2, "`N` minutes of measured load")
+	set.StringVar(&draft.Stack, "stack", draft.Stack, "kind of stack: embedded, native or compose")
+	set.IntVar(&draft.Rate, "rate", 100, "operations per second, `N`")
+	atLeastOne(set, &draft.Consumers, "consumers", "`N` consumers that share the group (default 1)")
+	dir := set.String("dir", "runs", "`folder` for the plans")
+	only := set.Bool("draw", false, "only write the plan, without a run")
+	shrink := set.Bool("shrink", true, "find and write the smallest plan that fails")
+	if _, err := parse(set, args, 0, 0); err != nil {
+		return 0, err
+	}
+	draft.Length = time.Duration(*minutes) * time.Minute
+	draft.Consumers = max(1, draft.Consumers)
+	plan, err := chaos.Draw(draft)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.MkdirAll(*dir, 0o755); err != nil {
+		return 0, err
+	}
+	r.base = filepath.Join(*dir, plan.Name)
+	path, err := r.store(plan, "")
+	if err != nil {
+		return 0, err
+	}
+	fmt.Fprintln(t.out, "plan", path)
+	if *only {
+		return exitPass, nil
+	}
+	r.config.Scenario, r.config.Stack.Kind = "smoke", draft.Stack
+	r.config.Terminal, r.config.Say, r.config.Command = t.err, t.say, os.Args
+	result, err := r.run(ctx, path)
+	if err != nil {
+		return 0, err
+	}
+	if result.Run.Verdict.Status == reports.Fail && *shrink && ctx.Err() == nil {
+		err = r.shrink(ctx, plan)
+	}
+	return verdictCode(result.Run.Verdict.Status), err
+}
+
+// store writes a plan beside the others of the draw.
+func (r *randomRun) store(plan *chaos.Plan, suffix string) (string, error) {
+	text, err := plan.Text()
+	if err != nil {
+		return "", err
+	}
+	path := r.base + suffix + ".yaml"
+	return path, wholefile.Write(path, text)
+}
+
+// run runs the plan of a file, and prints the report.
+func (r *randomRun) run(ctx context.Context, path string) (*experiments.Result, error) {
+	config := r.config
+	config.PlanPath = path
+	result, err := experiments.Run(ctx, config)
+	if result != nil {
+		err = errors.Join(err, printResult(r.terminal, result, false))
+	}
+	return result, err
+}
+
+// shrink runs smaller and smaller plans, and writes the smallest that fails.
+func (r *randomRun) shrink(ctx context.Context, plan *chaos.Plan) error {
+	runs := 0
+	var failed error
+	smallest := chaos.Shrink(plan, func(smaller *chaos.Plan) bool {
+		if failed != nil || ctx.Err() != nil {
+			return false
+		}
+		runs++
+		r.say(fmt.Sprintf("shrink: run %d, with %d of %d faults", runs, len(smaller.Method),
+			len(plan.Method)))
+		path, err := r.store(smaller, "-shrinking")
+		var result *experiments.Result
+		if err == nil {
+			result, err = r.run(ctx, path)
+		}
+		failed = err
+		return err == nil && result.Run.Verdict.Status == reports.Fail
+	})
+	if err := errors.Join(failed, ctx.Err()); err != nil {
+		return fmt.Errorf("shrink the plan: %w", err)
+	}
+	path, err := r.store(smallest, "-smallest")
+	if err == nil {
+		fmt.Fprintf(r.out, "plan %s: the smallest that fails, %d of %d faults, after %d runs\n",
+			path, len(smallest.Method), len(plan.Method), runs)
+	}
+	return err
+}

@@ -1,0 +1,242 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/stack"
+)
+
+func brokerKinds() []Kind {
+	kinds := []Kind{
+		{Name: "partitions-added", Does: "gives a table's topic more partitions: a row's later " +
+			"changes may go to another partition", Ends: AtOnce, Shared: true,
+			Parameters: []Parameter{tableParameter, {Name: "more", Type: numberType, Default: "2",
+				Least: 1, Most: 100, Does: "further partitions"}},
+			Verified: "the topic has more partitions", Stacks: everyStack,
+			Undone: "not at all: a topic loses no partition", bind: addPartitions},
+		{Name: "topic-recreated", Does: "stops the connector, waits for the consumers, deletes " +
+			"the topic and creates the topic again", Ends: AtOnce,
+			Parameters: []Parameter{tableParameter},
+			Verified:   "the topic has another ID, and begins at offset 0",
+			Undone:     "the connector is started", Stacks: everyStack, bind: recreateTopic},
+		{Name: "broker-errors", Does: "refuses some requests for a partition as a broker does " +
+			"that leads the partition no more", Ends: Lasts, Shared: true,
+			Parameters: []Parameter{{Name: "every", Type: numberType, Default: "3", Least: 1,
+				Most: 1_000_000, Does: "each so many-th request is refused; 1 refuses all"}},
+			Verified: "the broker refused requests", Undone: "no request is refused",
+			Stacks: []string{stack.Embedded}, bind: refuseRequests},
+	}
+	for i := range kinds {
+		kinds[i].Family, kinds[i].Targets = "broker", []string{stack.Kafka}
+	}
+	return kinds
+}
+
+// withAdmin lends do a client of the lab's own.
+func withAdmin(s Site, do func(*kadm.Client) error) error {
+	client, err := kgo.NewClient(s.Stack.KafkaOptions()...)
+	if err != nil {
+		return fmt.Errorf("reach Kafka: %w", err)
+	}
+	defer client.Close()
+	return do(kadm.NewClient(client))
+}
+
+// topic is the topic of the Site's table.
+func (s Site) topic() string { return s.Stack.TopicOf(s.With["table"]) }
+
+// describe asks for a topic.
+func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
+	details, err := admin.ListTopics(ctx, topic)
+	if err != nil {
+		return kadm.TopicDetail{}, fmt.Errorf("ask for topic %s: %w", topic, err)
+	}
+	detail := details[topic]
+	if detail.Err != nil {
+		return detail, fmt.Errorf("ask for topic %s: %w", topic, detail.Err)
+	}
+	return detail, nil
+}
+
+func addPartitions(s Site) *Injection {
+	var before int
+	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
+	i.Inject = func(ctx context.Context) error {
+		return withAdmin(s, func(admin *kadm.Client) error {
+			detail, err := describe(ctx, admin, s.topic())
+			if err != nil {
+				return err
+			}
+			before = len(detail.Partitions)
+			answers, err := admin.CreatePartitions(ctx, s.With.Number("more"), s.topic())
+			return errors.Join(err, answers.Error())
+		})
+	}
+	i.During = func(ctx context.Context) (evidence string, err error) {
+		err = withAdmin(s, func(admin *kadm.Client) error {
+			detail, err := describe(ctx, admin, s.topic())
+			if now := len(detail.Partitions); err == nil && now != before+s.With.Number("more") {
+				err = fmt.Errorf("topic %s has %d partitions, and had %d", s.topic(), now, before)
+			}
+			evidence = fmt.Sprintf("topic %s has %d partitions, and had %d", s.topic(),
+				len(detail.Partitions), before)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		return evidence, nil
+	}
+	return i
+}
+
+// recreateTopic does what an operator does who must lose nothing: first nobody writes, then
+// everything is read.
+func recreateTopic(s Site) *Injection {
+	var before kadm.TopicDetail
+	var stopped bool
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(ctx context.Context) error {
+		connector, err := s.Stack.Component(stack.Connector)
+		if err != nil {
+			return err
+		}
+		stopped = true
+		if err := connector.Stop(ctx); err != nil {
+			return err
+		}
+		return withAdmin(s, func(admin *kadm.Client) (err error) {
+			if before, err = describe(ctx, admin, s.topic()); err != nil {
+				return err
+			}
+			if err := awaitNoLag(ctx, s, admin); err != nil {
+				return err
+			}
+			answers, err := admin.DeleteTopics(ctx, s.topic())
+			if err := errors.Join(err, answers.Error()); err != nil {
+				return err
+			}
+			return createTopic(ctx, admin, s.topic(), int32(len(before.Partitions)))
+		})
+	}
+	i.During = func(ctx context.Context) (evidence string, err error) {
+		err = withAdmin(s, func(admin *kadm.Client) error {
+			now, err := describe(ctx, admin, s.topic())
+			if err == nil && now.ID == before.ID {
+				err = fmt.Errorf("topic %s has the ID from before", s.topic())
+			}
+			evidence = fmt.Sprintf("topic %s has ID %v, and had %v", s.topic(), now.ID, before.ID)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		return evidence, nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		if !stopped {
+			return nil
+		}
+		connector, err := s.Stack.Component(stack.Connector)
+		if err != nil {
+			return err
+		}
+		return connector.Start(ctx)
+	}
+	return i
+}
+
+// brokerTick lies between two questions to the broker.
+const brokerTick = 50 * time.Millisecond
+
+// lagLimit bounds the wait for the consumers.
+const lagLimit = time.Minute
+
+// awaitNoLag waits until the group has committed every record of the Site's topic.
+func awaitNoLag(ctx context.Context, s Site, admin *kadm.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, lagLimit)
+	defer cancel()
+	return until(ctx, func() error {
+		partitions, err := s.Stack.Lag(ctx, admin)
+		if err != nil {
+			return err
+		}
+		for _, p := range partitions {
+			if p.Topic == s.topic() && p.Lag() > 0 {
+				return fmt.Errorf("%d records of %s wait for the consumers", p.Lag(), p.Topic)
+			}
+		}
+		return nil
+	})
+}
+
+// createTopic creates a topic that was just deleted. A real broker refuses for a moment, and a
+// question of a client may have created the topic already.
+func createTopic(ctx context.Context, admin *kadm.Client, topic string, partitions int32) error {
+	ctx, cancel := context.WithTimeout(ctx, lagLimit)
+	defer cancel()
+	return until(ctx, func() error {
+		answer, err := admin.CreateTopic(ctx, partitions, -1, nil, topic)
+		if errors.Is(answer.Err, kerr.TopicAlreadyExists) {
+			return nil
+		}
+		return errors.Join(err, answer.Err)
+	})
+}
+
+// until asks again and again until the answer is nil, or ctx ends.
+func until(ctx context.Context, answer func() error) error {
+	tick := time.NewTicker(brokerTick)
+	defer tick.Stop()
+	for {
+		err := answer()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// refuser is a broker that can be asked to refuse requests.
+type refuser interface {
+	RefuseEvery(n int64) (refused func() int, end func(), err error)
+}
+
+func refuseRequests(s Site) *Injection {
+	var refused func() int
+	var end func()
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) (err error) {
+		broker, is := s.Part.(refuser)
+		if !is {
+			return errors.New("this broker refuses nothing on request")
+		}
+		refused, end, err = broker.RefuseEvery(int64(s.With.Number("every")))
+		return err
+	}
+	i.During = func(context.Context) (string, error) {
+		n := refused()
+		if n == 0 {
+			return "", errors.New("the broker refused no request: there was no load")
+		}
+		return fmt.Sprintf("the broker refused %d requests", n), nil
+	}
+	i.Undo = func(context.Context) error {
+		if end != nil {
+			end()
+		}
+		return nil
+	}
+	return i
+}

@@ -1,0 +1,221 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cdclab/cdclab/stack"
+)
+
+func connectorKinds() []Kind {
+	const snapshot = "deletes that are committed while there is no slot: the new snapshot has no " +
+		"word about rows that are gone"
+	kinds := []Kind{
+		{Name: "replication-cut", Does: "ends the server's side of the connector's stream",
+			Ends: AtOnce, Verified: "the walsender of the slot is another process, or none",
+			Undone: "the connector connects again by itself", Stacks: everyStack,
+			bind: cutReplication},
+		{Name: "slot-dropped", Does: "drops the replication slot under the connector",
+			Ends: AtOnce, Verified: "the slot is gone, or begins later than the dropped slot ended",
+			Undone: "the connector makes a slot and takes a snapshot", Loses: snapshot,
+			Stacks: []string{stack.Embedded}, bind: dropSlot},
+		{Name: "slot-invalidated", Does: "stops the connector until PostgreSQL needs more log " +
+			"than max_slot_wal_keep_size", Ends: AtOnce,
+			Verified: "wal_status of the slot is lost",
+			Undone:   "the limit is reset, the slot dropped, the connector started: it snapshots",
+			Loses:    snapshot, Stacks: []string{stack.Embedded}, bind: invalidateSlot},
+	}
+	for i := range kinds {
+		kinds[i].Family, kinds[i].Targets = "connector", []string{stack.Connector}
+	}
+	return kinds
+}
+
+// slotTick lies between two looks at a slot.
+const slotTick = 20 * time.Millisecond
+
+// walsender returns the process that streams from the slot, 0 for none.
+func walsender(ctx context.Context, dsn string) (pid int, err error) {
+	err = ask(ctx, dsn, `SELECT coalesce(max(active_pid), 0) FROM pg_replication_slots
+		WHERE slot_name = $1`, []any{stack.Slot}, &pid)
+	if err != nil {
+		return 0, fmt.Errorf("look for the walsender of slot %s: %w", stack.Slot, err)
+	}
+	return pid, nil
+}
+
+// cutReplication ends the walsender; the connector's session ends with an error.
+func cutReplication(s Site) *Injection {
+	dsn := s.At.PostgresDSN
+	var before int
+	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
+	i.Inject = func(ctx context.Context) (err error) {
+		if before, err = walsender(ctx, dsn); err != nil {
+			return err
+		}
+		if before == 0 {
+			return fmt.Errorf("nobody streams from slot %s", stack.Slot)
+		}
+		var ended bool
+		if err := ask(ctx, dsn, "SELECT pg_terminate_backend($1, 5000)", []any{before},
+			&ended); err != nil {
+			return fmt.Errorf("end the walsender: %w", err)
+		}
+		if !ended {
+			return fmt.Errorf("the walsender %d did not end", before)
+		}
+		return nil
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		now, err := walsender(ctx, dsn)
+		if err != nil {
+			return "", err
+		}
+		if now == before {
+			return "", fmt.Errorf("the walsender %d is still there", before)
+		}
+		return fmt.Sprintf("walsender %d gone", before), nil
+	}
+	i.After = func(ctx context.Context) (string, error) {
+		now, err := awaitWalsender(ctx, dsn)
+		return fmt.Sprintf("walsender %d came", now), err
+	}
+	return i
+}
+
+// awaitWalsender waits until somebody streams from the slot.
+func awaitWalsender(ctx context.Context, dsn string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, walsenderLimit)
+	defer cancel()
+	tick := time.NewTicker(slotTick)
+	defer tick.Stop()
+	for {
+		pid, err := walsender(ctx, dsn)
+		if err != nil || pid != 0 {
+			return pid, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("nobody streams from slot %s: %w", stack.Slot, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// walsenderLimit bounds the wait for a connector that makes a snapshot first.
+const walsenderLimit = time.Minute
+
+// dropSlot drops the slot between two sessions of the connector.
+func dropSlot(s Site) *Injection {
+	dsn := s.At.PostgresDSN
+	own := &session{dsn: dsn}
+	var dropped string
+	i := &Injection{Healthy: s.healthy, Undo: own.close}
+	i.Inject = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, walsenderLimit)
+		defer cancel()
+		if err := own.open(ctx); err != nil {
+			return err
+		}
+		// The connector is back within a blink: a statement of its own for each step would lose.
+		const drop = `DO $$
+			DECLARE sender int;
+			BEGIN
+				FOR n IN 1..200 LOOP
+					SELECT active_pid INTO sender FROM pg_replication_slots
+						WHERE slot_name = '` + stack.Slot + `';
+					IF sender IS NOT NULL THEN
+						PERFORM pg_terminate_backend(sender, 5000);
+					END IF;
+					BEGIN
+						PERFORM pg_drop_replication_slot('` + stack.Slot + `');
+						RETURN;
+					EXCEPTION WHEN object_in_use THEN
+						NULL;
+					END;
+				END LOOP;
+				RAISE EXCEPTION 'the slot was in use 200 times';
+			END $$`
+		if err := own.exec(ctx, drop); err != nil {
+			return err
+		}
+		return own.conn.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&dropped)
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		var old bool
+		err := ask(ctx, dsn, `SELECT EXISTS (SELECT FROM pg_replication_slots
+			WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn)`,
+			[]any{stack.Slot, dropped}, &old)
+		if err == nil && old {
+			err = errors.New("the slot is the one from before")
+		}
+		if err != nil {
+			return "", fmt.Errorf("look at slot %s: %w", stack.Slot, err)
+		}
+		return fmt.Sprintf("slot %s was dropped before %s", stack.Slot, dropped), nil
+	}
+	i.After = func(ctx context.Context) (string, error) {
+		now, err := awaitWalsender(ctx, dsn)
+		return fmt.Sprintf("walsender %d streams from a new slot", now), err
+	}
+	return i
+}
+
+// invalidateSlot writes log that nobody reads, until PostgreSQL gives the slot up.
+func invalidateSlot(s Site) *Injection {
+	dsn := s.At.PostgresDSN
+	own := &session{dsn: dsn}
+	i := &Injection{Healthy: s.healthy}
+	status := func(ctx context.Context) (status string, err error) {
+		err = ask(ctx, dsn, `SELECT coalesce(max(wal_status), 'none') FROM pg_replication_slots
+			WHERE slot_name = $1`, []any{stack.Slot}, &status)
+		return status, err
+	}
+	i.Inject = func(ctx context.Context) error {
+		if err := errors.Join(s.Part.Stop(ctx), own.open(ctx)); err != nil {
+			return err
+		}
+		if err := own.exec(ctx, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'",
+			"SELECT pg_reload_conf()"); err != nil {
+			return err
+		}
+		const rounds = 50 // of a segment of the log each
+		for range rounds {
+			if err := own.exec(ctx, "SELECT pg_logical_emit_message(false, 'cdclab', 'chaos')",
+				"SELECT pg_switch_wal()", "CHECKPOINT"); err != nil {
+				return err
+			}
+			if now, err := status(ctx); err != nil || now == "lost" {
+				return err
+			}
+		}
+		return fmt.Errorf("slot %s survived %d segments of log", stack.Slot, rounds)
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		now, err := status(ctx)
+		if err != nil {
+			return "", err
+		}
+		if now != "lost" {
+			return "", fmt.Errorf("wal_status of slot %s is %s", stack.Slot, now)
+		}
+		return fmt.Sprintf("wal_status of slot %s is lost", stack.Slot), nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		err := errors.Join(own.close(ctx), own.open(ctx))
+		if err == nil {
+			err = own.exec(ctx, "ALTER SYSTEM RESET max_slot_wal_keep_size",
+				"SELECT pg_reload_conf()", "SELECT pg_drop_replication_slot(slot_name) "+
+					"FROM pg_replication_slots WHERE slot_name = '"+stack.Slot+
+					"' AND wal_status = 'lost'")
+		}
+		err = errors.Join(err, own.close(ctx))
+		if s.Part.Health(ctx) == nil {
+			return err
+		}
+		return errors.Join(err, s.Part.Start(ctx))
+	}
+	return i
+}

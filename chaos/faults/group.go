@@ -1,0 +1,250 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/kafka"
+)
+
+func groupKinds() []Kind {
+	kinds := []Kind{
+		{Name: "rebalance-storm", Does: "has a stranger join and leave the consumers' group " +
+			"again and again", Parameters: []Parameter{{Name: "every", Type: lengthType,
+			Default: "500ms", Least: 50, Does: "the time that the stranger stays"}},
+			LeastFor: 4 * time.Second,
+			Verified: "the stranger was given partitions at least once",
+			Undone:   "the stranger leaves, without a commit", bind: stormGroup},
+		{Name: "member-hangs", Does: "has a stranger in the group that keeps its partitions and " +
+			"works on none", LeastFor: 8 * time.Second,
+			Verified: "the group's coordinator names the stranger with partitions",
+			Undone:   "the stranger leaves, without a commit", bind: hangInGroup},
+		{Name: "poison-records", Does: "writes records that nobody can read into a table's topic",
+			Parameters: []Parameter{tableParameter, {Name: "every", Type: lengthType,
+				Default: "100ms", Least: 1, Does: "the time between two such records"}},
+			Verified: "the broker took such records, and dead letters came",
+			Undone:   "no more such records", bind: poisonTopic},
+	}
+	for i := range kinds {
+		kinds[i].Family, kinds[i].Targets = "group", []string{stack.Consumer}
+		kinds[i].Ends, kinds[i].Stacks, kinds[i].Shared = Lasts, everyStack, true
+	}
+	return kinds
+}
+
+// strangerID is the client ID of the lab's members in the consumers' group.
+const strangerID = "cdclab-chaos"
+
+// stranger is a member of the consumers' group that commits nothing.
+type stranger struct {
+	site Site
+	// given counts the partitions that the group gave to the stranger so far.
+	given atomic.Int64
+}
+
+// join makes a client that polls nothing: the client's own goroutines keep the membership alive.
+func (g *stranger) join() (*kgo.Client, error) {
+	client, err := kgo.NewClient(append(g.site.Stack.KafkaOptions(),
+		kgo.ClientID(strangerID), kgo.ConsumerGroup(g.site.Stack.Group()),
+		kgo.ConsumeTopics(g.site.Stack.Topics()), kgo.ConsumeRegex(), kgo.DisableAutoCommit(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, all map[string][]int32) {
+			for _, partitions := range all {
+				g.given.Add(int64(len(partitions)))
+			}
+		}))...)
+	if err != nil {
+		return nil, fmt.Errorf("join the consumers' group: %w", err)
+	}
+	return client, nil
+}
+
+// stormGroup joins and leaves beside the timeline.
+func stormGroup(s Site) *Injection {
+	member := &stranger{site: s}
+	var joins int
+	var failed error
+	work := &beside{}
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) error {
+		work.begin(func(ctx context.Context) {
+			for failed == nil && ctx.Err() == nil {
+				var client *kgo.Client
+				if client, failed = member.join(); failed != nil {
+					return
+				}
+				joins++
+				pass(ctx, s.With.Length("every"))
+				client.Close()
+			}
+		})
+		return nil
+	}
+	i.During = func(context.Context) (string, error) {
+		work.end()
+		if given := member.given.Load(); failed != nil || given == 0 {
+			return "", errors.Join(fmt.Errorf("a stranger joined the group %d times, and was "+
+				"given no partition", joins), failed)
+		}
+		return fmt.Sprintf("a stranger joined the group %d times, and was given %d partitions",
+			joins, member.given.Load()), nil
+	}
+	i.Undo = func(context.Context) error {
+		work.end()
+		return nil
+	}
+	return i
+}
+
+// hangInGroup stays in the group with partitions that nobody reads.
+func hangInGroup(s Site) *Injection {
+	member := &stranger{site: s}
+	var client *kgo.Client
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) (err error) {
+		client, err = member.join()
+		return err
+	}
+	i.During = func(ctx context.Context) (evidence string, err error) {
+		err = withAdmin(s, func(admin *kadm.Client) error {
+			groups, err := admin.DescribeGroups(ctx, s.Stack.Group())
+			if err := errors.Join(err, groups.Error()); err != nil {
+				return err
+			}
+			held := 0
+			for _, m := range groups[s.Stack.Group()].Members {
+				if assigned, ok := m.Assigned.AsConsumer(); ok && m.ClientID == strangerID {
+					for _, t := range assigned.Topics {
+						held += len(t.Partitions)
+					}
+				}
+			}
+			if held == 0 {
+				return errors.New("the group gave the hanging member no partition")
+			}
+			evidence = fmt.Sprintf("%d partitions were with a member that works on none", held)
+			return nil
+		})
+		return evidence, err
+	}
+	i.Undo = func(context.Context) error {
+		if client != nil {
+			client.Close()
+			client = nil
+		}
+		return nil
+	}
+	return i
+}
+
+// poisonTopic writes beside the timeline. The records have no key, so that no row is meant.
+func poisonTopic(s Site) *Injection {
+	work := &beside{}
+	var written, before int64
+	var failed error
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(ctx context.Context) (err error) {
+		if before, err = letters(ctx, s); err != nil {
+			return err
+		}
+		client, err := kgo.NewClient(append(s.Stack.KafkaOptions(), kgo.ProducerLinger(0))...)
+		if err != nil {
+			return fmt.Errorf("reach Kafka: %w", err)
+		}
+		work.begin(func(ctx context.Context) {
+			defer client.Close()
+			for ctx.Err() == nil {
+				record := &kgo.Record{Topic: s.topic(), Value: []byte("chaos: no envelope")}
+				if err := client.ProduceSync(ctx, record).FirstErr(); err != nil {
+					if ctx.Err() == nil {
+						failed = err
+					}
+					return
+				}
+				written++
+				pass(ctx, s.With.Length("every"))
+			}
+		})
+		return nil
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		work.end()
+		if failed != nil || written == 0 {
+			return "", errors.Join(errors.New("the broker took no unreadable record"), failed)
+		}
+		limited, cancel := context.WithTimeout(ctx, lettersLimit)
+		defer cancel()
+		var more int64
+		err := until(limited, func() error {
+			now, err := letters(limited, s)
+			if more = now - before; err == nil && more == 0 {
+				err = errors.New("no dead letter came")
+			}
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d unreadable records written, %d dead letters came so far", written,
+			more), nil
+	}
+	i.Undo = func(context.Context) error {
+		work.end()
+		return nil
+	}
+	return i
+}
+
+// lettersLimit bounds the wait for the first dead letter.
+const lettersLimit = 20 * time.Second
+
+// letters counts the dead letters.
+func letters(ctx context.Context, s Site) (n int64, err error) {
+	err = withAdmin(s, func(admin *kadm.Client) error {
+		ends, err := admin.ListEndOffsets(ctx, kafka.DeadLetterTopic)
+		if err := errors.Join(err, ends.Error()); err != nil {
+			return fmt.Errorf("count the dead letters: %w", err)
+		}
+		ends.Each(func(end kadm.ListedOffset) { n += end.Offset })
+		return nil
+	})
+	return n, err
+}
+
+// beside is work beside the timeline.
+type beside struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// begin runs work until end.
+func (b *beside) begin(work func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	b.done.Go(func() { work(ctx) })
+}
+
+// end ends the work and waits; end may be called again, and before begin.
+func (b *beside) end() {
+	if b.cancel != nil {
+		b.cancel()
+		b.done.Wait()
+	}
+}
+
+// pass waits until the time has passed, or ctx ends.
+func pass(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

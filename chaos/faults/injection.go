@@ -1,0 +1,110 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/proxy"
+)
+
+// Injection is a fault bound to a target: the timeline's calls, in the order of the members.
+type Injection struct {
+	// Healthy returns nil while the target serves.
+	Healthy func(context.Context) error
+	Inject  func(context.Context) error
+	// During checks, just before Undo, that the fault is in force, and returns the evidence.
+	During func(context.Context) (string, error)
+	// Undo ends the fault, also after an Inject that failed in the middle.
+	Undo func(context.Context) error
+	// After returns the evidence that shows only once the target is back; nil for none.
+	After func(context.Context) (string, error)
+	// Bytes counts the bytes through the proxy since the proxy's start; nil for a part.
+	Bytes func() (int64, error)
+	// Recovered returns nil while the whole pipeline serves, and may be missing.
+	Recovered func(context.Context) error
+	// Others is true while another fault is at work, and may be missing.
+	Others func() bool
+}
+
+// Site is where a fault is applied.
+type Site struct {
+	// Target is the name in the plan, With the fault's parameters.
+	Target string
+	With   Values
+	// Part is the target of a fault on a part, Wire of a fault on a proxy.
+	Part stack.Component
+	Wire Wire
+	// Ends are the parts that must serve before and after the fault.
+	Ends []stack.Component
+	// At are the addresses of the pipeline; Stack is the whole pipeline, nil for faults that need
+	// less.
+	At    stack.Endpoints
+	Stack *stack.Stack
+}
+
+// Wire is the part of a proxy that faults need.
+type Wire struct {
+	Name, Listen string
+	Add          func(proxy.Toxic) error
+	Remove       func(string) error
+	// Bytes counts the bytes through the proxy since the proxy's start.
+	Bytes func() (int64, error)
+}
+
+func wireOf(p *proxy.Proxy) Wire {
+	return Wire{p.Name(), p.Listen(), p.Add, p.Remove, func() (int64, error) {
+		in, out, err := p.Bytes()
+		return in + out, err
+	}}
+}
+
+// Find finds the target of a fault of the Kind in s.
+func (k Kind) Find(s *stack.Stack, target string, with Values) (Site, error) {
+	site := Site{Target: target, With: with, At: s.Endpoints(), Stack: s}
+	if !k.OnProxy() {
+		part, err := s.Component(target)
+		site.Part, site.Ends = part, []stack.Component{part}
+		return site, err
+	}
+	proxy, err := s.Proxy(target)
+	if err != nil {
+		return site, err
+	}
+	site.Wire = wireOf(proxy)
+	for _, name := range strings.Split(target, "-") {
+		end, err := s.Component(name)
+		if err != nil {
+			return site, fmt.Errorf("end of proxy %s: %w", target, err)
+		}
+		site.Ends = append(site.Ends, end)
+	}
+	return site, nil
+}
+
+// healthLimit bounds one check of a part's health: a paused part does not answer at all.
+const healthLimit = 2 * time.Second
+
+// healthy checks the ends of the Site.
+func (s Site) healthy(ctx context.Context) error {
+	for _, c := range s.Ends {
+		limited, cancel := context.WithTimeout(ctx, healthLimit)
+		err := c.Health(limited)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("health of %s: %w", c.Name(), err)
+		}
+	}
+	return nil
+}
+
+// hasProcess refuses a part that runs inside the lab's process.
+func hasProcess(s Site) error {
+	if len(s.Part.PIDs()) == 0 {
+		return errors.New(s.Target + " is no process of its own on this stack")
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/shirou/gopsutil/v4/process"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
+)
+
+// program is a part with a real process, cat, that serves at once; slow parts never serve, and are
+// killed in their start.
+type program struct {
+	stack.Component
+	t    *testing.T
+	slow bool
+	// immortal parts are not killed by Kill.
+	immortal bool
+
+	mu      sync.Mutex
+	current *exec.Cmd
+	killed  chan struct{}
+	starts  int
+}
+
+func newProgram(t *testing.T) *program {
+	p := &program{t: t}
+	must(t, p.Start(t.Context()))
+	t.Cleanup(func() { p.immortal = false; _ = p.Kill() })
+	return p
+}
+
+func (p *program) Name() string { return "consumer" }
+
+func (p *program) Start(context.Context) error {
+	cmd := exec.Command("cat")
+	if _, err := cmd.StdinPipe(); err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.current, p.killed = cmd, make(chan struct{})
+	p.starts++
+	killed := p.killed
+	p.mu.Unlock()
+	if p.slow {
+		<-killed
+		return errors.New("killed in its start")
+	}
+	return nil
+}
+
+func (p *program) Kill() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return errors.New("not running")
+	}
+	if p.immortal {
+		return nil
+	}
+	_ = p.current.Process.Kill()
+	_ = p.current.Wait()
+	p.current = nil
+	close(p.killed)
+	return nil
+}
+
+func (p *program) PIDs() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return nil
+	}
+	return []int{p.current.Process.Pid}
+}
+
+func (p *program) Health(context.Context) error {
+	if p.PIDs() == nil {
+		return errors.New("not running")
+	}
+	return nil
+}
+
+func (p *program) site(kind Kind, with Values) Site {
+	return Site{Target: "consumer", With: with.WithDefaults(kind), Part: p,
+		Ends: []stack.Component{p}}
+}
+
+// TestKillDuringStart: each start had a process and was killed; a start that is over before the
+// kill is not proven.
+func TestKillDuringStart(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("kill-during-start")
+	p := newProgram(t)
+	before := p.PIDs()
+	p.slow = true
+	i := kind.Bind(p.site(kind, Values{"times": "3"}))
+	must(t, i.Inject(t.Context()))
+	evidence, err := i.During(t.Context())
+	if err != nil || strings.Count(evidence, "[") != 3 ||
+		strings.Contains(evidence, fmt.Sprint(before)) {
+		t.Errorf("%q %v, before %v", evidence, err, before)
+	}
+	p.slow = false
+	must(t, i.Undo(t.Context()))
+	if after, err := i.After(t.Context()); err != nil || !strings.Contains(after, "came") {
+		t.Errorf("%q %v", after, err)
+	}
+	if err := kind.Bind(p.site(kind, nil)).Inject(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "over before the kill") {
+		t.Errorf("a start that was over: %v", err)
+	}
+}
+
+// TestCrashLoop: a part that is killed again and again runs after the end, and a part that no kill
+// reaches is no crash loop.
+func TestCrashLoop(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("crash-loop")
+	p := newProgram(t)
+	i := kind.Bind(p.site(kind, Values{"every": "1ms"}))
+	must(t, i.Inject(t.Context()))
+	must(t, until(t.Context(), func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.starts < 4 {
+			return errors.New("not yet")
+		}
+		return nil
+	}))
+	proven(t, i, "crashed ", "")
+	must(t, i.Undo(t.Context()))
+	must(t, p.Health(t.Context()))
+
+	once := kind.Bind(p.site(kind, Values{"every": "1h"}))
+	must(t, once.Inject(t.Context()))
+	proven(t, once, "", "crashed 1 times, want at least 2")
+	must(t, once.Undo(t.Context()))
+	must(t, p.Health(t.Context()))
+}
+
+// TestImmortal: a kill that reaches another process than the part's is not proven.
+func TestImmortal(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"kill", "kill-during-start"} {
+		kind, _ := Find(name)
+		p := newProgram(t)
+		p.immortal = true
+		i := kind.Bind(p.site(kind, Values{"times": "1"}))
+		err := i.Inject(t.Context())
+		if err == nil {
+			_, err = i.During(t.Context())
+		}
+		if err == nil || !strings.Contains(err.Error(), "still there") &&
+			!strings.Contains(err.Error(), "over before the kill") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// processes is a part of processes that the test ended and stopped itself.
+type processes struct {
+	stack.Component
+	pids []int
+}
+
+func (p *processes) Pause() error { return nil }
+func (p *processes) PIDs() []int  { return p.pids }
+
+// TestPauseBesideAnEndedChild: a part that is stopped cannot wait for a child that has just ended.
+func TestPauseBesideAnEndedChild(t *testing.T) {
+	t.Parallel()
+	frozen, ended := newProgram(t), newProgram(t)
+	must(t, frozen.current.Process.Signal(syscall.SIGSTOP))
+	must(t, ended.current.Process.Kill())
+	one, other := frozen.PIDs()[0], ended.PIDs()[0]
+	expect.True(t, "one is stopped and the other a zombie", func() bool {
+		first, err := stateOf(t.Context(), one)
+		second, err2 := stateOf(t.Context(), other)
+		return err == nil && err2 == nil && first == process.Stop && second == process.Zombie
+	})
+	kind, _ := Find("pause")
+	p := &processes{}
+	i := kind.Bind(Site{Target: "consumer", Part: p})
+	p.pids = []int{other, one}
+	proven(t, i, fmt.Sprintf("pids [%d] stopped", one), "")
+	p.pids = []int{other}
+	proven(t, i, "", "have ended")
+}
+
+// TestDescriptors: the limit is in force while the fault lasts, and as before after the end; a
+// limit that somebody lifts, and a process that is gone, are no evidence.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the limits of another process can be set on Linux alone")
+	}
+	kind, _ := Find("descriptors-exhausted")
+	p := newProgram(t)
+	pid := p.PIDs()[0]
+	before, err := readDescriptors(pid)
+	must(t, err)
+	i := kind.Bind(p.site(kind, nil))
+	must(t, i.Inject(t.Context()))
+	proven(t, i, fmt.Sprintf("pid %d may have ", pid), "")
+	must(t, setDescriptors(pid, before.limit))
+	proven(t, i, "", "is not short of any")
+	must(t, setDescriptors(pid, 1))
+	must(t, i.Undo(t.Context()))
+	if after, err := readDescriptors(pid); err != nil || after.limit != before.limit {
+		t.Errorf("%+v after, %+v before: %v", after, before, err)
+	}
+	must(t, p.Kill())
+	proven(t, i, "", fmt.Sprintf("limits of pid %d", pid))
+	if err := i.Inject(t.Context()); err == nil {
+		t.Error("a part without a process was limited")
+	}
+}
+
+// refusing is a broker that counts as told.
+type refusing struct {
+	stack.Component
+	every, refused int
+	ended          bool
+}
+
+func (r *refusing) RefuseEvery(n int64) (func() int, func(), error) {
+	r.every = int(n)
+	return func() int { return r.refused }, func() { r.ended = true }, nil
+}
+
+// TestBrokerErrors: refusals that hit no request are no evidence.
+func TestBrokerErrors(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("broker-errors")
+	broker := &refusing{}
+	i := kind.Bind(Site{Target: stack.Kafka, Part: broker, With: Values{"every": "7"}})
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "", "the broker refused no request")
+	broker.refused = 4
+	proven(t, i, "the broker refused 4 requests", "")
+	must(t, i.Undo(t.Context()))
+	if !broker.ended || broker.every != 7 {
+		t.Errorf("%+v", broker)
+	}
+	none := kind.Bind(Site{Target: stack.Kafka, Part: newProgram(t), With: Values{"every": "7"}})
+	if err := none.Inject(t.Context()); err == nil {
+		t.Error("a broker that refuses nothing was asked")
+	}
+}

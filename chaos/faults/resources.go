@@ -1,0 +1,138 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
+
+	"github.com/cdclab/cdclab/stack"
+	child "github.com/cdclab/cdclab/stack/process"
+)
+
+func resourceKinds() []Kind {
+	kinds := []Kind{
+		{Name: "cpu-stress", Does: "keeps processors of the machine busy beside the target",
+			Targets: everyPart, Parameters: []Parameter{{Name: "workers", Type: numberType,
+				Default: "1", Least: 1, Most: 64,
+				Does: "processes that each take as much of a processor as they get"}},
+			Verified: "the workers took processor time",
+			Undone:   "the workers are killed; after a dead lab the next start kills them",
+			bind:     stressCPU},
+		{Name: "descriptors-exhausted", Does: "lowers the target's limit of file descriptors " +
+			"(RLIMIT_NOFILE) to half of the open ones",
+			// No MongoDB: WiredTiger panics without descriptors, and stays broken until a restart.
+			Targets:  []string{stack.Postgres, stack.Consumer},
+			Verified: "the limit stands, and the process has at least as many open files",
+			Undone:   "the limit from before is set", unable: limitable, bind: exhaustDescriptors},
+	}
+	for i := range kinds {
+		kinds[i].Family, kinds[i].Ends, kinds[i].Shared = "resources", Lasts, true
+		kinds[i].Stacks = []string{stack.Embedded, stack.Native}
+	}
+	return kinds
+}
+
+// stressCPU starts processes that only count. The processes are the Stack's children, so that none
+// outlives the lab for long.
+func stressCPU(s Site) *Injection {
+	var workers []*child.Process
+	var began time.Time
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) error {
+		began = time.Now()
+		for n := range s.With.Number("workers") {
+			name := "chaos-cpu-" + strconv.Itoa(n+1)
+			worker, err := s.Stack.Start(child.Command{Name: name, Path: "/bin/sh",
+				Args: []string{"-c", "while :; do :; done"}, Dir: s.Stack.Dir(),
+				Log: s.Stack.Dir() + "/" + name + ".log"})
+			if err != nil {
+				return err
+			}
+			workers = append(workers, worker)
+		}
+		return nil
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		var took float64
+		for _, worker := range workers {
+			times, err := (&process.Process{Pid: int32(worker.PID())}).TimesWithContext(ctx)
+			if err != nil {
+				return "", fmt.Errorf("read the processor time of pid %d: %w", worker.PID(), err)
+			}
+			took += times.User + times.System
+		}
+		if took == 0 {
+			return "", errors.New("the workers took no processor time")
+		}
+		return fmt.Sprintf("%d workers took %.1f s of processor time in %.1f s", len(workers), took,
+			time.Since(began).Seconds()), nil
+	}
+	i.Undo = func(context.Context) error {
+		var failed []error
+		for _, worker := range workers {
+			failed = append(failed, worker.Kill())
+		}
+		workers = nil
+		return errors.Join(failed...)
+	}
+	return i
+}
+
+// limitable refuses a target whose limits the lab cannot set.
+func limitable(s Site) error {
+	if runtime.GOOS != "linux" {
+		return errors.New("the limits of another process can be set on Linux alone")
+	}
+	if err := hasProcess(s); err != nil {
+		return err
+	}
+	_, err := readDescriptors(s.Part.PIDs()[0])
+	return err
+}
+
+// descriptors are the limit of one process, and the open files.
+type descriptors struct{ limit, open uint64 }
+
+// exhaustDescriptors limits the first process of the target: the root of its tree.
+func exhaustDescriptors(s Site) *Injection {
+	var pid int
+	var before, set descriptors
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) error {
+		pids := s.Part.PIDs()
+		if len(pids) == 0 {
+			return errors.New(s.Target + " has no process")
+		}
+		pid = pids[0]
+		var err error
+		if before, err = readDescriptors(pid); err != nil {
+			return err
+		}
+		// Half, so that a file which is closed meanwhile leaves no room for another.
+		set.limit = max(1, before.open/2)
+		return setDescriptors(pid, set.limit)
+	}
+	i.During = func(context.Context) (string, error) {
+		now, err := readDescriptors(pid)
+		if err != nil {
+			return "", err
+		}
+		if now.limit != set.limit || now.open < now.limit {
+			return "", fmt.Errorf("pid %d may have %d files and has %d: it is not short of any",
+				pid, now.limit, now.open)
+		}
+		return fmt.Sprintf("pid %d may have %d files and has %d", pid, now.limit, now.open), nil
+	}
+	i.Undo = func(context.Context) error {
+		if set.limit == 0 {
+			return nil
+		}
+		return setDescriptors(pid, before.limit)
+	}
+	return i
+}

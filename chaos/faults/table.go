@@ -1,0 +1,142 @@
+// Package faults is the table of faults. A Kind is a line of the table: the fault's name in a plan,
+// the targets and parameters, the stacks where the lab can apply the fault, and how the fault is
+// applied, proven and undone. The package keeps no time and judges no run; package chaos does.
+// Start reading at Kind and Table; each family has a file
+// (process, network, broker, connector, database, resources, group).
+package faults
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/proxy"
+)
+
+// Ending says when a fault is undone.
+type Ending string
+
+// The endings of faults.
+const (
+	// Lasts is undone when the plan's "for" is over.
+	Lasts Ending = "for"
+	// Restarts is undone by a start of the target, "restart-after" the injection.
+	Restarts Ending = "restart-after"
+	// AtOnce is over as soon as the fault was seen.
+	AtOnce Ending = "at once"
+)
+
+// Families of faults; each has a file here.
+const (
+	processFamily = "process"
+	networkFamily = "network"
+)
+
+// Kind is a line of the table.
+type Kind struct {
+	// Name is the word of the plans.
+	Name   string `json:"name"`
+	Family string `json:"family"`
+	// Does says what the fault does to the target.
+	Does string `json:"does"`
+	// Targets are names of parts or of proxies. The name consumer stands for every consumer.
+	Targets []string `json:"targets"`
+	Ends    Ending   `json:"ends"`
+	// Parameters are the members of the plan's fault beyond at, for, restart-after and repeat.
+	Parameters []Parameter `json:"parameters"`
+	// Stacks are the kinds of stack on which the lab can apply the fault.
+	Stacks []string `json:"stacks"`
+	// LeastFor is a "for" long enough for the evidence; 0 is a fault that shows at once.
+	LeastFor time.Duration `json:"-"`
+	// Verified says which evidence proves the fault while it lasts, Undone how the fault ends.
+	Verified string `json:"verified"`
+	Undone   string `json:"undone"`
+	// Loses says which data is lost by the fault itself, in a sound pipeline too; "" is none.
+	Loses string `json:"loses,omitempty"`
+	// Shared is true if faults of other Kinds may be on the same target meanwhile.
+	Shared bool `json:"shared"`
+
+	// notOn names targets that a kind of stack has, and not for this fault.
+	notOn map[string][]string
+	// unable returns why the fault cannot be applied at the Site; nil is a Kind for every Site.
+	unable func(Site) error
+	bind   func(Site) *Injection
+}
+
+var table = slices.Concat(processKinds(), networkKinds(), brokerKinds(), connectorKinds(),
+	databaseKinds(), resourceKinds(), groupKinds())
+
+// Table lists every Kind by family, then in the family's order.
+func Table() []Kind { return slices.Clone(table) }
+
+// Find returns the Kind of a name.
+func Find(name string) (Kind, bool) {
+	for _, k := range table {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// Names lists the names of the Kinds, sorted.
+func Names() []string {
+	var names []string
+	for _, k := range table {
+		names = append(names, k.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// OnProxy is true if the Kind's targets are proxies and not parts.
+func (k Kind) OnProxy() bool { return k.Family == networkFamily }
+
+// TargetsOf lists the targets in a stack with so many consumers.
+func (k Kind) TargetsOf(consumers int) []string {
+	var names []string
+	for _, name := range k.Targets {
+		names = append(names, name)
+		for n := 2; name == stack.Consumer && n <= consumers; n++ {
+			names = append(names, stack.ConsumerName(n))
+		}
+	}
+	return names
+}
+
+// ImpossibleOn returns why no stack of the kind can have the fault on the target, or nil.
+func (k Kind) ImpossibleOn(kindOfStack, target string) error {
+	if !slices.Contains(k.Stacks, kindOfStack) {
+		return fmt.Errorf("the lab applies %s to the stacks %s, and not to %s", k.Name,
+			strings.Join(k.Stacks, ", "), kindOfStack)
+	}
+	if k.OnProxy() && !slices.Contains(stack.ProxiesOf(kindOfStack), target) {
+		return fmt.Errorf("the %s stack has no proxy %s: it has %s", kindOfStack, target,
+			strings.Join(stack.ProxiesOf(kindOfStack), ", "))
+	}
+	if slices.Contains(k.notOn[kindOfStack], target) {
+		return fmt.Errorf("%s cannot be applied to %s on the %s stack", k.Name, target, kindOfStack)
+	}
+	return nil
+}
+
+// Impossible returns why the fault cannot be applied at the Site, or nil.
+func (k Kind) Impossible(s Site) error {
+	if k.unable == nil {
+		return nil
+	}
+	return k.unable(s)
+}
+
+// Bind binds the Kind to the Site.
+func (k Kind) Bind(s Site) *Injection { return k.bind(s) }
+
+// Stacks on which faults can be applied: the lab breaks nothing of an external pipeline.
+var (
+	everyStack = []string{stack.Embedded, stack.Native, stack.Compose}
+	everyPart  = []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo,
+		stack.Consumer}
+	everyProxy = proxy.Names()
+)

@@ -1,0 +1,120 @@
+package faults
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/proxy"
+)
+
+// TestTable: each line is complete, and its defaults are values of its parameters.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, k := range Table() {
+		if seen[k.Name] || k.Name == "" {
+			t.Errorf("two faults named %q", k.Name)
+		}
+		seen[k.Name] = true
+		for _, word := range []string{k.Family, k.Does, k.Verified, k.Undone, string(k.Ends)} {
+			if word == "" {
+				t.Errorf("%s: a word is missing: %+v", k.Name, k)
+			}
+		}
+		if len(k.Targets) == 0 || len(k.Stacks) == 0 || k.bind == nil {
+			t.Errorf("%s: nowhere to apply", k.Name)
+		}
+		if slices.Contains(k.Stacks, stack.External) {
+			t.Errorf("%s: the lab breaks nothing of an external stack", k.Name)
+		}
+		for _, p := range k.Parameters {
+			if err := p.Check(p.Example()); err != nil || p.Does == "" {
+				t.Errorf("%s: parameter %+v: %v", k.Name, p, err)
+			}
+		}
+		for _, target := range k.Targets {
+			if k.OnProxy() != slices.Contains(proxy.Names(), target) {
+				t.Errorf("%s: target %s", k.Name, target)
+			}
+		}
+	}
+	if !slices.IsSorted(Names()) || len(Names()) != len(seen) {
+		t.Errorf("names %q", Names())
+	}
+}
+
+// TestParameters: a value outside of its parameter is refused, with the value in the message.
+func TestParameters(t *testing.T) {
+	t.Parallel()
+	length := Parameter{Type: lengthType, Least: 100}
+	number := Parameter{Type: numberType, Least: 1, Most: 9}
+	word := Parameter{Type: wordType, Words: []string{"up", "down"}}
+	for _, c := range []struct {
+		of   Parameter
+		text string
+		good bool
+	}{
+		{length, "100ms", true}, {length, "99ms", false}, {length, "1500us", false},
+		{length, "-1s", false}, {length, "5", false}, {length, "", false},
+		{number, "1", true}, {number, "9", true}, {number, "0", false}, {number, "10", false},
+		{number, "2.5", false}, {number, "0x2", false}, {number, "99999999999999999999", false},
+		{word, "up", true}, {word, "sideways", false}, {word, "", false},
+	} {
+		err := c.of.Check(c.text)
+		if (err == nil) != c.good || err != nil && !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s %q: %v, want good %v", c.of.Type, c.text, err, c.good)
+		}
+	}
+}
+
+// TestImpossibleOn: what a kind of stack cannot have is said with the reason.
+func TestImpossibleOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ fault, stack, target, want string }{
+		{"latency", stack.Embedded, proxy.ConsumerMongo, ""},
+		{"latency", stack.Embedded, proxy.ConnectorPostgres, ""},
+		{"latency", stack.Native, proxy.ConsumerKafka, ""},
+		{"latency", stack.Embedded, proxy.ConsumerKafka, "has no proxy consumer-kafka"},
+		{"broker-errors", stack.Embedded, stack.Kafka, ""},
+		{"broker-errors", stack.Native, stack.Kafka, "to the stacks embedded, and not to native"},
+		{"kill", stack.External, stack.Consumer, "and not to external"},
+	} {
+		kind, _ := Find(c.fault)
+		err := kind.ImpossibleOn(c.stack, c.target)
+		if (err == nil) != (c.want == "") ||
+			err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s of %s on %s: %v, want %q", c.fault, c.target, c.stack, err, c.want)
+		}
+	}
+}
+
+// TestWrite: each fault and each parameter is in the printed table, and the table is JSON too.
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	if err := Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range Table() {
+		if !strings.Contains(text.String(), "\n  "+k.Name+": "+k.Does+"\n") {
+			t.Errorf("%s is not in the table", k.Name)
+		}
+		for _, p := range k.Parameters {
+			if !strings.Contains(text.String(), p.Name+" (") {
+				t.Errorf("%s: %s is not in the table", k.Name, p.Name)
+			}
+		}
+	}
+	coded, err := json.Marshal(Table())
+	var back []Kind
+	if err == nil {
+		err = json.Unmarshal(coded, &back)
+	}
+	if err != nil || len(back) != len(Table()) || back[0].Name != Table()[0].Name {
+		t.Errorf("JSON: %v, %d lines", err, len(back))
+	}
+}
