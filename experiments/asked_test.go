@@ -1,12 +1,14 @@
 package experiments
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cdclab/cdclab/chaos"
 	"github.com/cdclab/cdclab/stack"
 )
 
@@ -199,5 +201,48 @@ func TestOwnScript(t *testing.T) {
 		if e.name() != "baseline" && e.name() != "config" {
 			t.Errorf("%s: name %q", path, e.name())
 		}
+	}
+}
+
+// TestImpossibleFaults: a fault that the stack cannot have is said before the run, with the place
+// in the file, and ends in the Run as not applied.
+func TestImpossibleFaults(t *testing.T) {
+	t.Parallel()
+	plan, err := chaos.Parse("far.yaml", []byte("name: p\nsteady-state: {recovery: 30s}\nmethod:\n"+
+		"  - {at: 1s, fault: partition, target: consumer-kafka, for: 1s}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	e := &environment{plan: plan, scenario: "smoke.js", config: Config{
+		Stack: stack.Options{Kind: stack.Embedded},
+		Say:   func(line string) { said = append(said, line) },
+	}}
+	if err := e.checkPlan(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "far.yaml:4:21: partition cannot be applied to consumer-kafka: the embedded " +
+		"stack has no proxy consumer-kafka"
+	if len(said) != 1 || !strings.Contains(said[0], want) {
+		t.Errorf("said %q, want %q", said, want)
+	}
+	window := reportFault(chaos.Window{Fault: "partition", Target: "consumer-kafka",
+		OnProxy: true, Err: errors.New("no proxy")}, plan)
+	if window.Applied || window.Detail != "no proxy" || window.Proxy != "consumer-kafka" {
+		t.Errorf("%+v", window)
+	}
+}
+
+// TestReportFault: recovery counts from the end of the last fault that was at work.
+func TestReportFault(t *testing.T) {
+	t.Parallel()
+	window := chaos.Window{Applied: true, Start: time.Second, End: 2 * time.Second,
+		Recovered: 6 * time.Second}
+	if got := reportFault(window, &chaos.Plan{}).RecoveredSeconds; got != 4 {
+		t.Errorf("recovered after %v s, want 4", got)
+	}
+	window.Clear = 5 * time.Second
+	if got := reportFault(window, &chaos.Plan{}).RecoveredSeconds; got != 1 {
+		t.Errorf("recovered after %v s beside another fault, want 1", got)
 	}
 }
