@@ -41,7 +41,7 @@ func TestDraw(t *testing.T) {
 		if diff := cmp.Diff(plan, read, hidden); diff != "" {
 			t.Fatalf("seed %d: written and read again:\n%s", seed, diff)
 		}
-		if impossible := plan.Impossible(stack.Embedded); len(impossible) > 0 {
+		if impossible := plan.On(stack.Embedded); len(impossible) > 0 {
 			t.Errorf("seed %d: %s", seed, impossible)
 		}
 		for i := range plan.Method {

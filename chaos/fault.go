@@ -161,10 +161,10 @@ func isParameter(name string) bool {
 	})
 }
 
-// bind finds the target of f in s.
-func bind(f *Fault, s *stack.Stack) (*faults.Injection, error) {
+// bind finds the target of f in s, a stack of the kind that On was told.
+func (p *Plan) bind(f *Fault, s *stack.Stack) (*faults.Injection, error) {
 	kind := f.line()
-	if err := kind.ImpossibleOn(s.Kind(), f.Target); err != nil {
+	if err := p.impossible(f); err != nil {
 		return nil, err
 	}
 	site, err := kind.Find(s, f.Target, f.With)

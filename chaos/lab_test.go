@@ -50,7 +50,7 @@ func upLab(t *testing.T) *lab {
 	defer cancel()
 	s, err := stack.Up(ctx, stack.Options{ConsumerPath: consumer,
 		Say:     func(line string) { t.Log(line) },
-		Proxies: stack.ProxiesOf(stack.Embedded), Log: t.Output()})
+		Proxies: proxy.EmbeddedNames(), Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func (l *lab) breakBy(t *testing.T, members string) Window {
 	if err != nil {
 		t.Fatal(err)
 	}
-	obstacles := append(plan.Impossible(stack.Embedded), plan.Obstacles(l.Stack)...)
+	obstacles := append(plan.On(stack.Embedded), plan.Obstacles(l.Stack)...)
 	if len(obstacles) > 0 {
 		t.Skip(obstacles)
 	}

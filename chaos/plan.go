@@ -20,6 +20,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"github.com/cdclab/cdclab/namedfile"
+	"github.com/cdclab/cdclab/reports/impact"
 	"github.com/cdclab/cdclab/stack"
 )
 
@@ -45,6 +46,8 @@ type Plan struct {
 	// path is the file, with body as the whole text.
 	path string
 	body ast.Node
+	// stack is the kind of stack that On was told; "" is every kind.
+	stack string
 }
 
 // Load reads the Plan at path. If path is no file but the bare name of a built-in Plan, such as
@@ -136,12 +139,14 @@ func (p *Plan) refuse(node ast.Node, member, reason string) error {
 	return fmt.Errorf("plan %s: %s:%w", p.Name, p.path, complain(node, member, reason))
 }
 
-// Impossible says which Faults no stack of the kind can have, a sentence each.
-func (p *Plan) Impossible(kindOfStack string) []string {
+// On tells the Plan the kind of stack, and says which Faults no such stack can have, a sentence
+// each.
+func (p *Plan) On(kindOfStack string) []string {
+	p.stack = kindOfStack
 	var sentences []string
 	for i := range p.Method {
 		f := &p.Method[i]
-		if err := f.line().ImpossibleOn(kindOfStack, f.Target); err != nil {
+		if err := p.impossible(f); err != nil {
 			sentences = append(sentences, p.refuse(f.node, "fault", fmt.Sprintf(
 				"%s cannot be applied to %s: %v", f.Kind, f.Target, err)).Error())
 		}
@@ -149,16 +154,24 @@ func (p *Plan) Impossible(kindOfStack string) []string {
 	return sentences
 }
 
+// impossible returns why the Plan's kind of stack cannot have the Fault.
+func (p *Plan) impossible(f *Fault) error {
+	if p.stack == "" {
+		return nil
+	}
+	return f.line().ImpossibleOn(p.stack, f.Target)
+}
+
 // Obstacles says which Faults cannot be applied to the running s, a sentence each; the Faults that
-// Impossible names are left out.
+// On names are left out.
 func (p *Plan) Obstacles(s *stack.Stack) []string {
 	var sentences []string
 	for i := range p.Method {
 		f := &p.Method[i]
-		if f.line().ImpossibleOn(s.Kind(), f.Target) != nil {
+		if p.impossible(f) != nil {
 			continue
 		}
-		if _, err := bind(f, s); err != nil {
+		if _, err := p.bind(f, s); err != nil {
 			sentences = append(sentences, p.refuse(f.node, "fault", fmt.Sprintf(
 				"%s cannot be applied to %s: %v", f.Kind, f.Target, err)).Error())
 		}
@@ -166,11 +179,11 @@ func (p *Plan) Obstacles(s *stack.Stack) []string {
 	return sentences
 }
 
-// Proxies names the Proxies needed by the Plan on a kind of stack, each once, sorted.
-func (p *Plan) Proxies(kindOfStack string) []string {
+// Proxies names the Proxies needed by the Plan on its kind of stack, each once, sorted.
+func (p *Plan) Proxies() []string {
 	var names []string
 	for _, f := range p.Method {
-		if f.line().OnProxy() && f.line().ImpossibleOn(kindOfStack, f.Target) == nil {
+		if f.line().OnProxy() && p.impossible(&f) == nil {
 			names = append(names, f.Target)
 		}
 	}
@@ -316,6 +329,15 @@ type Expectations struct {
 	SteadyWithin time.Duration `yaml:"steady-within"`
 	// Degradation bounds the worst p95, as a multiple of the steady p95.
 	Degradation int `yaml:"degradation"`
+}
+
+// Expected is what the Plan expects of a Run, for the judge.
+func (p *Plan) Expected() impact.Expected {
+	return impact.Expected{
+		P95Ms:         float64(p.SteadyState.P95.Milliseconds()),
+		SteadySeconds: p.Expectations.SteadyWithin.Seconds(),
+		Degradation:   float64(p.Expectations.Degradation),
+	}
 }
 
 // UnmarshalYAML decodes the expectations mapping.

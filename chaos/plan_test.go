@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/cdclab/cdclab/chaos/faults"
+	"github.com/cdclab/cdclab/reports/impact"
 	"github.com/cdclab/cdclab/stack"
 )
 
@@ -59,7 +60,7 @@ func TestParse(t *testing.T) {
 		cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies(stack.Embedded)); diff != "" {
+	if diff := cmp.Diff([]string{"consumer-mongo"}, got.Proxies()); diff != "" {
 		t.Error(diff)
 	}
 	if end := got.Method[5].end(); end != 7100*time.Millisecond {
@@ -242,15 +243,30 @@ func TestImpossible(t *testing.T) {
 		stack.Native: "far.yaml:8:21: broker-errors cannot be applied to kafka: " +
 			"the lab applies broker-errors to the stacks embedded, and not to native",
 	} {
-		got := plan.Impossible(kind)
+		got := plan.On(kind)
 		if len(got) != 1 || !strings.Contains(got[0], want) {
 			t.Errorf("%s: %q, want %q", kind, got, want)
 		}
 	}
-	if got := plan.Proxies(stack.Embedded); len(got) > 0 {
-		t.Errorf("proxies %q of the embedded stack", got)
+	if plan.On(stack.Embedded); len(plan.Proxies()) > 0 {
+		t.Errorf("proxies %q of the embedded stack", plan.Proxies())
 	}
-	if diff := cmp.Diff([]string{"consumer-kafka"}, plan.Proxies(stack.Native)); diff != "" {
+	plan.On(stack.Native)
+	if diff := cmp.Diff([]string{"consumer-kafka"}, plan.Proxies()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestExpected(t *testing.T) {
+	t.Parallel()
+	plan, err := parse([]byte("expectations: {steady-within: 1500ms, degradation: 20}\n" +
+		strings.Replace(head, "recovery: 30s", "recovery: 30s\n  p95: 250ms", 1) +
+		"  - {at: 1s, fault: kill, target: mongo}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := impact.Expected{P95Ms: 250, SteadySeconds: 1.5, Degradation: 20}
+	if diff := cmp.Diff(want, plan.Expected()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -319,6 +335,6 @@ func FuzzPlan(f *testing.F) {
 		if plan.End() < 0 || len(plan.Method) == 0 {
 			t.Errorf("a valid plan with end %v and %d faults", plan.End(), len(plan.Method))
 		}
-		_ = plan.Proxies(stack.Native)
+		_ = plan.Proxies()
 	})
 }

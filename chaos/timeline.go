@@ -59,7 +59,7 @@ func Run(ctx context.Context, plan *Plan, s *stack.Stack, start time.Time,
 	say func(string)) []Window {
 	whole := &pipeline{health: s.Health, broken: map[string]int{}}
 	return run(ctx, plan, func(f *Fault) (*faults.Injection, error) {
-		i, err := bind(f, s)
+		i, err := plan.bind(f, s)
 		if err != nil {
 			return nil, err
 		}

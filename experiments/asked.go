@@ -53,7 +53,9 @@ func (e *environment) checkPlan() error {
 			return err
 		}
 	}
-	e.sayAll(e.plan.Impossible(c.Stack.Kind))
+	for _, impossible := range e.plan.On(c.Stack.Kind) {
+		c.Say(impossible)
+	}
 	return e.plan.CheckConsumers(max(1, c.Stack.Consumers))
 }
 

@@ -122,7 +122,7 @@ func (e *environment) up(ctx context.Context) error {
 	options.ConsumerPath, options.Tree = e.config.Programs.Consumer, e.root
 	options.Say = e.config.Say
 	if e.plan != nil {
-		options.Proxies = e.plan.Proxies(options.Kind)
+		options.Proxies = e.plan.Proxies()
 	}
 	var err error
 	if e.log, err = os.Create(filepath.Join(e.out.Path, "stack.log")); err != nil {
@@ -134,18 +134,13 @@ func (e *environment) up(ctx context.Context) error {
 		return fmt.Errorf("bring the stack up: %w", errors.Join(err, e.log.Close()))
 	}
 	e.describeStack()
-	if e.plan != nil {
-		e.sayAll(e.plan.Obstacles(e.stack))
+	if e.plan == nil {
+		return nil
+	}
+	for _, obstacle := range e.plan.Obstacles(e.stack) {
+		e.config.Say(obstacle) // the Run has the same reason, with the fault that was not applied
 	}
 	return nil
-}
-
-// sayAll says sentences before the load. The same reason is in the Run, with the fault that was not
-// applied.
-func (e *environment) sayAll(sentences []string) {
-	for _, sentence := range sentences {
-		e.config.Say(sentence)
-	}
 }
 
 // watchForDeaths ends the load when a part dies by itself, because the rest would measure the

@@ -16,7 +16,6 @@ import (
 	"github.com/cdclab/cdclab/experiments/schedule"
 	"github.com/cdclab/cdclab/ledger"
 	"github.com/cdclab/cdclab/reports"
-	"github.com/cdclab/cdclab/reports/impact"
 	"github.com/cdclab/cdclab/stack"
 )
 
@@ -270,20 +269,6 @@ func (l *load) read() {
 }
 
 // reportFault is the report's account of a fault.
-// judgePlan adds the plan's broken expectations to the crossed thresholds.
-func (l *load) judgePlan() {
-	if l.plan == nil {
-		return
-	}
-	broken, unmeasured := impact.Expected{
-		P95Ms:         float64(l.plan.SteadyState.P95.Milliseconds()),
-		SteadySeconds: l.plan.Expectations.SteadyWithin.Seconds(),
-		Degradation:   float64(l.plan.Expectations.Degradation),
-	}.Judge(l.run)
-	l.run.Thresholds.Violations = append(l.run.Thresholds.Violations, broken...)
-	l.run.Thresholds.Unmeasured = append(l.run.Thresholds.Unmeasured, unmeasured...)
-}
-
 func reportFault(w chaos.Window, plan *chaos.Plan) reports.FaultWindow {
 	f := reports.FaultWindow{
 		Name: w.Fault, Target: w.Target, Applied: w.Applied,

@@ -183,7 +183,9 @@ func (l *load) keep() {
 func (l *load) finish() (*Result, error) {
 	l.run.Warnings = append(l.run.Warnings, l.warnings...)
 	l.read()
-	l.judgePlan()
+	if l.plan != nil {
+		l.plan.Expected().AddTo(l.run)
+	}
 	l.run.Conclude()
 	var comparison *reports.Comparison
 	samples, why, err := archive.Baseline(BaselineDir(l.root), l.run)

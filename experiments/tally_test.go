@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cdclab/cdclab/chaos"
 	"github.com/cdclab/cdclab/ledger"
 	"github.com/cdclab/cdclab/reports"
 )
@@ -260,39 +259,5 @@ func TestTruncatedLedger(t *testing.T) {
 	if !l.run.Ledger.Truncated || l.run.Summary.TotalOperations == 0 {
 		t.Errorf("%+v, %d operations: want it marked, with what is there", l.run.Ledger,
 			l.run.Summary.TotalOperations)
-	}
-}
-
-// TestJudgePlan: a broken expectation of the plan is a crossed threshold beside the script's.
-func TestJudgePlan(t *testing.T) {
-	t.Parallel()
-	run := &reports.Run{
-		Faults: []reports.FaultWindow{{Name: "kill", Target: "consumer", Applied: true,
-			StartSeconds: 20, EndSeconds: 22}},
-		Thresholds: reports.Thresholds{Violations: []reports.Violation{{Name: "k6 thresholds"}}},
-	}
-	for second := range 60 {
-		s := reports.Second{Second: second, Offered: 9, Committed: 9, Visible: 9, P95: 20}
-		if second >= 20 && second < 25 {
-			s.P95 = 800
-		}
-		run.Series = append(run.Series, s)
-	}
-	plan := &chaos.Plan{Expectations: chaos.Expectations{SteadyWithin: 2 * time.Second,
-		Degradation: 50}, SteadyState: chaos.SteadyState{P95: time.Second}}
-	l := &load{environment: &environment{plan: plan}, run: run}
-	l.judgePlan()
-	want := reports.Thresholds{
-		Violations: []reports.Violation{{Name: "k6 thresholds"},
-			{Name: "steady state after kill of consumer", Limit: "at most 2 s", Value: 3}},
-		Unmeasured: []string{"p95 of the steady state"},
-	}
-	if diff := cmp.Diff(want, run.Thresholds); diff != "" {
-		t.Error(diff)
-	}
-	l.plan = nil
-	l.judgePlan()
-	if diff := cmp.Diff(want, run.Thresholds); diff != "" {
-		t.Errorf("without a plan: %s", diff)
 	}
 }

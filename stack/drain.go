@@ -195,9 +195,6 @@ func (s *Stack) consumes(topic string, committed kadm.OffsetResponses) bool {
 // Topics is a regular expression of the tables' topics.
 func (s *Stack) Topics() string { return "^" + regexp.QuoteMeta(s.topicPrefix()+".public.") + ".*" }
 
-// TopicOf is the topic of a table of the lab.
-func (s *Stack) TopicOf(table string) string { return s.topicPrefix() + ".public." + table }
-
 // KafkaOptions are the options of a client of the lab's own, which goes round every Proxy.
 func (s *Stack) KafkaOptions() []kgo.Opt {
 	return append(slices.Clone(s.parts.kafka.ClientOptions()),

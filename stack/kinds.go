@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -141,7 +140,7 @@ var kinds = map[string]kind{
 	Embedded: {
 		[]func(*Stack, context.Context) error{(*Stack).preparePostgres, (*Stack).prepareMongo,
 			(*Stack).prepareKafka, (*Stack).prepareSource, (*Stack).prepareConsumers},
-		[]string{proxy.ConsumerMongo, proxy.ConnectorPostgres},
+		proxy.EmbeddedNames(),
 	},
 	Native: {
 		[]func(*Stack, context.Context) error{(*Stack).preparePostgres, (*Stack).prepareMongo,
@@ -152,9 +151,6 @@ var kinds = map[string]kind{
 	Compose:  {[]func(*Stack, context.Context) error{(*Stack).prepareContainers}, proxy.Names()},
 	External: {[]func(*Stack, context.Context) error{(*Stack).prepareGiven}, nil},
 }
-
-// ProxiesOf names the Proxies that a kind of Stack can have.
-func ProxiesOf(kindOfStack string) []string { return slices.Clone(kinds[kindOfStack].proxies) }
 
 // start makes the parts of the Stack's kind, which finds out all addresses, and then starts the
 // parts, at the same time where independent of each other.

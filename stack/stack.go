@@ -212,9 +212,6 @@ func upIn(ctx context.Context, f *process.Folder, options Options) (*Stack, erro
 	return s, nil
 }
 
-// Kind is the kind of the Stack, such as Embedded.
-func (s *Stack) Kind() string { return s.options.Kind }
-
 // Down stops every Component in order, from the consumer back, and removes the data folder. A
 // Component slower than the limit is killed, with an error; nothing is left running. A second call
 // returns the first call's error.

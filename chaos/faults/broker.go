@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/kafka"
 )
 
 func brokerKinds() []Kind {
@@ -50,7 +51,7 @@ func withAdmin(s Site, do func(*kadm.Client) error) error {
 }
 
 // topic is the topic of the Site's table.
-func (s Site) topic() string { return s.Stack.TopicOf(s.With["table"]) }
+func (s Site) topic() string { return kafka.TopicPrefix + ".public." + s.With["table"] }
 
 // describe asks for a topic.
 func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {

@@ -112,9 +112,13 @@ func (k Kind) ImpossibleOn(kindOfStack, target string) error {
 		return fmt.Errorf("the lab applies %s to the stacks %s, and not to %s", k.Name,
 			strings.Join(k.Stacks, ", "), kindOfStack)
 	}
-	if k.OnProxy() && !slices.Contains(stack.ProxiesOf(kindOfStack), target) {
+	proxies := proxy.Names()
+	if kindOfStack == stack.Embedded {
+		proxies = proxy.EmbeddedNames()
+	}
+	if k.OnProxy() && !slices.Contains(proxies, target) {
 		return fmt.Errorf("the %s stack has no proxy %s: it has %s", kindOfStack, target,
-			strings.Join(stack.ProxiesOf(kindOfStack), ", "))
+			strings.Join(proxies, ", "))
 	}
 	if slices.Contains(k.notOn[kindOfStack], target) {
 		return fmt.Errorf("%s cannot be applied to %s on the %s stack", k.Name, target, kindOfStack)

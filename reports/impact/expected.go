@@ -15,6 +15,13 @@ type Expected struct {
 	SteadySeconds, Degradation float64
 }
 
+// AddTo adds the broken expectations to the Run's crossed thresholds.
+func (e Expected) AddTo(r *reports.Run) {
+	broken, unmeasured := e.Judge(r)
+	r.Thresholds.Violations = append(r.Thresholds.Violations, broken...)
+	r.Thresholds.Unmeasured = append(r.Thresholds.Unmeasured, unmeasured...)
+}
+
 // Judge returns the broken expectations, and the names of the expectations that the Run does not
 // tell about.
 func (e Expected) Judge(r *reports.Run) (broken []reports.Violation, unmeasured []string) {

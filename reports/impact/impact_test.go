@@ -141,3 +141,27 @@ func TestExpected(t *testing.T) {
 		}
 	}
 }
+
+// TestAddTo: a broken expectation of a plan is a crossed threshold beside the script's.
+func TestAddTo(t *testing.T) {
+	t.Parallel()
+	r := run(func(second int, s *reports.Second) {
+		if second >= 20 && second < 28 {
+			s.P95 = 800
+		}
+	})
+	r.Thresholds = reports.Thresholds{Violations: []reports.Violation{{Name: "k6 thresholds"}}}
+	want := reports.Thresholds{
+		Violations: []reports.Violation{{Name: "k6 thresholds"},
+			{Name: "steady state after kill of consumer", Limit: "at most 2 s", Value: 3.5}},
+		Unmeasured: []string{"p95 of the steady state"},
+	}
+	Expected{1000, 2, 50}.AddTo(r)
+	if diff := cmp.Diff(want, r.Thresholds); diff != "" {
+		t.Error(diff)
+	}
+	Expected{}.AddTo(r)
+	if diff := cmp.Diff(want, r.Thresholds); diff != "" {
+		t.Errorf("nothing expected: %s", diff)
+	}
+}

@@ -32,6 +32,9 @@ var names = []string{ConsumerMongo, ConsumerKafka, ConnectorKafka, ConnectorPost
 // Names lists all Proxies; a kind of Stack may have fewer.
 func Names() []string { return slices.Clone(names) }
 
+// EmbeddedNames lists the Proxies of a Stack whose Kafka has the same address for every client.
+func EmbeddedNames() []string { return []string{ConsumerMongo, ConnectorPostgres} }
+
 // Toxic is a fault on a Proxy, in Toxiproxy's words: its README lists the types with their
 // attributes. Toxicity is always 1 and the lab sets no jitter, because Toxiproxy draws both from a
 // generator that cannot be seeded.
