@@ -64,6 +64,7 @@ type draft struct {
 	readAt        uint64 // the LSN of the row's snapshot, absent from the position
 	again         bool   // true if a snapshot's embedded row is newer than the stored row
 	txID          uint32
+	unfound       bool // true for an update of an embedded row that is nowhere
 
 	sourceAt, connectorAt, polled, processedAt time.Time
 	deletedAt                                  time.Time // zero: processedAt
@@ -345,9 +346,7 @@ func (p *planner) convertRow(d *draft, event *debezium.Event, j *job) error {
 		d.references, d.states = slices.Clone(e.References), slices.Clone(e.States)
 	}
 	p.log.schemaChanges(d, e.Changes)
-	if d.table.Spec().Embed == nil {
-		d.doubtful, d.partly = d.table.OmittedKey(event)
-	}
+	d.noteOmittedKey(event)
 	if err := d.readOtherKey(event); err != nil {
 		return err
 	}

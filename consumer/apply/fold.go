@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bytes"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -92,6 +91,7 @@ func (d *draft) changesByPlace(h *held) []change {
 		made = append(made, gone)
 	}
 	h.noteMove(d, len(left) > 0)
+	d.unfound = d.op == debezium.Update && d.before == "" && len(left) == 0
 	return made
 }
 
@@ -132,6 +132,23 @@ func (w *write) eachChange(visit func(*change)) {
 }
 
 // folder folds the changes of a round, and keeps the memory for the next.
+// wasMadeByUpdates returns true if a write, applied, made a row, and no event of the write is the
+// row's beginning.
+func (w *write) wasMadeByUpdates(done documents.Outcome) bool {
+	if done.Stale || !done.New && !w.Embedded() {
+		return false
+	}
+	made := !w.Embedded()
+	w.eachChange(func(c *change) {
+		if w.Embedded() {
+			made = made || c.unfound && !c.comes
+		} else {
+			made = made && c.op == debezium.Update && !c.comes
+		}
+	})
+	return made
+}
+
 type folder struct {
 	at      map[documents.Place]int
 	writes  []write
@@ -229,7 +246,7 @@ func laidOver(changes []change) change {
 	ended := len(newer)           // what the changes from here on lack is known
 	for i := len(newer) - 2; i >= 0; i-- {
 		c := newer[i]
-		if known == nil && len(c.absent) == 0 && sameMembers(c.elements, last.elements) {
+		if known == nil && len(c.absent) == 0 && documents.SameMembers(c.elements, last.elements) {
 			continue // the usual case: all rows have all the columns
 		}
 		if known == nil {
@@ -283,19 +300,6 @@ func (c *change) addMemberNames(names map[string]struct{}) {
 	for _, name := range c.absent {
 		names[name] = struct{}{}
 	}
-}
-
-// sameMembers is true if both have the same members in the same order.
-func sameMembers(a, b []byte) bool {
-	for len(a) > 0 && len(b) > 0 {
-		one, restA, okA := bsoncore.ReadElement(a)
-		other, restB, okB := bsoncore.ReadElement(b)
-		if !okA || !okB || !bytes.Equal(one.KeyBytes(), other.KeyBytes()) {
-			return false
-		}
-		a, b = restA, restB
-	}
-	return len(a) == len(b)
 }
 
 // noteUnknown notes the values that an update leaves out as unchanged, and that neither the round

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/documents"
-	"github.com/cdclab/cdclab/consumer/entity"
 	"github.com/cdclab/cdclab/consumer/fate"
 )
 
@@ -170,7 +169,7 @@ func (k *keyChange) takeOldState(ctx context.Context) error {
 func (k *keyChange) fillLaterRow(ctx context.Context, places []documents.Place,
 	kept bson.Raw) error {
 	for _, member := range k.missing {
-		value := elementsOf(kept, member)
+		value := documents.ElementsOf(kept, member)
 		if value == nil {
 			continue
 		}
@@ -183,26 +182,12 @@ func (k *keyChange) fillLaterRow(ctx context.Context, places []documents.Place,
 	return nil
 }
 
-// elementsOf returns a member's value and the exact text beside the value; nil where there is none.
-func elementsOf(row bson.Raw, member string) []byte {
-	var elements []byte
-	for _, name := range []string{member, member + entity.ExactSuffix} {
-		value, err := row.LookupErr(name)
-		if err != nil {
-			break
-		}
-		elements = bsoncore.AppendValueElement(elements, name,
-			bsoncore.Value{Type: bsoncore.Type(value.Type), Data: value.Value})
-	}
-	return elements
-}
-
 // completeFrom takes the members missing from the event from an earlier state of the row.
 func (d *draft) completeFrom(row bson.Raw) error {
 	var lacking []string
 	members := d.members[:len(d.members):len(d.members)]
 	for _, member := range d.missing {
-		value := elementsOf(row, member)
+		value := documents.ElementsOf(row, member)
 		if value == nil {
 			lacking = append(lacking, member)
 		}

@@ -142,7 +142,7 @@ func (a *Applier) lookAtStore(ctx context.Context, r *round) (*held, error) {
 // prepareLoneDraft does the work of a lone draft besides the write.
 func (a *Applier) prepareLoneDraft(ctx context.Context, d *draft, h *held) error {
 	change := keyChange{d, a.store, a.parking, a.now}
-	if d.doubtful || d.partly {
+	if d.doubtful || d.partly && !d.null {
 		if err := a.findDoubtfulRow(ctx, d); err != nil {
 			return err
 		}
@@ -340,6 +340,9 @@ func (a *Applier) settleWrite(w *write, done documents.Outcome, now time.Time) {
 		return
 	}
 	result := telemetry.OutcomeApplied
+	if w.op == debezium.Update && w.wasMadeByUpdates(done) {
+		a.rules.noteUnseenRow(w.draft)
+	}
 	if done.Stale {
 		result = telemetry.OutcomeStale
 	} else if !w.Embedded() {

@@ -93,6 +93,18 @@ func (l *ruleLog) noteBroken(d *draft, violations []entity.Violation) {
 	}
 }
 
+// noteUnseenRow counts a row that an update made, and tells of the table once. Either the row's
+// earlier events are gone, or the row had another key, and nothing in the log names that key.
+func (l *ruleLog) noteUnseenRow(d *draft) {
+	l.metrics.countViolation(fate.RuleHistory, d.entity, entity.Warn)
+	if _, told := l.once.LoadOrStore(onceTold{d.entity, fate.RuleHistory + " "}, true); !told {
+		l.logEvent(d, slog.LevelWarn, "an update made a document: the row's earlier events are"+
+			" gone, or a column of the key changed that is not in the replica identity, and then"+
+			" the document of the key before is still there (REPLICA IDENTITY FULL tells that key)",
+			"rule", fate.RuleHistory)
+	}
+}
+
 // logEvent logs a line about an event.
 func (l *ruleLog) logEvent(d *draft, level slog.Level, message string, about ...any) {
 	ctx := cmp.Or(d.record.Context, context.Background())

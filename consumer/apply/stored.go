@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/documents"
@@ -184,7 +183,8 @@ func (d *draft) addRetypedMembers(ctx context.Context, s documents.Store) error 
 	}
 	for _, one := range d.drifted {
 		stored, err := found[d.key].LookupErr(one.Member)
-		if err == nil && stored.Type != bson.TypeNull && !hasTypeOf(stored, one.Elements) {
+		if err == nil && stored.Type != bson.TypeNull &&
+			!documents.HasTypeOf(stored, one.Elements) {
 			continue
 		}
 		d.members = append(slices.Clip(d.members), one.Elements...)
@@ -192,18 +192,4 @@ func (d *draft) addRetypedMembers(ctx context.Context, s documents.Store) error 
 	}
 	d.drifted = nil
 	return nil
-}
-
-// hasTypeOf compares with the first of the elements; of arrays, their first items.
-func hasTypeOf(stored bson.RawValue, elements []byte) bool {
-	element, _, ok := bsoncore.ReadElement(elements)
-	if !ok || element[0] != byte(stored.Type) {
-		return false
-	}
-	if stored.Type != bson.TypeArray {
-		return true
-	}
-	item, err := bson.Raw(stored.Array()).IndexErr(0)
-	other, otherErr := element.Value().Array().IndexErr(0)
-	return err != nil || otherErr != nil || item.Value().Type == bson.Type(other.Type)
 }

@@ -47,6 +47,8 @@ func (p *planner) readTombstone(d *draft, event *debezium.Event, hole bool) erro
 		return fate.Rejectf(fate.RuleKey, "%v", err)
 	}
 	d.key, d.null, d.op, d.operation = key, true, debezium.Delete, documents.OperationTombstone
+	_, named := d.table.OmittedParts(event.Key)
+	d.partly = named > 0
 	d.sourceAt, d.connectorAt = d.record.Timestamp, d.record.Timestamp
 	return nil
 }
@@ -54,19 +56,23 @@ func (p *planner) readTombstone(d *draft, event *debezium.Event, hole bool) erro
 // placeTombstone places a null record right after the row's state, if the record follows the state
 // in the partition. The error is errStale where the row has ended or is newer.
 func (k *keyChange) placeTombstone(ctx context.Context) error {
-	row, _, err := k.storedState(ctx, k.key)
+	_, s, err := k.newestState(ctx)
 	if err != nil {
 		return err
 	}
-	s := documents.MetadataOf(row)
-	if parked := k.parking.chains[k.rowName()]; parked != nil &&
-		parked.newest.position > s.Position {
-		s = parked.newest.metadata()
-	}
-	if after, there := k.place().FollowsStored(s); s.Position == "" || s.Deleted || s.Shell ||
-		there && !after {
+	after, there := k.place().FollowsStored(s)
+	switch {
+	case there && !after && s.Position != "":
 		return errStale
-	} else if !there {
+	case k.partly:
+		return fate.Rejectf(fate.RuleIncomplete, "a null record without its delete, whose key is"+
+			" zero or empty in part or whole: PostgreSQL may not have sent that part"+
+			" (message.key.columns beyond the replica identity), and then another row ended;"+
+			" delete the document of the row that is gone in the source, if there is one, and"+
+			" drop this letter")
+	case s.Position == "" || s.Deleted || s.Shell:
+		return errStale
+	case !there:
 		return fate.Rejectf(fate.RuleIncomplete, "a null record without its delete ends a row that"+
 			" came by %s, partition %d: nobody can tell which is newer; delete the document or"+
 			" replay this letter", cmp.Or(s.Topic, k.record.Topic), s.Partition)
@@ -165,32 +171,67 @@ func (a *Applier) findDoubtfulRow(ctx context.Context, d *draft) error {
 		" replay this letter when it has come", keyChangeBound)
 }
 
-// judgePartlyKnownRow judges a delete whose key PostgreSQL may have sent in part. The row of the
-// key ends if the row has the values before the event. No other row ends, because a table may have
-// rows with another value in the omitted part alone.
-func (a *Applier) judgePartlyKnownRow(ctx context.Context, d *draft) error {
-	if a.parking.chains[d.rowName()] != nil { // the row waits here
-		return nil
+// noteOmittedKey notes that the key may not be the row's. Embedded rows cannot be looked up by
+// values, so that an embedded row with a key not sent is judged as a row with a part of the key. An
+// embedded row that may have kept the key is looked up, because the row may leave a document.
+func (d *draft) noteOmittedKey(event *debezium.Event) {
+	d.doubtful, d.partly = d.table.OmittedKey(event)
+	if d.table.Spec().Embed == nil {
+		return
 	}
+	d.doubtful, d.partly = false, event.Op == debezium.Delete && (d.doubtful || d.partly)
+	if _, named := d.table.OmittedParts(event.OldKey); event.Comes && named > 0 {
+		d.op, d.operation = debezium.Update, operations[debezium.Update]
+	}
+}
+
+// judgePartlyKnownRow judges a delete whose key PostgreSQL may have sent in part. The row of the
+// key ends if the row has the values before the event; an embedded row may have kept the new key.
+// No other row ends, because a table may have rows with another value in the omitted part alone.
+func (a *Applier) judgePartlyKnownRow(ctx context.Context, d *draft) error {
 	told, _, err := a.planner.rowBefore(d)
 	if err != nil {
 		return fate.Rejectf(fate.RuleKey, "the row before cannot be read: %v", err)
 	}
-	own, err := a.store.Find(ctx, d.table.Spec().Collection, []string{d.key})
-	if err != nil {
-		return fmt.Errorf("look for the row of the key: %w", err)
+	keys := []string{d.key}
+	if d.leaves && !d.otherUnread && d.table.Spec().Embed != nil {
+		keys = append(keys, d.otherID)
 	}
-	switch row := documents.MetadataOf(own[d.key]); {
-	case row.Position >= d.position:
-		return d.staleBeside(row)
-	case row.Position != "" && !row.Deleted && !row.Shell && documents.HasMembers(own[d.key], told):
-		return nil
+	change := keyChange{d, a.store, a.parking, a.now}
+	for _, d.key = range keys {
+		row, s, err := change.newestState(ctx)
+		switch {
+		case err != nil:
+			d.key = keys[0]
+			return err
+		case s.Position >= d.position:
+			return d.staleBeside(s)
+		case s.Position != "" && !s.Deleted && !s.Shell && documents.HasMembers(row, told):
+			return nil
+		}
 	}
-	return fate.Rejectf(fate.RuleKey, "a part of the Kafka key is empty or zero, and no living row"+
-		" of that key has the values that were: either the row was never seen, or PostgreSQL did"+
-		" not send that part (message.key.columns beyond the replica identity) and the event ends"+
-		" another row: delete the document of the row that is gone in the source, if there is one,"+
-		" and use REPLICA IDENTITY FULL, or the identity's columns alone in message.key.columns")
+	d.key = keys[0]
+	return fate.Rejectf(fate.RuleKey, "the Kafka key is empty or zero in part or whole, and no"+
+		" living row of that key has the values that were: either the row was never seen, or"+
+		" PostgreSQL did not send the key (the replica identity is another index) or a part"+
+		" (message.key.columns beyond the replica identity) and the event ends another row: delete"+
+		" the document of the row that is gone in the source, if there is one, and use REPLICA"+
+		" IDENTITY FULL, or the identity's columns alone in message.key.columns")
+}
+
+// newestState returns the newest state of the draft's row: as stored, with the parked events that
+// are older than the draft laid over.
+func (k *keyChange) newestState(ctx context.Context) (bson.Raw, documents.Metadata, error) {
+	row, _, err := k.storedState(ctx, k.key)
+	s := documents.MetadataOf(row)
+	parked := k.parking.chains[k.rowName()]
+	if err != nil || parked == nil {
+		return row, s, err
+	}
+	if parked.newest.position > s.Position {
+		s = parked.newest.metadata()
+	}
+	return k.withParkedOver(row, parked.drafts), s, nil
 }
 
 // sortMatching returns the living rows before the event among the rows with the values that were,

@@ -11,7 +11,6 @@ import (
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/documents"
 	"github.com/cdclab/cdclab/consumer/encode"
-	"github.com/cdclab/cdclab/consumer/entity"
 	"github.com/cdclab/cdclab/consumer/order"
 	"github.com/cdclab/cdclab/consumer/telemetry"
 )
@@ -22,17 +21,13 @@ import (
 // topic of one partition. Debezium leaves truncates out by default.
 type truncates struct {
 	mu sync.Mutex
-	at map[string]documents.Metadata // by truncateID; zero where none is known
-}
-
-func truncateID(spec *entity.Spec) string {
-	return "truncate/" + spec.Collection + "/" + spec.Entity
+	at map[string]documents.Metadata // by documents.TruncateID; zero where none is known
 }
 
 // findPositions looks up the tables not known yet.
 func (t *truncates) findPositions(ctx context.Context, s documents.Store, drafts []*draft) error {
 	for _, d := range drafts {
-		id := truncateID(d.table.Spec())
+		id := documents.TruncateID(d.table.Spec())
 		t.mu.Lock()
 		_, known := t.at[id]
 		t.mu.Unlock()
@@ -66,7 +61,7 @@ func (a *Applier) dropTruncated(r *round) (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.drafts = slices.DeleteFunc(r.drafts, func(d *draft) bool {
-		last := t.at[truncateID(d.table.Spec())]
+		last := t.at[documents.TruncateID(d.table.Spec())]
 		if d.op == debezium.Truncate || d.null || d.position >= last.Position ||
 			d.place().WasReadSince(last.Position) {
 			return false
@@ -86,7 +81,7 @@ func (a *Applier) dropTruncated(r *round) (err error) {
 func (t *truncates) endAllRows(ctx context.Context, to *writer, d *draft) error {
 	const most = 1000
 	spec := d.table.Spec()
-	id := truncateID(spec)
+	id := documents.TruncateID(spec)
 	gone := []write{{change: change{Place: documents.Place{Collection: documents.KeptCollection,
 		ID: id}, draft: d}}}
 	end := func(p documents.Place) {
@@ -106,7 +101,7 @@ func (t *truncates) endAllRows(ctx context.Context, to *writer, d *draft) error 
 	}
 	t.remember(id, d.metadata())
 	err := to.store.All(ctx, spec.Collection, func(document bson.Raw) error {
-		if err := visitLiveRows(document, spec, end); err != nil {
+		if err := documents.VisitLiveRows(document, spec, end); err != nil {
 			return err
 		}
 		if len(gone) < most {
@@ -118,32 +113,6 @@ func (t *truncates) endAllRows(ctx context.Context, to *writer, d *draft) error 
 		return err
 	}
 	return flush()
-}
-
-// visitLiveRows visits the places of the spec's rows in the document, except for ended rows.
-func visitLiveRows(document bson.Raw, spec *entity.Spec, visit func(documents.Place)) error {
-	m := documents.MetadataOf(document)
-	if spec.Embed == nil {
-		if !m.Deleted && !m.Shell {
-			visit(documents.Place{Collection: spec.Collection, ID: m.ID})
-		}
-		return nil
-	}
-	rows, is := document.Lookup(spec.Embed.Field).DocumentOK()
-	if !is {
-		return nil
-	}
-	elements, err := rows.Elements()
-	if err != nil {
-		return fmt.Errorf("read %s of %s: %w", spec.Embed.Field, spec.Collection, err)
-	}
-	for _, e := range elements {
-		if row, is := e.Value().DocumentOK(); is && !documents.MetadataOf(row).Deleted {
-			visit(documents.Place{Collection: spec.Collection, ID: m.ID, Field: spec.Embed.Field,
-				Item: e.Key()})
-		}
-	}
-	return nil
 }
 
 // refuseOtherSources makes dead letters of the drafts of other sources than their table's.

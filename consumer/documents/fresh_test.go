@@ -59,3 +59,26 @@ func testMatching(t *testing.T, s Store) {
 		}
 	}
 }
+
+// testNew: an update that makes a document is told from all other writes of a bulk.
+func testNew(t *testing.T, s Store) {
+	step(t, s, applied, row("there", 1, consumertest.Insert))
+	step(t, s, applied, row("ended", 1, consumertest.Remove))
+	writes := []Write{row("made", 2, consumertest.Insert), row("there", 2, consumertest.Update),
+		row("new", 2, consumertest.Update), row("there too", 2, consumertest.Remove),
+		row("ended", 2, consumertest.Update), row("new, too", 2, consumertest.Update)}
+	for _, want := range []string{"new; new, too; ", ""} { // the second time all are stale
+		got := ""
+		for i, done := range s.Apply(context.Background(), writes) {
+			if done.Err != nil {
+				t.Errorf("%s: %v", writes[i].ID, done.Err)
+			}
+			if done.New {
+				got += writes[i].ID + "; "
+			}
+		}
+		if got != want {
+			t.Errorf("made by updates: %q, want %q", got, want)
+		}
+	}
+}

@@ -29,7 +29,10 @@ func (m *Memory) Apply(_ context.Context, writes []Write) []Outcome {
 	defer m.mu.Unlock()
 	outcomes := make([]Outcome, len(writes))
 	for i := range writes {
-		outcomes[i].Stale = !m.writeGuarded(&writes[i])
+		w := &writes[i]
+		_, there := m.Documents[w.Collection][w.ID]
+		outcomes[i].Stale = !m.writeGuarded(w)
+		outcomes[i].New = !there && !outcomes[i].Stale && w.Operation == OperationUpdate
 	}
 	return outcomes
 }

@@ -1,10 +1,14 @@
 package documents
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+
+	"github.com/cdclab/cdclab/consumer/entity"
 )
 
 // MetadataMember holds the consumer's own data about a row.
@@ -75,4 +79,77 @@ func CountMembers(elements []byte) (n int) {
 		elements = rest
 	}
 	return n
+}
+
+// HasTypeOf returns true if the stored value has the type of the first of the elements; of arrays,
+// the first items are compared.
+func HasTypeOf(stored bson.RawValue, elements []byte) bool {
+	element, _, ok := bsoncore.ReadElement(elements)
+	if !ok || element[0] != byte(stored.Type) {
+		return false
+	}
+	if stored.Type != bson.TypeArray {
+		return true
+	}
+	item, err := bson.Raw(stored.Array()).IndexErr(0)
+	other, otherErr := element.Value().Array().IndexErr(0)
+	return err != nil || otherErr != nil || item.Value().Type == bson.Type(other.Type)
+}
+
+// ElementsOf returns a member's value and the exact text beside the value; nil where there is none.
+func ElementsOf(row bson.Raw, member string) []byte {
+	var elements []byte
+	for _, name := range []string{member, member + entity.ExactSuffix} {
+		value, err := row.LookupErr(name)
+		if err != nil {
+			break
+		}
+		elements = bsoncore.AppendValueElement(elements, name,
+			bsoncore.Value{Type: bsoncore.Type(value.Type), Data: value.Value})
+	}
+	return elements
+}
+
+// SameMembers returns true if both have the same members in the same order.
+func SameMembers(a, b []byte) bool {
+	for len(a) > 0 && len(b) > 0 {
+		one, restA, okA := bsoncore.ReadElement(a)
+		other, restB, okB := bsoncore.ReadElement(b)
+		if !okA || !okB || !bytes.Equal(one.KeyBytes(), other.KeyBytes()) {
+			return false
+		}
+		a, b = restA, restB
+	}
+	return len(a) == len(b)
+}
+
+// TruncateID returns the _id, in KeptCollection, of the last truncate of the spec's table.
+func TruncateID(spec *entity.Spec) string {
+	return "truncate/" + spec.Collection + "/" + spec.Entity
+}
+
+// VisitLiveRows visits the places of the spec's rows in the document, except for ended rows.
+func VisitLiveRows(document bson.Raw, spec *entity.Spec, visit func(Place)) error {
+	m := MetadataOf(document)
+	if spec.Embed == nil {
+		if !m.Deleted && !m.Shell {
+			visit(Place{Collection: spec.Collection, ID: m.ID})
+		}
+		return nil
+	}
+	rows, is := document.Lookup(spec.Embed.Field).DocumentOK()
+	if !is {
+		return nil
+	}
+	elements, err := rows.Elements()
+	if err != nil {
+		return fmt.Errorf("read %s of %s: %w", spec.Embed.Field, spec.Collection, err)
+	}
+	for _, e := range elements {
+		if row, is := e.Value().DocumentOK(); is && !MetadataOf(row).Deleted {
+			visit(Place{Collection: spec.Collection, ID: m.ID, Field: spec.Embed.Field,
+				Item: e.Key()})
+		}
+	}
+	return nil
 }

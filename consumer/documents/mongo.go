@@ -198,8 +198,30 @@ func (m *Mongo) sendUpdate(ctx context.Context, collection string, writes []Writ
 			outcomes[sent[e.Index]].Err = e
 		}
 	}
+	noteNew(reply, writes, sent, outcomes)
 	n, _ := reply.Lookup("n").AsInt64OK()
 	return sent, int(n), rest
+}
+
+// noteNew notes in the outcomes which updates made documents, by MongoDB's reply.
+func noteNew(reply bson.Raw, writes []Write, sent []int, outcomes []Outcome) {
+	if !slices.ContainsFunc(sent, func(i int) bool {
+		return writes[i].Operation == OperationUpdate
+	}) {
+		return
+	}
+	made, _ := reply.Lookup("upserted").ArrayOK()
+	all, err := made.Values()
+	if err != nil {
+		return // counts depend on the answer, and no document
+	}
+	for _, one := range all {
+		document, _ := one.DocumentOK()
+		at, is := document.Lookup("index").AsInt64OK()
+		if is && at >= 0 && int(at) < len(sent) {
+			outcomes[sent[at]].New = writes[sent[at]].Operation == OperationUpdate
+		}
+	}
 }
 
 // sendAlone sends each of the writes alone, after an error about the command of all: one statement

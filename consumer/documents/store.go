@@ -42,9 +42,11 @@ type Store interface {
 // KeptCollection holds the last state of rows whose key changed, until the TTL of tombstones.
 const KeptCollection = "cdc_kept"
 
-// Outcome is the end of a write: applied, or Stale, or Err, whose fate package fate decides.
+// Outcome is the end of a write: applied, or Stale, or Err, whose fate package fate decides. New is
+// true if an UPDATE, applied, made the document.
 type Outcome struct {
 	Stale bool
+	New   bool
 	Err   error
 }
 

@@ -121,7 +121,7 @@ func testStore(t *testing.T, open func(*testing.T) Store) {
 		"guard": testGuard, "metadata": testMetadata, "tombstones": testTombstones,
 		"items": testItems, "values": testValues, "mixed bulk": testMixedBulk,
 		"racing writers": testRace, "looks": testLooks, "fresh rows": testFresh,
-		"matching rows": testMatching,
+		"matching rows": testMatching, "rows made by updates": testNew,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

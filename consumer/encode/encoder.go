@@ -147,7 +147,10 @@ func (e *Encoder) identifyRow(event *debezium.Event) (err error) {
 	e.id.to = len(e.texts)
 	e.parent, e.before = span{}, span{}
 	if embed := e.table.spec.Embed; embed != nil {
-		e.before = e.readDocumentKey(event.Before, embed.Parent)
+		// A column that was not sent has a default, which would name another document.
+		if cell := event.Before.Get(embed.Parent); cell != nil && !isFallback(cell) {
+			e.before = e.readDocumentKey(event.Before, embed.Parent)
+		}
 		if e.parent = e.readDocumentKey(event.After, embed.Parent); event.Op == debezium.Delete {
 			e.parent = e.before
 		}

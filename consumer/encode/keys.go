@@ -140,15 +140,7 @@ func (t *Table) OmittedKey(event *debezium.Event) (whole, part bool) {
 	if event.Op != debezium.Delete {
 		key = event.OldKey
 	}
-	fallbacks, named := 0, 0
-	for i := range key {
-		if isFallback(&key[i]) {
-			fallbacks++
-			if t.spec.Key == "" || t.spec.Key == key[i].Name {
-				named++
-			}
-		}
-	}
+	fallbacks, named := t.OmittedParts(key)
 	switch {
 	case named == 0:
 		return false, false
@@ -158,6 +150,20 @@ func (t *Table) OmittedKey(event *debezium.Event) (whole, part bool) {
 		return false, true
 	}
 	return len(ToldColumns(event)) > 0, false
+}
+
+// OmittedParts returns how many columns of a key may stand for columns that PostgreSQL did not
+// send, and how many of these name the document.
+func (t *Table) OmittedParts(key debezium.Row) (all, named int) {
+	for i := range key {
+		if isFallback(&key[i]) {
+			all++
+			if t.spec.Key == "" || t.spec.Key == key[i].Name {
+				named++
+			}
+		}
+	}
+	return all, named
 }
 
 // ToldColumns are the columns before the event that are neither null nor a fallback.

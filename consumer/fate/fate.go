@@ -56,6 +56,7 @@ const (
 	RuleNamespace   = "namespace"   // a collection that MongoDB cannot have
 	RuleSource      = "source"      // another source has the table's documents
 	RuleUnknown     = "unknown"     // not rejected: a value left out as unchanged is not stored
+	RuleHistory     = "history"     // not rejected: an update made a row that was not there before
 )
 
 // Both returns a single rejection for two reasons, under the rule of the first. Each may be nil.
