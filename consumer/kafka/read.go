@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -17,7 +18,10 @@ import (
 const ReadPatience = 10 * time.Second
 
 // stretch is a part of a partition: with from, without to. {5, 8} holds the offsets 5, 6 and 7.
-type stretch struct{ from, to int64 }
+type stretch struct {
+	from, to int64
+	id       kadm.TopicID // of the topic; zero where not known
+}
 
 // stretches are parts of topics, by partition.
 type stretches map[string]map[int32]stretch
@@ -39,15 +43,25 @@ func Whole(ctx context.Context, client *kgo.Client, topics ...string) (stretches
 	if err != nil {
 		return nil, fmt.Errorf("list the end offsets of %v: %w", topics, err)
 	}
+	now, err := admin.ListTopics(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the IDs of %v: %w", topics, err)
+	}
 	all := stretches{}
 	ends.Each(func(end kadm.ListedOffset) {
 		start, _ := starts.Lookup(end.Topic, end.Partition)
 		if all[end.Topic] == nil {
 			all[end.Topic] = map[int32]stretch{}
 		}
-		all[end.Topic][end.Partition] = stretch{start.Offset, end.Offset}
+		all[end.Topic][end.Partition] = stretch{start.Offset, end.Offset,
+			now[end.Topic].ID}
 	})
 	return all, nil
+}
+
+// Stretch is a part of a partition: from an offset, up to an offset that is not in the part.
+func Stretch(topic string, partition int32, from, to int64) stretches {
+	return stretches{topic: {partition: {from: from, to: to}}}
 }
 
 // After is everything behind s, without an end.
@@ -56,7 +70,7 @@ func (s stretches) After() stretches {
 	for topic, parts := range s {
 		all[topic] = map[int32]stretch{}
 		for partition, part := range parts {
-			all[topic][partition] = stretch{part.to, math.MaxInt64}
+			all[topic][partition] = stretch{part.to, math.MaxInt64, part.id}
 		}
 	}
 	return all
@@ -114,13 +128,24 @@ func (s stretches) pollRecords(ctx context.Context, reader *kgo.Client,
 	wait, cancel := context.WithTimeout(ctx, ReadPatience)
 	defer cancel()
 	fetches := reader.PollFetches(wait)
+	if inflater, is := reader.OptValue(kgo.WithDecompressor).(*Inflater); is {
+		inflater.Polled()
+	}
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("read %s: %w", s.firstTopic(), err)
 	}
 	for _, failed := range fetches.Errors() {
-		if !errors.Is(failed.Err, context.DeadlineExceeded) {
+		switch {
+		case errors.Is(failed.Err, context.DeadlineExceeded), errors.Is(failed.Err, ErrNoRoom):
+		case errors.Is(failed.Err, kerr.UnknownTopicID),
+			errors.Is(failed.Err, kerr.UnknownTopicOrPartition):
+			return 0, fmt.Errorf("%w (%w)", s.madeAnew(failed.Topic, failed.Partition), failed.Err)
+		default:
 			return 0, fmt.Errorf("read %s/%d: %w", failed.Topic, failed.Partition, failed.Err)
 		}
+	}
+	if err := s.checkTopics(fetches); err != nil {
+		return 0, err
 	}
 	n := 0
 	for at := fetches.RecordIter(); !at.Done(); {
@@ -140,9 +165,31 @@ func (s stretches) pollRecords(ctx context.Context, reader *kgo.Client,
 			reader.PauseFetchPartitions(map[string][]int32{r.Topic: {r.Partition}})
 			continue
 		}
-		s[r.Topic][r.Partition] = stretch{r.Offset + 1, part.to}
+		s[r.Topic][r.Partition] = stretch{r.Offset + 1, part.to, part.id}
 	}
 	return n, nil
+}
+
+// checkTopics returns an error if records of a topic made anew have come.
+func (s stretches) checkTopics(fetches kgo.Fetches) error {
+	for _, fetch := range fetches {
+		for _, topic := range fetch.Topics {
+			for _, fetched := range topic.Partitions {
+				id, want := kadm.TopicID(topic.TopicID), s[topic.Topic][fetched.Partition].id
+				if id != (kadm.TopicID{}) && want != (kadm.TopicID{}) && id != want {
+					return s.madeAnew(topic.Topic, fetched.Partition)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// madeAnew returns the error about a topic that is not any more the topic whose reading began.
+func (s stretches) madeAnew(topic string, partition int32) error {
+	return fmt.Errorf("read %s/%d from offset %d on: the topic was deleted, or deleted and made"+
+		" anew, since the reading began; what came before is of the topic that is gone: begin"+
+		" again, to read the topic that is there now", topic, partition, s[topic][partition].from)
 }
 
 func (s stretches) removePartition(topic string, partition int32) {
