@@ -289,8 +289,12 @@ func TestTopicMadeAnewWhileDown(t *testing.T) {
 // stale, also after a restart.
 func TestSnapshotInTopicMadeAnew(t *testing.T) {
 	t.Parallel()
-	for _, restart := range []bool{false, true} {
-		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+	for _, c := range []struct {
+		restart bool
+		tick    int64 // of the connector's clock, in microseconds
+	}{{false, 1000}, {true, 1000}, {false, 0}, {true, 0}} {
+		restart := c.restart
+		t.Run(fmt.Sprintf("restart %t, clock by %d", restart, c.tick), func(t *testing.T) {
 			t.Parallel()
 			lab, s := newKafkaLab(t), documents.NewMemory()
 			lab.makeTopic(t, invoices, 1)
@@ -299,7 +303,7 @@ func TestSnapshotInTopicMadeAnew(t *testing.T) {
 				row := consumertest.Columns("id", int64(id), "total_amount", amount)
 				change := consumertest.ChangeOf("invoice", op, lsn, row[:1], nil, row)
 				change.Source.LSN = uint64(lsn)
-				change.Source.TsUs += 1000 * int64(lsn)
+				change.Source.TsUs += c.tick * int64(lsn)
 				record := consumertest.Wire(change, lsn)
 				if op == debezium.Read {
 					change.Source.Snapshot = debezium.SnapshotFirst

@@ -30,6 +30,9 @@ const leaveTimeout = time.Second
 // the bound costs an idle consumer a few requests a second and a busy consumer nothing.
 const fetchMaxWait = 250 * time.Millisecond
 
+// fetchMaxBytes bounds the compressed bytes of a fetch.
+const fetchMaxBytes = 1 << 20
+
 // commitIntervalMin is the least the client allows.
 const commitIntervalMin = 100 * time.Millisecond
 
@@ -47,12 +50,14 @@ type router struct {
 	mu         sync.Mutex
 	partitions map[string]map[int32]*partition
 	blocked    map[string]bool // by topic/partition
+	recalls    chan struct{}   // holds a place for each partition that reads what was before
 }
 
 func newRouter(c *Consumer, letters *deadletter.Topic,
 	stop context.CancelCauseFunc) (*router, error) {
 	r := &router{consumer: c, letters: letters, stop: stop,
-		partitions: map[string]map[int32]*partition{}, blocked: map[string]bool{}}
+		partitions: map[string]map[int32]*partition{}, blocked: map[string]bool{},
+		recalls: make(chan struct{}, recallsMax)}
 	config := c.config
 	options, err := config.Kafka.Options()
 	if err != nil {
@@ -72,7 +77,7 @@ func newRouter(c *Consumer, letters *deadletter.Topic,
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(fetchMaxWait),
-		kgo.FetchMaxBytes(1<<20),
+		kgo.FetchMaxBytes(fetchMaxBytes),
 		kgo.FetchMaxPartitionBytes(256<<10),
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.MetadataMaxAge(config.MetadataMaxAge),
@@ -218,16 +223,20 @@ func (r *router) newPartition(client *kgo.Client, topic string, number int32) *p
 				topic: {number: {Epoch: epoch, Offset: offset}}})
 		}
 	}
-	p.origin = func(ctx context.Context) error {
+	p.origin = func(ctx context.Context, first int64) error {
 		p.retirement.Lock()
 		id := p.id
 		p.retirement.Unlock()
-		anew, err := c.known.MadeAnew(ctx, topic, id)
+		incarnation, err := c.known.Number(ctx, topic, id)
 		if err != nil {
 			return err
 		}
 		at := client.CommittedOffsets()[topic][number]
-		return p.applier.BeginAt(ctx, topic, max(at.Offset, 0), anew)
+		err = p.applier.BeginAt(ctx, topic, max(at.Offset, 0), incarnation)
+		if err == nil && at.Offset > 0 && first > 0 {
+			r.recall(ctx, p, first)
+		}
+		return err
 	}
 	p.pause = func() {
 		client.PauseFetchPartitions(map[string][]int32{topic: {number}})

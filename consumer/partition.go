@@ -49,9 +49,9 @@ type partition struct {
 
 	// alarm is the text that the partition asks the operator for; "" or nil: nothing.
 	alarm atomic.Value
-	// origin tells the applier where the partition is read from, before the first record; nil once
-	// told.
-	origin func(context.Context) error
+	// origin tells the applier where the partition is read from, before the record of the first
+	// offset; nil once told.
+	origin func(ctx context.Context, first int64) error
 	// id is the topic's incarnation, known with the first records. retired is true once the topic
 	// was made anew: offsets of the topic before must not be committed.
 	id         incarnation.ID
@@ -203,7 +203,10 @@ func (p *partition) applyBatch(ctx context.Context, batch []telemetry.Arrival) (
 	}()
 	started := time.Now()
 	if p.origin != nil {
-		if err := p.retryUntilStopped(ctx, p.origin); err != nil {
+		first := batch[0].Record.Offset
+		if err := p.retryUntilStopped(ctx, func(ctx context.Context) error {
+			return p.origin(ctx, first)
+		}); err != nil {
 			return err
 		}
 		p.origin = nil

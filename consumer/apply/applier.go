@@ -118,9 +118,9 @@ func (s *Shared) Applier(send func(context.Context, []deadletter.Rejected) error
 }
 
 // BeginAt says where the topic's partition is read from: of the offsets before, each was settled.
-// anew is true if the topic was deleted and made anew, so that offsets do not compare with stored
-// offsets. The error is the store's.
-func (a *Applier) BeginAt(ctx context.Context, topic string, offset int64, anew bool) error {
+// incarnation is order.Event.Incarnation of the topic. The error is the store's.
+func (a *Applier) BeginAt(ctx context.Context, topic string, offset int64,
+	incarnation int32) error {
 	known, err := a.sources.TopicOf(ctx, a.store, topic)
 	if err != nil {
 		return err
@@ -130,10 +130,41 @@ func (a *Applier) BeginAt(ctx context.Context, topic string, offset int64, anew 
 	if p.several = p.several || known.Several; known.Table != "" && p.table == nil {
 		p.table = p.tables.TableWithin(p.tablesMax, known.Schema, known.Table)
 	}
-	if anew {
-		p.anew, p.recent = true, order.Recent{}
+	if p.anew != incarnation {
+		p.anew, p.recent, p.reached = incarnation, order.Recent{}, ""
 	}
 	return nil
+}
+
+// Recall reads the records right before the beginning, each settled by an earlier owner of the
+// partition, to tell a change sent again from a change of a log that began anew. Recall must
+// follow BeginAt. After an error, which is the reading's, nothing is remembered.
+func (a *Applier) Recall(read func(visit func(*kgo.Record) error) error) error {
+	p := &a.planner
+	err := read(func(r *kgo.Record) error {
+		p.ended = p.ended[:0]
+		event, err := p.decodeRecord(r)
+		if err != nil || deadletter.HeaderOf(r.Headers, deadletter.HeaderReplayed) != "" {
+			return nil
+		}
+		switch event.Op {
+		case debezium.Delete:
+			p.ended = append(p.ended, r.Key...)
+		case debezium.Create, debezium.Update, debezium.Truncate:
+		default:
+			return nil
+		}
+		if place, err := event.Position(); err == nil {
+			p.reached = max(p.reached, p.epoch+string(place[:]))
+			p.recent.Recall(order.Change{TxID: event.Source.TxID, LSN: event.Source.LSN},
+				p.epoch+string(place[:]), r.Offset)
+		}
+		return nil
+	})
+	if err != nil {
+		p.recent, p.reached = order.Recent{}, ""
+	}
+	return err
 }
 
 // Take reads and judges a batch, in the order of the partition. Step must have returned nil for the

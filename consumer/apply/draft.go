@@ -41,6 +41,7 @@ type draft struct {
 	drifted             []encode.Drifted
 	names               uint64 // encode.Encoded.Names
 	behind              bool   // an earlier event of the partition has a later position
+	below               bool   // an earlier owner of the partition met a later position
 	gap                 int64  // offset behind the last hole in the partition's offsets; 0: none
 	// doubtful is true if the key may not be the row's: PostgreSQL did not send the key's columns.
 	// partly is true if so of a part of the key.
@@ -48,8 +49,8 @@ type draft struct {
 	db, from         string // the source's database and topic prefix
 	schema, name     string // of the source's table
 	unknown          []string
-	null             bool // a null record without its delete
-	anew             bool // from a topic made anew
+	null             bool  // a null record without its delete
+	anew             int32 // order.Event.Incarnation, 1 in a topic made anew
 	// resent is true if the partition met the very change before, unseen if the partition would
 	// have met the change, and did not. letter is true for a replayed dead letter.
 	resent, unseen, letter bool
@@ -63,8 +64,8 @@ type draft struct {
 	otherUnread   bool   // true if the header of the other key cannot be read
 	readAt        uint64 // the LSN of the row's snapshot, absent from the position
 	again         bool   // true if a snapshot's embedded row is newer than the stored row
+	unfound       bool   // true for an update of an embedded row that is nowhere
 	txID          uint32
-	unfound       bool // true for an update of an embedded row that is nowhere
 
 	sourceAt, connectorAt, polled, processedAt time.Time
 	deletedAt                                  time.Time // zero: processedAt
@@ -109,11 +110,12 @@ type planner struct {
 
 	headers []debezium.Header
 	top     string // the highest streamed position so far
+	reached string // the highest streamed position before the partition's beginning
 	recent  order.Recent
 	table   *encode.Table // of the last event, or known from before
 	several bool          // the topic has events of several tables
 	ended   []byte        // the key of a delete just before
-	anew    bool          // the topic was made anew: stored offsets do not compare
+	anew    int32         // the topic's incarnation: offsets of other incarnations do not compare
 	begun   bool
 	next    int64 // the offset after the last record
 	gap     int64 // the offset after the last hole
@@ -307,9 +309,12 @@ func (p *planner) placeInLog(d *draft, event *debezium.Event) error {
 		d.position = read
 	} else {
 		if !d.letter {
+			if d.below = d.position < p.reached; !d.below {
+				p.reached = ""
+			}
 			d.resent, d.unseen = p.recent.Note(order.Change{TxID: event.Source.TxID,
 				LSN: event.Source.LSN},
-				d.position, d.position < p.top)
+				d.position, d.below || d.position < p.top)
 		}
 		if d.position < p.top {
 			p.metrics.CountOutOfOrder(d.entity)

@@ -46,6 +46,7 @@ func (c *change) rowToWrite() documents.Write {
 			Unknown: c.unknown, Shared: c.shared}}
 	if c.record != nil {
 		w.Topic, w.Partition, w.Offset = c.record.Topic, c.record.Partition, c.record.Offset
+		w.Incarnation = c.anew
 	}
 	for i := range c.orphan {
 		w.Orphan = append(w.Orphan, c.orphan[i].Field)
@@ -90,8 +91,8 @@ func (d *draft) changesByPlace(h *held) []change {
 		gone := change{Place: at(document), draft: d, deleted: true, aside: len(made) > 0}
 		made = append(made, gone)
 	}
-	h.noteMove(d, len(left) > 0)
 	d.unfound = d.op == debezium.Update && d.before == "" && len(left) == 0
+	h.noteMove(d, len(left) > 0)
 	return made
 }
 
@@ -131,7 +132,6 @@ func (w *write) eachChange(visit func(*change)) {
 	}
 }
 
-// folder folds the changes of a round, and keeps the memory for the next.
 // wasMadeByUpdates returns true if a write, applied, made a row, and no event of the write is the
 // row's beginning.
 func (w *write) wasMadeByUpdates(done documents.Outcome) bool {
@@ -149,6 +149,7 @@ func (w *write) wasMadeByUpdates(done documents.Outcome) bool {
 	return made
 }
 
+// folder folds the changes of a round, and keeps the memory for the next.
 type folder struct {
 	at      map[documents.Place]int
 	writes  []write

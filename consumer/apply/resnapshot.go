@@ -20,8 +20,10 @@ import (
 func (d *draft) place() *order.Event {
 	return &order.Event{Position: d.position, TxID: d.txID, SourceAt: d.sourceAt,
 		Topic: d.record.Topic, Partition: d.record.Partition,
-		Offset: deadletter.OriginOffset(d.record), Gap: d.gap, ReadAt: d.readAt, Anew: d.anew,
-		Resent: d.resent, Unseen: d.unseen, Letter: d.letter, Comes: d.comes,
+		Offset: deadletter.OriginOffset(d.record), Gap: d.gap, ReadAt: d.readAt,
+		Incarnation: d.anew,
+		Resent:      d.resent, Unseen: d.unseen, Letter: d.letter, Comes: d.comes,
+		Unmet:    !d.resent && !d.unseen,
 		Embedded: d.table.Spec().Embed != nil, Read: d.op == debezium.Read}
 }
 
@@ -29,8 +31,8 @@ func (d *draft) place() *order.Event {
 func (d *draft) metadata() documents.Metadata {
 	return documents.Metadata{Position: d.position, TxID: d.txID, Operation: d.operation,
 		SourceTimestamp: d.sourceAt.UnixMilli(), Topic: d.record.Topic,
-		Partition: d.record.Partition, Offset: deadletter.OriginOffset(d.record),
-		Deleted: d.endsTheRow()}
+		Incarnation: d.anew, Partition: d.record.Partition,
+		Offset: deadletter.OriginOffset(d.record), Deleted: d.endsTheRow()}
 }
 
 // staleBeside returns errStale for an event that is older than a stored row, and an alarm for an

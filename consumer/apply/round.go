@@ -266,7 +266,7 @@ func (d *draft) hasUnknownParent() bool {
 	case debezium.Delete:
 		return d.parent == ""
 	case debezium.Create:
-		return d.behind && !d.resent // the log may have begun anew
+		return (d.behind || d.below) && !d.resent // the log may have begun anew
 	}
 	return d.op == debezium.Read
 }

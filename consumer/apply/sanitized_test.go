@@ -37,7 +37,7 @@ func TestNullRecordsOfSanitizedTopics(t *testing.T) {
 		first := newPipeline()
 		first.feed(t, strange(topic, table, "c", 1, 1), strange(topic, table, "c", 2, 2))
 		next := member(DefaultConfig(), first.memory).pipeline(first.memory)
-		if err := next.BeginAt(context.Background(), topic, 3, false); err != nil {
+		if err := next.BeginAt(context.Background(), topic, 3, 0); err != nil {
 			t.Fatal(err)
 		}
 		rules := next.feed(t, strange(topic, table, "", 1, 5))
@@ -61,7 +61,7 @@ func TestNullRecordsOfTablesWithOneTopic(t *testing.T) {
 			p = member(DefaultConfig(), p.memory).pipeline(p.memory)
 			records = nil
 		}
-		if err := p.BeginAt(context.Background(), topic, 1, false); err != nil {
+		if err := p.BeginAt(context.Background(), topic, 1, 0); err != nil {
 			t.Fatal(err)
 		}
 		rules := p.feed(t, append(records, strange(topic, "", "", 1, 9))...)

@@ -107,6 +107,9 @@ func metadataFor(w *Write) bson.M {
 		"sourceTimestamp": w.SourceAt.UnixMilli(),
 		"kafkaTopic":      w.Topic,
 		"kafkaOffset":     w.Offset, "kafkaPartition": w.Partition}
+	if w.Incarnation != 0 {
+		about["kafkaIncarnation"] = w.Incarnation
+	}
 	if w.TxID != 0 {
 		about["txId"] = int64(w.TxID)
 	}

@@ -23,6 +23,7 @@ type Metadata struct {
 	Operation       string
 	TxID            uint32 // of the transaction; 0 where not known
 	Topic           string // "" in an embedded row of an older consumer
+	Incarnation     int32  // of the topic: 0 for the first that was read
 	Partition       int32
 	Offset          int64
 	// Shared is the position from which on the events of another row with the same key are refused
@@ -56,6 +57,8 @@ func MetadataOf(row bson.Raw) Metadata {
 	m.Topic, _ = own.Lookup("kafkaTopic").StringValueOK()
 	partition, _ := own.Lookup("kafkaPartition").AsInt64OK()
 	m.Partition = int32(partition)
+	incarnation, _ := own.Lookup("kafkaIncarnation").AsInt64OK()
+	m.Incarnation = int32(incarnation)
 	m.Offset, _ = own.Lookup("kafkaOffset").AsInt64OK()
 	m.Shared, _ = own.Lookup("shared").StringValueOK()
 	return m

@@ -114,6 +114,9 @@ func appendMetadata(dst []byte, name string, w *Write) []byte {
 		dst = bsoncore.AppendInt64Element(dst, "txId", int64(w.TxID))
 	}
 	dst = bsoncore.AppendStringElement(dst, "kafkaTopic", w.Topic)
+	if w.Incarnation != 0 {
+		dst = bsoncore.AppendInt32Element(dst, "kafkaIncarnation", w.Incarnation)
+	}
 	dst = bsoncore.AppendInt32Element(dst, "kafkaPartition", w.Partition)
 	dst = bsoncore.AppendInt64Element(dst, "kafkaOffset", w.Offset)
 	dst = bsoncore.AppendDateTimeElement(dst, "processedAt", w.ProcessedAt.UnixMilli())

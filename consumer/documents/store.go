@@ -76,6 +76,7 @@ type About struct {
 	TxID                             uint32    // of PostgreSQL, 0 where not known
 	SourceAt, ProcessedAt, DeletedAt time.Time // DeletedAt zero: ProcessedAt
 	Topic                            string
+	Incarnation                      int32 // as in Metadata
 	Partition                        int32
 	Offset                           int64
 	Orphan                           []string // columns referring to a row that did not come

@@ -160,15 +160,17 @@ func testMetadata(t *testing.T, s Store) {
 	wantMetadata(t, s, "a", want)
 	marked := row("b", 5, consumertest.Update)
 	marked.TxID, marked.Unknown, marked.Shared = 1<<32-1, []string{"body"}, at(4)
+	marked.Incarnation = 2
 	step(t, s, applied, marked)
 	want = bson.M{"sourceTimestamp": consumertest.Time.UnixMilli(), "operation": "UPDATE",
 		"position": at(5), "kafkaTopic": "cdc.public.order", "kafkaPartition": int32(3),
 		"kafkaOffset": int64(5), "processedAt": bson.NewDateTimeFromTime(consumertest.Time),
-		"txId": int64(1<<32 - 1), "unknown": bson.A{"body"}, "shared": at(4)}
+		"kafkaIncarnation": int32(2),
+		"txId":             int64(1<<32 - 1), "unknown": bson.A{"body"}, "shared": at(4)}
 	wantMetadata(t, s, "b", want)
 	found, err := s.Find(context.Background(), "orders", []string{"b"})
 	if m := MetadataOf(found["b"]); err != nil || m.TxID != 1<<32-1 || m.Shared != at(4) ||
-		m.Offset != 5 || m.Partition != 3 || m.Topic != "cdc.public.order" {
+		m.Offset != 5 || m.Incarnation != 2 || m.Partition != 3 || m.Topic != "cdc.public.order" {
 		t.Errorf("%+v, %v", m, err)
 	}
 }

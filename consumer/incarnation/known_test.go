@@ -18,29 +18,29 @@ func (away) Find(context.Context, string, []string, ...string) (map[string]bson.
 	return nil, consumertest.ErrAway
 }
 
-// TestKnown: the first incarnation is that of the documents, over restarts; each other is anew.
+// TestKnown: each incarnation has a number, over restarts.
 func TestKnown(t *testing.T) {
 	t.Parallel()
 	s := documents.NewMemory()
 	k := NewKnown(s)
-	ask := func(k *Known, topic string, id ID, want bool) {
+	ask := func(k *Known, topic string, id ID, want int32) {
 		t.Helper()
-		if anew, err := k.MadeAnew(t.Context(), topic, id); err != nil || anew != want {
-			t.Errorf("MadeAnew(%s, %v) is %t, %v", topic, id, anew, err)
+		if number, err := k.Number(t.Context(), topic, id); err != nil || number != want {
+			t.Errorf("Number(%s, %v) is %d, %v", topic, id, number, err)
 		}
 	}
-	ask(k, "a", ID{}, false)
-	ask(k, "a", ID{1}, false)
-	ask(k, "a", ID{2}, true)
-	ask(k, "a", ID{1}, false)
-	ask(k, "b", ID{2}, false)
+	ask(k, "a", ID{}, 0)
+	ask(k, "a", ID{1}, 0)
+	ask(k, "a", ID{2}, 1)
+	ask(k, "a", ID{1}, 0)
+	ask(k, "b", ID{2}, 0)
 	restarted := NewKnown(s)
-	ask(restarted, "a", ID{3}, true)
-	ask(restarted, "b", ID{2}, false)
+	ask(restarted, "a", ID{3}, 2)
+	ask(restarted, "b", ID{2}, 0)
 	broken := NewKnown(away{s})
-	if _, err := broken.MadeAnew(t.Context(), "a", ID{2}); !errors.Is(err, consumertest.ErrAway) {
+	if _, err := broken.Number(t.Context(), "a", ID{2}); !errors.Is(err, consumertest.ErrAway) {
 		t.Errorf("an error of the store became %v", err)
 	}
 	broken.store = s
-	ask(broken, "a", ID{2}, true)
+	ask(broken, "a", ID{2}, 1)
 }

@@ -21,11 +21,13 @@ type Event struct {
 	Gap int64
 	// ReadAt is the LSN of a snapshot of the whole table, 0 for other events.
 	ReadAt uint64
-	// Anew is true if the topic was made anew: stored offsets do not compare.
-	Anew bool
+	// Incarnation is of the topic: 0 for the first that was read, 1 for the topic made anew.
+	// Offsets of one incarnation alone compare.
+	Incarnation int32
 	// Resent is true if the partition met the very change before, Unseen if the partition would
-	// have met the change, and did not. Letter is true for a replayed dead letter.
-	Resent, Unseen, Letter bool
+	// have met the change, and did not. Unmet is true if neither is known, because the change is
+	// behind all changes that the partition remembers. Letter is true for a replayed dead letter.
+	Resent, Unseen, Unmet, Letter bool
 	// Comes is true if the row's key changed to this key. Embedded is true for a row in another
 	// row's document, Read for a row of a snapshot.
 	Comes, Embedded, Read bool
@@ -52,9 +54,10 @@ const (
 )
 
 // FollowsStored returns true if the event follows the stored row in the partition; there is false
-// where the row is of another topic or partition, whose offsets do not compare.
+// where the row is of another topic, incarnation or partition, whose offsets do not compare.
 func (e *Event) FollowsStored(s documents.Metadata) (after, there bool) {
-	there = (s.Topic == e.Topic || s.Topic == "" && e.Embedded) && s.Partition == e.Partition
+	there = (s.Topic == e.Topic || s.Topic == "" && e.Embedded) && s.Partition == e.Partition &&
+		s.Incarnation == e.Incarnation
 	return there && s.Offset < e.Offset, there
 }
 
@@ -68,12 +71,21 @@ func (e *Event) wasCommittedLongAfter(s documents.Metadata) bool {
 	switch {
 	case s.SourceTimestamp == 0 || s.Operation == documents.OperationTombstone,
 		known && int32(e.TxID-s.TxID) < 0, // transactions wrap around
-		!known && there && !after && !e.Anew:
+		!known && there && !after:
 		return false
 	case known && after:
 		least = logResetFollowing
 	}
-	return e.SourceAt.Sub(time.UnixMilli(s.SourceTimestamp)) >= least
+	return e.sinceStored(s) >= least
+}
+
+// sinceStored returns the time between the commits of the stored row and of the event, in the
+// source's time; 0 where the stored row does not tell.
+func (e *Event) sinceStored(s documents.Metadata) time.Duration {
+	if s.SourceTimestamp == 0 || s.Operation == documents.OperationTombstone {
+		return 0
+	}
+	return e.SourceAt.Sub(time.UnixMilli(s.SourceTimestamp))
 }
 
 // Judge judges an event whose position is not above the stored row's. A redelivered event is told
@@ -93,7 +105,9 @@ func (e *Event) Judge(s documents.Metadata) Verdict {
 	case IsSnapshot(s.Position):
 		return Older
 	}
-	if after, _ := e.FollowsStored(s); e.Unseen && after || e.wasCommittedLongAfter(s) {
+	after, _ := e.FollowsStored(s)
+	if after && (e.Unseen || e.Unmet && e.sinceStored(s) >= logResetAfter) ||
+		e.wasCommittedLongAfter(s) {
 		return Contradictory
 	}
 	return Older

@@ -20,11 +20,12 @@ func TestJudge(t *testing.T) {
 	}
 	unseen, resent, letter := event(699, 0, 6), event(701, time.Hour, 6), event(701, time.Hour, 6)
 	unseen.Unseen, resent.Resent, letter.Letter = true, true, true
+	unmet := func(e Event) Event { e.Unmet = true; return e }
 	other := event(701, time.Hour, 6)
 	other.Position = "0001" + other.Position[4:]
 	elsewhere := func(e Event) Event { e.Partition = 1; return e }
 	anew := event(0, time.Hour, 4)
-	anew.Anew = true
+	anew.Incarnation = 1
 	for name, c := range map[string]struct {
 		event Event
 		want  Verdict
@@ -37,7 +38,11 @@ func TestJudge(t *testing.T) {
 		"transaction not known":  {event(0, time.Hour, 6), Contradictory},
 		"not met, behind stored": {unseen, Contradictory},
 		"sent again":             {resent, Older}, "replayed letter": {letter, Older},
-		"another epoch": {other, Older},
+		"not known, an hour later": {unmet(event(699, time.Hour, 6)), Contradictory},
+		"not known, seconds later": {unmet(event(699, 10*time.Second, 6)), Older},
+		"not known, before stored": {unmet(event(699, time.Hour, 5)), Older},
+		"not known, of a replay":   {unmet(event(699, -time.Hour, 6)), Older},
+		"another epoch":            {other, Older},
 		"seconds later": {event(701, 10*time.Second, 6),
 			Contradictory},
 		"elsewhere, seconds later": {elsewhere(event(701, 10*time.Second, 6)),
@@ -58,7 +63,7 @@ func TestJudge(t *testing.T) {
 func TestRecent(t *testing.T) {
 	t.Parallel()
 	var r Recent
-	for i := range uint64(recentMax + 2) {
+	for i := range uint64(RecentMax + 2) {
 		r.Note(Change{1, 100 + i}, fmt.Sprintf("%04d", 100+i), false)
 	}
 	for _, c := range []struct {
@@ -67,15 +72,44 @@ func TestRecent(t *testing.T) {
 		behind         bool
 		resent, unseen bool
 	}{
-		{Change{1, 100 + recentMax}, fmt.Sprint(100 + recentMax), true, true, false},
-		{Change{1, 100 + recentMax}, fmt.Sprint(100 + recentMax), false, false, false},
-		{Change{2, 100 + recentMax}, "0900", true, false, true},
+		{Change{1, 100 + RecentMax}, fmt.Sprint(100 + RecentMax), true, true, false},
+		{Change{1, 100 + RecentMax}, fmt.Sprint(100 + RecentMax), false, false, false},
+		{Change{2, 100 + RecentMax}, "0900", true, false, true},
 		{Change{2, 0}, "0901", true, false, true},
 		{Change{3, 7}, "0050", true, false, false},
 	} {
 		resent, unseen := r.Note(c.id, c.position, c.behind)
 		if resent != c.resent || unseen != c.unseen {
 			t.Errorf("%+v: resent %t, unseen %t", c, resent, unseen)
+		}
+	}
+}
+
+// TestRecall: what was recalled is known, and behind a hole only what came after.
+func TestRecall(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		offsets        []int64
+		change         uint64 // told apart by the LSN
+		position       string
+		resent, unseen bool
+	}{
+		"sent again":          {[]int64{0, 1, 2}, 100, "0100", true, false},
+		"new":                 {[]int64{0, 1, 2}, 900, "0101", false, true},
+		"before all":          {[]int64{0, 1, 2}, 900, "0099", false, false},
+		"behind a mark":       {[]int64{0, 2, 3}, 100, "0100", true, false},
+		"before a hole":       {[]int64{0, 5, 6}, 100, "0100", false, false},
+		"new, behind a hole":  {[]int64{0, 5, 6}, 900, "0102", false, true},
+		"nothing is recalled": {nil, 900, "0101", false, false},
+	} {
+		var r Recent
+		for i, offset := range c.offsets {
+			place := 100 + uint64(i)
+			r.Recall(Change{1, place}, fmt.Sprintf("%04d", place), offset)
+		}
+		resent, unseen := r.Note(Change{1, c.change}, c.position, true)
+		if resent != c.resent || unseen != c.unseen {
+			t.Errorf("%s: resent %t, unseen %t", name, resent, unseen)
 		}
 	}
 }

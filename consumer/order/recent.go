@@ -9,6 +9,8 @@ type Recent struct {
 	positions []string
 	next      int
 	low       string // all changes above are remembered
+	high      string // the highest change recalled
+	offset    int64  // the offset after the change recalled last
 }
 
 // Change names a change of the log, at every delivery alike.
@@ -17,8 +19,8 @@ type Change struct {
 	LSN  uint64
 }
 
-// recentMax is the number of changes remembered in a partition.
-const recentMax = 1024
+// RecentMax is the number of changes remembered in a partition.
+const RecentMax = 1024
 
 // Note notes a change. resent is true if a change behind a later change is remembered, unseen if
 // the change would be remembered had the partition met the change.
@@ -31,12 +33,24 @@ func (r *Recent) Note(id Change, position string, behind bool) (resent, unseen b
 	case behind:
 		unseen = position > r.low
 	}
-	if len(r.ids) < recentMax {
+	if len(r.ids) < RecentMax {
 		r.ids, r.positions = append(r.ids, id), append(r.positions, position)
 		return resent, unseen
 	}
 	r.low = max(r.low, r.positions[r.next])
 	r.ids[r.next], r.positions[r.next] = id, position
-	r.next = (r.next + 1) % recentMax
+	r.next = (r.next + 1) % RecentMax
 	return resent, unseen
+}
+
+// Recall notes a change at an offset before the partition's beginning. Behind a hole of several
+// offsets, where a compaction may have left out changes, the remembering begins anew; a hole of one
+// may be the mark of a transaction's end. Records that are no changes look as holes look.
+func (r *Recent) Recall(id Change, position string, offset int64) {
+	const mark = 1
+	if len(r.ids) > 0 && offset > r.offset+mark {
+		*r = Recent{}
+	}
+	r.Note(id, position, position < r.high)
+	r.high, r.offset = max(r.high, position), offset+1
 }

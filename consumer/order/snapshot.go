@@ -14,7 +14,8 @@ import (
 // snapshot may have lower LSNs than the snapshot says. So a stale row of a snapshot is looked at
 // again. In the partition of the stored row the offsets tell, because a connector reads a row after
 // the commit of everything streamed before. In another topic, partition or incarnation of the topic
-// the LSNs tell, and the commit time where an open transaction may have lower LSNs.
+// the LSNs tell, and the commit time where an open transaction may have lower LSNs: such a
+// transaction is in the topic that the snapshot is in, and not in an incarnation before.
 
 func (e *Event) judgeSnapshot(s documents.Metadata) Verdict {
 	after, there := e.FollowsStored(s)
@@ -31,12 +32,13 @@ func (e *Event) judgeSnapshot(s documents.Metadata) Verdict {
 		return Contradictory
 	case after || lsn <= max(first, second):
 		return Older
-	case there && !e.Anew: // a replay, unless the topic was made anew while nobody looked
+	case there: // a replay
 		if e.wasCommittedLongAfter(s) && second != noLSN {
 			return Contradictory
 		}
 		return Older
-	case later && second != noLSN || e.wasCommittedLongAfter(s):
+	case s.Topic == e.Topic && s.Incarnation < e.Incarnation, // whatever the clocks say
+		later && second != noLSN, e.wasCommittedLongAfter(s):
 		return Newer
 	case later:
 		return Contradictory // cannot be decided

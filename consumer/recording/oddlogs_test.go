@@ -185,12 +185,30 @@ func TestSnapshotsAnew(t *testing.T) {
 		"then a change": {tape{first, update, second, changeOf("u", 1, 10, 702, 9100, 9200,
 			2*time.Hour)}, "10"},
 		"a first transaction with lower LSNs": {tape{first, open}, "2"},
+		"in a topic made anew":                {tape{first, update, second}, "9"},
+		"in a topic made anew, while the clock stood still": {tape{first, update,
+			readOf(1, 9, 9000, time.Minute)}, "9"},
+		"in a topic made anew, of a clock behind": {tape{first, update,
+			readOf(1, 9, 9000, time.Second)}, "9"},
+		"older, in a topic made anew": {tape{first, update, readOf(1, 9, 1100, time.Minute)}, "2"},
+		"over a change of the topic made anew": {tape{first,
+			changeOf("u", 1, 10, 702, 8900, 8950, 0), readOf(1, 9, 9000, 0)}, "9"},
 	} {
-		seeds := uint64(3)
+		seeds, records := uint64(3), c.log.records()
 		if name == "in another partition" {
 			seeds = 0 // the partitions may not be mixed there
 		}
-		printed, counts := sameHoweverDelivered(t, c.log.records(), seeds, ReplayOptions{})
+		if strings.Contains(name, "made anew") {
+			seeds = 0
+			anew := records[len(records)-1:]
+			if strings.HasPrefix(name, "over") {
+				anew = records[1:]
+			}
+			for i, r := range anew {
+				r.Offset = int64(i)
+			}
+		}
+		printed, counts := sameHoweverDelivered(t, records, seeds, ReplayOptions{})
 		want := fmt.Sprintf(`{"$numberLong":"%s"}`, c.want)
 		if got := members(t, printed, "v")["1"]; got != want || len(counts.DeadLettered) > 0 {
 			t.Errorf("%s: %s, want %s; %+v", name, got, want, counts)

@@ -110,6 +110,8 @@ type feed struct {
 	blocked  bool // the job waits for another partition
 	tried    bool // in vain, since anything last moved
 	rewinds  int
+
+	incarnation int32 // of the topic of the last reading
 }
 
 // reading is a record's place in the recording, and the record as read.
@@ -168,7 +170,8 @@ func (r *replay) distribute(ctx context.Context, records []*kgo.Record) error {
 			r.assignAnew(f)
 		}
 		if n := len(f.readings); n > 0 && record.Offset <= f.readings[n-1].Offset() {
-			if err := f.applier.BeginAt(ctx, f.topic, record.Offset, true); err != nil {
+			f.incarnation++
+			if err := f.applier.BeginAt(ctx, f.topic, record.Offset, f.incarnation); err != nil {
 				return err
 			}
 		}
