@@ -34,6 +34,13 @@ func stackFlags(set *flag.FlagSet, o *stack.Options, p *experiments.Programs) {
 		"`N` partitions of each topic (default: 4, or 1 with the slow stand-in for MongoDB)")
 	atLeastOne(set, &o.Consumers, "consumers",
 		"`N` consumers that share the group (default: the chaos plan's, else 1)")
+	set.BoolVar(&o.Observe, "observe", false, "run a Prometheus with the rules of every alert, an "+
+		"Alertmanager and a collector beside the embedded or native stack (programs: "+
+		"`cdclab fetch observers`)")
+	atLeastOne(set, &o.Pace.Faster, "alerts-faster", "observe: divide the times of all alerts by "+
+		"`N`, so that an alert of minutes fires in a short run (default 1)")
+	set.BoolVar(&o.Pace.ZeroTolerance, "zero-tolerance", false,
+		"observe: any error at all is an alert")
 	set.BoolVar(&o.Keep, "keep", false,
 		"leave the stack's data folder after the run, and say where")
 	set.StringVar(&p.Consumer, "consumer", "", "consumer program (default: built from this tree)")
@@ -157,8 +164,8 @@ func checkIdle(set *flag.FlagSet, c experiments.Config) error {
 		}, "options", "out", "json")
 	}
 	if c.Stack.Kind == stack.External {
-		for _, name := range []string{"consumer", "consumers", "keep", "partitions", "postgres-dir",
-			"postgres-port", "profile"} {
+		for _, name := range []string{"alerts-faster", "consumer", "consumers", "keep", "observe",
+			"partitions", "postgres-dir", "postgres-port", "profile", "zero-tolerance"} {
 			never[name] = "the pipeline is there already"
 		}
 	} else {

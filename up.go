@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -84,6 +85,9 @@ func hold(ctx context.Context, t terminal, s *stack.Stack, programs experiments.
 		if page.url != "" {
 			fmt.Fprintf(t.out, "# %s: %s\n", page.of, page.url)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Observers().Pages())) {
+		fmt.Fprintf(t.out, "# %s: %s\n", name, s.Observers().Pages()[name])
 	}
 	fmt.Fprintf(t.out, "# then: %s run experiments/scenarios/smoke.js\n", programs.K6)
 	t.say("the stack is up; Ctrl-C ends it")

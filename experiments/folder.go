@@ -26,7 +26,7 @@ type Folder struct {
 // load, of the loads of a search, of the runs of a suite.
 var leftBehind = []string{
 	runName, "report.html", "ledger.jsonl", "started", "status", "k6-summary.json",
-	"sink-peer.json", "ramp", "probe-[0-9]*",
+	"alerts.json", "sink-peer.json", "ramp", "probe-[0-9]*",
 	"[0-9]-*/" + runName, "[0-9]-*/ledger.jsonl",
 	"[0-9][0-9]-*/" + runName, "[0-9][0-9]-*/ledger.jsonl",
 }

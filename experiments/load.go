@@ -17,6 +17,7 @@ import (
 	"github.com/cdclab/cdclab/ledger"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/observers"
 )
 
 // load is a k6 in an environment, and the Run made from the k6.
@@ -166,6 +167,24 @@ func (l *load) faults(ctx context.Context) {
 	}
 	for _, window := range chaos.Run(ctx, l.plan, l.stack, started, l.config.Say) {
 		l.run.Faults = append(l.run.Faults, reportFault(window, l.plan))
+	}
+}
+
+// keepAlerts keeps and says what the observers were told, each alert with the fault before.
+func (l *load) keepAlerts() {
+	var faults []observers.Fault
+	for _, f := range l.run.Faults {
+		if at := time.Duration(f.StartSeconds * float64(time.Second)); f.Applied {
+			faults = append(faults, observers.Fault{Name: f.Name + " " + f.Target,
+				Began: l.began.Add(at)})
+		}
+	}
+	lines, err := l.stack.Observers().Save(l.out.Path, faults)
+	if err != nil {
+		l.warn(err.Error())
+	}
+	for _, line := range lines {
+		l.config.Say(line)
 	}
 }
 

@@ -54,6 +54,7 @@ func Run(ctx context.Context, config Config) (*Result, error) {
 func (l *load) complete(ctx context.Context) (*Result, error) {
 	measured, err := l.measure(ctx)
 	if err == nil {
+		measured.keepAlerts()
 		measured.keep()
 	}
 	downErr := l.down(ctx)

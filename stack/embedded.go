@@ -9,6 +9,7 @@ import (
 	"github.com/cdclab/cdclab/stack/kafka"
 	"github.com/cdclab/cdclab/stack/mongodb"
 	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/process"
 	"github.com/cdclab/cdclab/stack/programs"
 	"github.com/cdclab/cdclab/stack/proxy"
 )
@@ -94,6 +95,13 @@ func (s *Stack) prepareConsumers(context.Context) error {
 		name := ConsumerName(n)
 		// A static member has its partitions back at once when the member returns after a crash.
 		own := append(slices.Clone(flags), "--instance", name)
+		if s.options.Observe { // a collector looks for each target at one address
+			port, err := process.FreePort()
+			if err != nil {
+				return err
+			}
+			own = append(own, "--listen", process.Loopback(port))
+		}
 		s.parts.consumers = append(s.parts.consumers,
 			newConsumer(s.folder, name, s.options.ConsumerPath, own,
 				connections{uri, s.parts.kafka.Login()}, s.options.ConsumerArgs))

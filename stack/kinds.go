@@ -13,6 +13,7 @@ import (
 
 	"github.com/cdclab/cdclab/stack/compose"
 	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/observers"
 	"github.com/cdclab/cdclab/stack/postgres"
 	"github.com/cdclab/cdclab/stack/programs"
 	"github.com/cdclab/cdclab/stack/proxy"
@@ -154,9 +155,9 @@ var kinds = map[string]kind{
 
 // start makes the parts of the Stack's kind, which finds out all addresses, and then starts the
 // parts, at the same time where independent of each other.
-func (s *Stack) start(ctx context.Context) error {
+func (s *Stack) start(parent context.Context) error {
 	for _, prepare := range kinds[s.options.Kind].prepare {
-		if err := prepare(s, ctx); err != nil {
+		if err := prepare(s, parent); err != nil {
 			return fmt.Errorf("bring the %s stack up: %w", s.options.Kind, err)
 		}
 	}
@@ -170,7 +171,7 @@ func (s *Stack) start(ctx context.Context) error {
 	for _, c := range s.Components() {
 		up[c.Name()] = make(chan struct{})
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(parent)
 	for _, c := range s.Components() {
 		group.Go(func() error {
 			for _, needed := range needs[c.Name()] {
@@ -190,7 +191,22 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("bring the %s stack up: %w", s.options.Kind, err)
 	}
-	return nil
+	return s.observe(parent)
+}
+
+// observe starts the observers of a Stack that serves.
+func (s *Stack) observe(ctx context.Context) (err error) {
+	if !s.options.Observe {
+		return nil
+	}
+	e := s.Endpoints()
+	s.observers, err = observers.Start(ctx, s.folder, observers.Options{
+		Tree: s.options.Tree, CacheDir: s.options.CacheDir, Pace: s.options.Pace,
+		Consumers: e.ConsumerMetricsURLs, Kafka: e.KafkaMetricsURL, Connect: e.ConnectorMetricsURL,
+		Say: s.options.Say,
+	})
+	s.note("a Prometheus, an Alertmanager and a collector ran beside the pipeline (--observe)")
+	return err
 }
 
 func (s *Stack) startOne(ctx context.Context, c Component) error {

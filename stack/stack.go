@@ -17,8 +17,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cdclab/cdclab/stack/alerts"
 	"github.com/cdclab/cdclab/stack/connect"
 	"github.com/cdclab/cdclab/stack/kafka"
+	"github.com/cdclab/cdclab/stack/observers"
 	"github.com/cdclab/cdclab/stack/process"
 	"github.com/cdclab/cdclab/stack/programs"
 	"github.com/cdclab/cdclab/stack/proxy"
@@ -46,7 +48,8 @@ type Options struct {
 	Kind string
 	// External is where the parts of an External Stack are.
 	External Endpoint
-	// Tree is the root of the source tree, of which a Compose Stack's containers mount files.
+	// Tree is the root of the source tree, of which a Compose Stack's containers mount files, and
+	// Observe reads files.
 	Tree string
 	// LocalImages makes a Compose Stack take the images of stack/compose/local.
 	LocalImages bool
@@ -71,6 +74,10 @@ type Options struct {
 	// CacheDir keeps installed programs; "" is CDCLAB_CACHE, else cdclab in the user's cache
 	// folder.
 	CacheDir string
+	// Observe runs a Prometheus with the rules of the alerts at the Pace, an Alertmanager and a
+	// collector beside an Embedded or Native Stack, from the files of the Tree.
+	Observe bool
+	Pace    alerts.Pace
 	// Proxies are the names of the Proxies to put in, such as proxy.ConsumerMongo.
 	Proxies []string
 	// Partitions of each topic; 0 is 4, or 1 with the slow stand-in for MongoDB, which keeps up
@@ -111,6 +118,9 @@ func (o Options) withDefaults() (Options, error) {
 	if hasDebezium && o.Profile == "" {
 		o.Profile = TunedProfile
 	}
+	if o.Observe && o.Kind != Embedded && o.Kind != Native {
+		return o, fmt.Errorf("--observe is of the embedded and native stacks, not of %s", o.Kind)
+	}
 	if o.Partitions < 0 {
 		return o, fmt.Errorf("%d partitions, want at least 1", o.Partitions)
 	}
@@ -138,7 +148,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CacheDir, err = programs.CacheDir(o.CacheDir); err != nil {
 		return o, err
 	}
-	return o, nil
+	if o.Observe {
+		_, err = observers.Find(o.CacheDir)
+	}
+	return o, err
 }
 
 const mostPort = 1<<16 - 1
@@ -177,6 +190,8 @@ type Stack struct {
 	folder  *process.Folder
 	parts   parts
 	proxies map[string]*proxy.Proxy
+	// observers is nil unless Options.Observe.
+	observers *observers.Observers
 
 	downOnce sync.Once
 	downErr  error
@@ -221,7 +236,8 @@ func (s *Stack) Down(ctx context.Context) error {
 }
 
 func (s *Stack) down(ctx context.Context) error {
-	var failed []error
+	// The observers end first: the end of the parts is no reason for an alert.
+	failed := []error{s.observers.Stop(ctx)}
 	for _, c := range slices.Backward(s.Components()) {
 		if err := c.Stop(ctx); err != nil && !errors.Is(err, errGiven) {
 			failed = append(failed, err)
@@ -240,6 +256,9 @@ func (s *Stack) down(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Observers are the programs beside the Stack; nil unless Options.Observe.
+func (s *Stack) Observers() *observers.Observers { return s.observers }
 
 // Start starts a further child, such as the generator of the load. The child ends with the Stack at
 // the latest, and after a dead lab with the next.

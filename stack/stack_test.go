@@ -84,6 +84,16 @@ func wantNobodyIn(t *testing.T, folder string) {
 	}
 }
 
+// TestObserveNeedsItsPrograms: before anything starts, the error says how to get the programs.
+func TestObserveNeedsItsPrograms(t *testing.T) {
+	t.Setenv("CDCLAB_PROMETHEUS", "")
+	for _, kind := range []string{Embedded, Native} {
+		_, err := Up(t.Context(), Options{Kind: kind, ConsumerPath: os.Args[0], Observe: true,
+			CacheDir: t.TempDir()})
+		expect.Error(t, err, "prometheus, which is not installed", "./cdclab fetch observers")
+	}
+}
+
 func TestUpRefuses(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -95,6 +105,7 @@ func TestUpRefuses(t *testing.T) {
 		{Options{Kind: "swarm"}, "swarm"},
 		{Options{Proxies: []string{"consumer-kafka"}}, proxy.ConsumerMongo},
 		{Options{Partitions: -1}, "partitions"},
+		{Options{Kind: Compose, Observe: true}, "embedded and native"},
 	} {
 		_, err := Up(t.Context(), c.options)
 		expect.Error(t, err, c.want)
