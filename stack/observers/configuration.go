@@ -68,10 +68,14 @@ func (o *Observers) writeFiles(options Options) error {
 	return errors.Join(failed...)
 }
 
-// quietOverlay sends nothing to a Loki or a Tempo, which do not run beside a stack of processes.
+// quietOverlay sends nothing to a Loki or a Tempo, which do not run beside a stack of processes, and
+// does not try for long to reach a Prometheus that has ended.
 const quietOverlay = `
 exporters:
   debug: {}
+  prometheus_remote_write:
+    timeout: 5s
+    retry_on_failure: {max_interval: 1s, initial_interval: 1s, max_elapsed_time: 5s}
 service:
   pipelines:
     traces: {exporters: [debug]}

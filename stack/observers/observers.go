@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -301,13 +302,13 @@ func (o *Observers) Save(folder string, faults []Fault) ([]string, error) {
 	return lines, nil
 }
 
-// Stop ends the programs.
+// Stop ends the programs, the collector first: a collector without its Prometheus waits at its end.
 func (o *Observers) Stop(ctx context.Context) error {
 	if o == nil {
 		return nil
 	}
 	var failed []error
-	for _, p := range o.Parts() {
+	for _, p := range slices.Backward(o.Parts()) {
 		if p != nil { // a part may be missing after an error
 			failed = append(failed, p.Stop(ctx))
 		}
