@@ -48,3 +48,16 @@ COPY --from=jars /jars/agents/ /opt/agents/
 
 FROM quay.io/debezium/connect:3.6.3.Final AS connect
 COPY --from=jars /jars/agents/ /opt/agents/
+
+# The official images of what watches have no shell, so their health checks are the probe.
+FROM otel/opentelemetry-collector-contrib:0.155.0 AS otel-collector
+COPY --from=build /out/probe /
+
+FROM percona/mongodb_exporter:0.47.1 AS mongodb-exporter
+COPY --from=build /out/probe /
+
+FROM grafana/loki:3.5.5 AS loki
+COPY --from=build /out/probe /
+
+FROM grafana/tempo:2.8.2 AS tempo
+COPY --from=build /out/probe /

@@ -94,7 +94,7 @@ func commands() []command {
 				"regular expression", capture},
 		{"dlq", "list|show|replay|drop [ID...] [flags]",
 			"read the dead letters, put them back where they came from, or set them aside", dlq},
-		{"compose", "[--local-images] [COMMAND...]",
+		{"compose", "[--local-images] [--observe] [COMMAND...]",
 			"run a command of Docker Compose on the pipeline in containers (default: up --detach " +
 				"--wait); secrets are made before", composeFile},
 		{"fetch", "[prometheus|observers]", "install the fast MongoDB stand-in and PostgreSQL, " +

@@ -152,13 +152,18 @@ func fetch(ctx context.Context, t terminal, args []string) (int, error) {
 	case what[0] == "prometheus" && len(what) == 1:
 		return exitPass, programs.FetchObservers(ctx, "", t.say, programs.Prometheus,
 			programs.Promtool)
-	case what[0] == "observers" && len(what) == 1:
-		return exitPass, programs.FetchObservers(ctx, "", t.say, programs.Prometheus,
-			programs.Promtool, programs.Alertmanager, programs.Amtool, programs.Otelcol)
+	case what[0] == "observers":
+		err := programs.FetchObservers(ctx, "", t.say, programs.Prometheus, programs.Promtool,
+			programs.Alertmanager, programs.Amtool, programs.Otelcol)
+		if err == nil && len(what) == 2 {
+			err = programs.CopyObservers("", what[1])
+		}
+		return exitPass, err
 	case what[0] == "compose" && len(what) == 2:
 		return exitPass, programs.FetchInto(ctx, "", what[1], t.say)
 	}
-	return 0, fmt.Errorf("got %q, want nothing, prometheus, observers, or compose and a folder",
+	return 0, fmt.Errorf("got %q, want nothing, prometheus, observers (perhaps with a "+
+		"folder for copies), or compose and a folder",
 		shown.Command(what))
 }
 
@@ -168,6 +173,8 @@ func composeFile(ctx context.Context, t terminal, args []string) (int, error) {
 	command := compose.Command{In: os.Stdin, Out: t.out, Err: t.err}
 	set := flags("compose", t)
 	localImages(set, &command.Local)
+	set.BoolVar(&command.Observe, "observe", false, "the profile observe as well: collector, "+
+		"Prometheus, Alertmanager, exporters, Loki, Tempo, Grafana")
 	if slices.Contains(args, "-h") {
 		set.Usage()
 		return 0, flag.ErrHelp

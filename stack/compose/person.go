@@ -26,6 +26,8 @@ type Command struct {
 	// Tree is the root of the source tree, and Local takes the images of local/build.sh.
 	Tree  string
 	Local bool
+	// Observe adds the profile observe.
+	Observe bool
 	// Args are Compose's; none are "up --detach --wait".
 	Args []string
 	// In, Out and Err are the command's.
@@ -54,7 +56,7 @@ func (c Command) Run(ctx context.Context) error {
 	}
 	isUp := slices.Contains(c.Args, "up")
 	if isUp {
-		if err := engine.CheckMemory(ctx, false); err != nil {
+		if err := engine.CheckMemory(ctx, c.Observe); err != nil {
 			return err
 		}
 	}
@@ -80,8 +82,11 @@ func (c Command) run(ctx context.Context, engine *Engine, args []string,
 	if c.Local {
 		all = append(all, "--file", filepath.Join(folder, "local", "compose.yaml"))
 	}
-	command := process.NewCommand(ctx, process.Tool, nil, engine.docker,
-		append(append(all, "--profile", "core"), args...)...)
+	all = append(all, "--profile", "core")
+	if c.Observe {
+		all = append(all, "--profile", "observe")
+	}
+	command := process.NewCommand(ctx, process.Tool, nil, engine.docker, append(all, args...)...)
 	command.Dir, command.Stdin, command.Stdout, command.Stderr = folder, c.In, out, errors
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	const farewell = 30 * time.Second

@@ -28,10 +28,19 @@ const (
 	mongoPassword     = "mongo_password"
 	mongoKey          = "mongo_key"
 	grafanaPassword   = "grafana_password"
+	monitorPassword   = "monitor_password"
 )
 
 var secretNames = []string{postgresPassword, generatorPassword, connectorPassword, checkPassword,
-	kafkaPassword, connectPassword, mongoPassword, mongoKey, grafanaPassword}
+	kafkaPassword, connectPassword, mongoPassword, mongoKey, grafanaPassword, monitorPassword}
+
+// channels are the files with the addresses of alerts, which a person fills in, and their texts
+// until then: nobody is told, because nothing listens at port 9 (discard).
+var channels = map[string]string{
+	"webhook_url":   "http://127.0.0.1:9/fill-in-stack-compose-secrets-webhook_url",
+	"slack_url":     "http://127.0.0.1:9/fill-in-stack-compose-secrets-slack_url",
+	"pagerduty_key": "fill-in-stack-compose-secrets-pagerduty_key",
+}
 
 // MakeSecrets reads the secrets of a folder and makes missing ones, of letters and digits. The
 // folder is for its owner alone; the files are readable, because each container mounts its own and
@@ -58,10 +67,29 @@ func MakeSecrets(folder string) (Secrets, error) {
 			return nil, fmt.Errorf("make the secrets: %s is empty", path)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(folder, "k6.env"), secrets.forK6(), 0o600); err != nil {
-		return nil, fmt.Errorf("make the secrets: %w", err)
+	for name, text := range map[string][]byte{"k6.env": secrets.forK6(),
+		"mongodb-exporter.env": fmt.Appendf(nil, "MONGODB_URI=%s\n",
+			secrets.mongoURL("mongo:27017"))} {
+		if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+			return nil, fmt.Errorf("make the secrets: %w", err)
+		}
 	}
-	return secrets, nil
+	return secrets, makeChannels(folder)
+}
+
+// makeChannels writes the missing files of channels.
+func makeChannels(folder string) error {
+	for name, text := range channels {
+		path := filepath.Join(folder, name)
+		_, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.WriteFile(path, []byte(text), 0o444)
+		}
+		if err != nil {
+			return fmt.Errorf("make the secrets: %w", err)
+		}
+	}
+	return nil
 }
 
 // forK6 are the addresses of a k6 in a container.

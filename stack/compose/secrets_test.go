@@ -42,6 +42,25 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 			t.Errorf("k6.env does not hold %s (%v)", part, err)
 		}
 	}
+	text, err = os.ReadFile(filepath.Join(folder, "mongodb-exporter.env"))
+	if err != nil || !strings.Contains(string(text), "MONGODB_URI=mongodb://cdclab:"+
+		made[mongoPassword]+"@mongo:27017/") {
+		t.Errorf("mongodb-exporter.env holds %q (%v)", text, err)
+	}
+	for name := range channels {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte("of a person"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := MakeSecrets(folder); err != nil {
+		t.Fatal(err)
+	}
+	for name := range channels {
+		if text, err := os.ReadFile(filepath.Join(folder, name)); string(text) != "of a person" {
+			t.Errorf("%s was written over: %q (%v)", name, text, err)
+		}
+	}
 	if err := os.Remove(filepath.Join(folder, kafkaPassword)); err != nil {
 		t.Fatal(err)
 	}

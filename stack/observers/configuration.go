@@ -68,8 +68,8 @@ func (o *Observers) writeFiles(options Options) error {
 	return errors.Join(failed...)
 }
 
-// quietOverlay sends nothing to a Loki or a Tempo, which do not run beside a stack of processes, and
-// does not try for long to reach a Prometheus that has ended.
+// quietOverlay sends nothing to a Loki or a Tempo, which do not run beside a stack of processes,
+// and does not try for long to reach a Prometheus that has ended.
 const quietOverlay = `
 exporters:
   debug: {}

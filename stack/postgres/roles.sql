@@ -4,7 +4,8 @@ DO $$
 DECLARE
     role text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['cdclab_generator', 'cdclab_connector', 'cdclab_check'] LOOP
+    FOREACH role IN ARRAY ARRAY['cdclab_generator', 'cdclab_connector', 'cdclab_check',
+        'cdclab_monitor'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN', role);
         END IF;
@@ -14,8 +15,8 @@ END $$;
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO cdclab_generator, cdclab_connector, cdclab_check',
-        pg_catalog.current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO cdclab_generator, cdclab_connector, cdclab_check, '
+        'cdclab_monitor', pg_catalog.current_database());
 END $$;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 
@@ -25,6 +26,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 
 -- The table check reads rows.
 GRANT SELECT ON public.customer, public.address, public."order", public.order_item TO cdclab_check;
+
+-- The exporter of metrics reads the server's statistics, and no row.
+GRANT pg_monitor TO cdclab_monitor;
 
 -- The connector streams the log and reads every table of the publication, also one made later; an
 -- incremental snapshot marks chunks in the table of signals.

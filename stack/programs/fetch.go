@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/cdclab/cdclab/namedfile"
 )
 
 // Fetch installs into the cache the fast stand-in for MongoDB, built with cargo in about 6 minutes,
@@ -55,6 +57,31 @@ func FetchObservers(ctx context.Context, cacheDir string, say func(string),
 	}
 	return nil
 }
+
+// CopyObservers copies the servers among the Observers from the cache into a folder, for container
+// images of them.
+func CopyObservers(cacheDir, into string) error {
+	if err := os.MkdirAll(into, 0o755); err != nil {
+		return fmt.Errorf("copy the observers: %w", err)
+	}
+	for _, o := range []Observer{Prometheus, Alertmanager, Otelcol} {
+		path, err := FindObserver(o, cacheDir)
+		var text []byte
+		if err == nil {
+			text, err = namedfile.Read(path, mostProgram)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(into, string(o)), text, 0o755)
+		}
+		if err != nil {
+			return fmt.Errorf("copy the observers: %w", err)
+		}
+	}
+	return nil
+}
+
+// mostProgram bounds an observer, in bytes.
+const mostProgram = 1 << 30
 
 // FetchInto copies PostgreSQL, the fast stand-in for MongoDB, Kafka and Debezium from the cache
 // into the folders postgres, mongo and jvm of dir, for container images of them. What the cache

@@ -13,9 +13,15 @@ for program in consumer:consumer/cmd/consumer topics:stack/kafka/cmd/topics prob
     (cd "${program#*:}" && go build -o "$context/bin/${program%%:*}" .)
 done
 bin/cdclab fetch compose "$context" # what the lab has fetched and checked for its own stacks
+# The programs of the profile observe: 15 minutes the first time. Without them: `./build.sh core`.
+watches=
+if [ "${1:-}" != core ]; then
+    watches="otel-collector prometheus alertmanager postgres-exporter"
+    bin/cdclab fetch observers "$context/observers"
+fi
 rm -rf "$context/local" && cp -r "$here" "$context/local"
 
-for image in postgres kafka connect mongo consumer toxiproxy k6; do
+for image in postgres kafka connect mongo consumer toxiproxy k6 $watches; do
     DOCKER_BUILDKIT=0 docker build -q --network host --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy \
         --target "$image" -t "cdclab-local/$image" -f "$here/Dockerfile" "$context"
 done
