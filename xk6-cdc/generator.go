@@ -85,11 +85,19 @@ func newGenerator(options Options, instruments *instruments, logger logrus.Field
 	g.rows.Mark(options.marker)
 	g.weights.all = options.Mix
 	g.tracker = tracker.New(time.Duration(options.Timeout), g.now, tracker.Observer{
-		Settled: g.samples.settled, Visible: g.samples.visible, Unseen: g.samples.unseen,
+		Settled: g.samples.settled, Visible: g.visible, Unseen: g.samples.unseen,
 		Record: g.record,
 	})
 	g.stopWorkers = func() {}
 	return g
+}
+
+// visible measures a visible write; the key of a deleted row is free for another row.
+func (g *Generator) visible(p *tracker.Pending) {
+	g.samples.visible(p)
+	if p.Op == ledger.Delete && p.Fate == ledger.Acked {
+		g.rows.End(p.Row)
+	}
 }
 
 // now returns the stamp of this moment: nanoseconds since the epoch.

@@ -97,6 +97,12 @@ declare module 'k6/x/cdc' {
      */
     toastShare?: number;
     /**
+     * Share, 0 to 1, of the new rows that come under the key of a row of the same table that was deleted,
+     * as soon as MongoDB shows the delete. A pipeline must not take what is left of the first row for the
+     * second. Default: 0.
+     */
+    reuseShare?: number;
+    /**
      * Which row an update gets: "uniform", or "zipf" for a few popular ones. A row never has two writes
      * at once; the next one in popularity gets the second. Default: "uniform".
      */

@@ -41,6 +41,7 @@ type Options struct {
 	SeedRows   int             `json:"seedRows"`
 	RowBytes   int             `json:"rowBytes"`
 	ToastShare float64         `json:"toastShare"`
+	ReuseShare float64         `json:"reuseShare"`
 	Choice     string          `json:"choice"`
 	Zipf       float64         `json:"zipf"`
 	Tracker    string          `json:"tracker"`
@@ -239,6 +240,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "rowBytes": want 0 to 1048576, got %d`, o.RowBytes)
 	case !isShare(o.ToastShare):
 		return fmt.Errorf(`option "toastShare": want 0 to 1, got %v`, o.ToastShare)
+	case !isShare(o.ReuseShare):
+		return fmt.Errorf(`option "reuseShare": want 0 to 1, got %v`, o.ReuseShare)
 	case o.Choice != ChooseUniform && o.Choice != ChooseZipf:
 		return fmt.Errorf(`option "choice": want uniform or zipf, got %q`, o.Choice)
 	case !(o.Zipf > 1 && o.Zipf <= 10):
@@ -272,7 +275,8 @@ func isShare(value float64) bool { return value >= 0 && value <= 1 }
 
 // shape returns the options of the rows.
 func (o *Options) shape() tables.Shape {
-	s := tables.Shape{RowBytes: o.RowBytes, LargeShare: o.ToastShare}
+	s := tables.Shape{RowBytes: o.RowBytes, LargeShare: o.ToastShare,
+		Reuse: o.ReuseShare}
 	if o.Choice == ChooseZipf {
 		s.Zipf = o.Zipf
 	}

@@ -122,6 +122,7 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 		{map[string]any{"timeout": int64(0)}, `option "timeout"`},
 		{map[string]any{"rowBytes": int64(-1)}, `option "rowBytes"`},
 		{map[string]any{"toastShare": 1.5}, `option "toastShare": want 0 to 1, got 1.5`},
+		{map[string]any{"reuseShare": -1}, `option "reuseShare": want 0 to 1, got -1`},
 		{map[string]any{"choice": "hot"}, `option "choice": want uniform or zipf, got "hot"`},
 		{map[string]any{"zipf": int64(1)}, `option "zipf": want an exponent above 1`},
 		{map[string]any{"sample": -0.1}, `option "sample"`},

@@ -15,6 +15,9 @@ const mostLive = 10_000
 // deleteCandidates bounds the random rows looked at in search of a row without children.
 const deleteCandidates = 32
 
+// mostEnded bounds the keys of deleted rows that wait for another row.
+const mostEnded = 1000
+
 // Row is one row of PostgreSQL as far as the generator knows.
 type Row struct {
 	Key   string
@@ -53,6 +56,7 @@ type Rows struct {
 	entities    Entities
 	live        [Count][]*Row
 	ranks       [Count]ranking
+	ended       [Count][]string // keys of rows that are deleted in MongoDB, too
 	lastID      int64
 	substituted int64
 }
@@ -180,6 +184,17 @@ func (r *Rows) Settle(c Choice, fate ledger.Fate) {
 	}
 }
 
+// End allows another row under the key of a row whose delete MongoDB shows. Any earlier, a
+// tombstone of the first row would be taken for the end of the second.
+func (r *Rows) End(deleted *Row) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.shape.Reuse == 0 || len(r.ended[deleted.Table]) == mostEnded {
+		return
+	}
+	r.ended[deleted.Table] = append(r.ended[deleted.Table], deleted.Key)
+}
+
 // putBack adds a row to the live rows, and forgets a random row where there are too many.
 func (r *Rows) putBack(back *Row) {
 	live := r.live[back.Table]
@@ -258,11 +273,22 @@ func (r *Rows) fresh(e Table, made *[Count]*Row) *Row {
 		}
 		above.children++
 	}
-	fresh := &Row{Key: r.newKey(), Table: e, Parent: above, at: outstanding}
+	fresh := &Row{Key: r.keyFor(e), Table: e, Parent: above, at: outstanding}
 	if freeText[e] != "" {
 		fresh.text, fresh.isLarge = r.shape.choose(r.random)
 	}
 	return fresh
+}
+
+// keyFor returns the key of the last ended row of e, as often as the shape says, else a new key.
+func (r *Rows) keyFor(e Table) string {
+	last := len(r.ended[e]) - 1
+	if last < 0 || r.random.Float64() >= r.shape.Reuse {
+		return r.newKey()
+	}
+	key := r.ended[e][last]
+	r.ended[e] = r.ended[e][:last]
+	return key
 }
 
 // newKey returns a random UUID of version 4 as text, with the run's marker. Where the test has

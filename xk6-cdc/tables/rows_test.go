@@ -60,7 +60,8 @@ func TestRowsNeverOverlapAndNeverOrphan(t *testing.T) {
 		mix := Mix{1 + weight.Draw(t, "insert"), weight.Draw(t, "update"), weight.Draw(t, "delete")}
 		entities := Entities{1, weight.Draw(t, "address"), weight.Draw(t, "order"),
 			weight.Draw(t, "item")}
-		model := NewRows(entities, Shape{}, rapid.Int64().Draw(t, "seed"), 1)
+		shape := Shape{Reuse: rapid.SampledFrom([]float64{0, 0.5, 1}).Draw(t, "reuse")}
+		model := NewRows(entities, shape, rapid.Int64().Draw(t, "seed"), 1)
 		database := world{map[string]*Row{}, map[string]bool{}, map[string]int64{}}
 		var outstanding []Choice
 		for range rapid.IntRange(1, 300).Draw(t, "steps") {
@@ -92,8 +93,37 @@ func TestRowsNeverOverlapAndNeverOrphan(t *testing.T) {
 				database.holding[c.Row.Key] = true // for ever
 			}
 			model.Settle(c, fate)
+			if fate == ledger.Acked && c.Op == ledger.Delete && rapid.Bool().Draw(t, "seen") {
+				model.End(c.Row)
+			}
 		}
 	})
+}
+
+// TestReuse: new rows come under the keys of deleted rows of the same table, each key once, as soon
+// as the deletes were seen, and never without the option.
+func TestReuse(t *testing.T) {
+	t.Parallel()
+	for _, share := range []float64{0, 1} {
+		model := NewRows(Entities{1, 1, 1, 1}, Shape{Reuse: share}, 1, 1)
+		insert := func() string {
+			c := takeOne(model, Mix{}, Customer, ledger.Insert)
+			model.Settle(c, ledger.Acked)
+			return c.Row.Key
+		}
+		first := insert()
+		c := takeOne(model, Mix{}, Customer, ledger.Delete)
+		model.Settle(c, ledger.Acked)
+		before := insert()
+		model.End(c.Row)
+		order := takeOne(model, Mix{}, Order, ledger.Insert)
+		after, another := insert(), insert()
+		if before == first || order.Row.Key == first || (after == first) != (share == 1) ||
+			another == first {
+			t.Errorf("share %v: keys %s, %s, %s, %s after the row %s", share, before,
+				order.Row.Key, after, another, first)
+		}
+	}
 }
 
 func TestRowsTake(t *testing.T) {

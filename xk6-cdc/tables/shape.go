@@ -15,6 +15,8 @@ type Shape struct {
 	LargeShare float64
 	// Zipf is the exponent of the distribution of updates, above 1; 0 for a uniform one.
 	Zipf float64
+	// Reuse is the share of the new rows that come under the key of a deleted row.
+	Reuse float64
 }
 
 // choose returns the length of a new row's free text. Only a share above 0 draws a random number,
