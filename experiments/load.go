@@ -287,13 +287,18 @@ func (l *load) read() {
 	}
 }
 
-// reportFault is the report's account of a fault.
+// reportFault is the report's account of a fault. A frozen part cuts the way from PostgreSQL to
+// MongoDB; a frozen consumer may leave another.
 func reportFault(w chaos.Window, plan *chaos.Plan) reports.FaultWindow {
 	f := reports.FaultWindow{
 		Name: w.Fault, Target: w.Target, Applied: w.Applied,
 		ProxyBytes: w.ProxyBytes, Detail: w.Evidence, RecoveredSeconds: -1,
 		StartSeconds: w.Start.Seconds(), EndSeconds: max(w.Start, w.End).Seconds(),
 		RecoveryLimitSeconds: plan.SteadyState.Recovery.Seconds(),
+	}
+	f.Cut = w.Fault == "pause"
+	for n := range stack.MaxConsumers {
+		f.Cut = f.Cut && w.Target != stack.ConsumerName(n+1)
 	}
 	if w.Recovered > 0 {
 		f.RecoveredSeconds = max(0, (w.Recovered - max(w.End, w.Clear)).Seconds())

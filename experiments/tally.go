@@ -163,15 +163,23 @@ func (t *tally) stage(w *ledger.Write, stage string, ns int64) {
 }
 
 // underFaults files the e2e latency of a write under each fault's inside or outside, and under
-// e2eSteady when no fault and no recovery was going on.
+// e2eSteady when no fault and no recovery was going on. underFaults counts the writes committed and
+// seen while nothing could get through: a change on its way at a fault's beginning has a second to
+// arrive, and a tenth of a second at the end is for the clocks of k6 and of the lab.
 func (t *tally) underFaults(w *ledger.Write) {
 	if len(t.faults) == 0 {
 		return
 	}
 	at, e2e, steady := float64(w.IntendedNs-t.firstNs)/1e9, w.VisibleNs-w.IntendedNs, true
+	committed := float64(w.CommittedNs-t.firstNs) / 1e9
+	seen := float64(w.VisibleNs-t.firstNs) / 1e9
 	for i := range t.faults {
 		f := &t.faults[i]
 		recovered := f.window.EndSeconds + max(0, f.window.RecoveredSeconds)
+		if f.window.Cut && f.window.Applied && committed >= f.window.StartSeconds+1 &&
+			seen < f.window.EndSeconds-0.1 {
+			f.window.SeenInside++
+		}
 		switch {
 		case at >= f.window.StartSeconds && at < f.window.EndSeconds:
 			f.inside = append(f.inside, time.Duration(e2e))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cdclab/cdclab/chaos"
 	"github.com/cdclab/cdclab/ledger"
 	"github.com/cdclab/cdclab/reports"
 )
@@ -259,5 +260,39 @@ func TestTruncatedLedger(t *testing.T) {
 	if !l.run.Ledger.Truncated || l.run.Summary.TotalOperations == 0 {
 		t.Errorf("%+v, %d operations: want it marked, with what is there", l.run.Ledger,
 			l.run.Summary.TotalOperations)
+	}
+}
+
+// TestSeenThroughCuts: writes that the tracker reports although nothing could get through are
+// counted. Writes on their way at the fault's beginning, and writes seen after its end, are not.
+func TestSeenThroughCuts(t *testing.T) {
+	t.Parallel()
+	seen := func(id, at, until int64) ledger.Write {
+		w := due(id, at)
+		w.VisibleNs = until
+		return w
+	}
+	writes := []ledger.Write{due(1, 10*second), seen(2, 12*second, 14*second), // on its way
+		due(3, 14*second), seen(4, 14*second, 16*second), seen(5, 15*second, 19*second),
+		due(6, 19*second)}
+	for name, c := range map[string]struct {
+		fault, target string
+		applied       bool
+		want          int64
+	}{
+		"a frozen MongoDB":              {"pause", "mongo", true, 2},
+		"a frozen connector":            {"pause", "connector", true, 2},
+		"a hop, perhaps one way":        {"partition", "consumer-mongo", true, 0},
+		"a consumer, perhaps of two":    {"pause", "consumer", true, 0},
+		"one consumer of two":           {"pause", "consumer-2", true, 0},
+		"a longer way":                  {"latency", "consumer-mongo", true, 0},
+		"a MongoDB that comes back":     {"kill", "mongo", true, 0},
+		"a fault that was not in force": {"pause", "mongo", false, 0},
+	} {
+		l := loadOver(t, writes, reportFault(chaos.Window{Fault: c.fault, Target: c.target,
+			Start: 2 * time.Second, End: 7 * time.Second, Applied: c.applied}, &chaos.Plan{}))
+		if got := l.run.Faults[0].SeenInside; got != c.want {
+			t.Errorf("%s: %d writes seen through the fault, want %d", name, got, c.want)
+		}
 	}
 }

@@ -278,6 +278,13 @@ func (r *Run) spoilt() (doubts []Verdict) {
 			"late at p99, at most %s ms is sound beside an e2e p99 of %s ms.",
 			unit.Number(late), unit.Number(most), unit.Number(r.Summary.Latency.P99)))
 	}
+	for _, f := range r.Faults {
+		if f.SeenInside > 0 && f.Applied {
+			doubts = append(doubts, unknown("The tracker cannot be trusted: %s committed and seen "+
+				"while %s of %s let nothing through.", unit.Plural(f.SeenInside, "write was",
+				"writes were"), f.Name, f.Target))
+		}
+	}
 	if n := r.Clock.NegativeSpans; n > 0 {
 		doubts = append(doubts, unknown("The clocks cannot be trusted: %s ended before the "+
 			"beginning.", unit.Plural(n, "measured span", "measured spans")))

@@ -162,6 +162,11 @@ var judgeCases = []struct {
 		r.Faults[0].RecoveredSeconds = -1
 	}, Unknown, "It is not known when the pipeline recovered from kill, which was removed at " +
 		"second 2."},
+	{"seen through a cut", func(r *Run) {
+		r.Faults = []FaultWindow{steadyFault}
+		r.Faults[0].Cut, r.Faults[0].SeenInside = true, 3
+	}, Unknown, "The tracker cannot be trusted: 3 writes were committed and seen while kill of " +
+		"consumer let nothing through."},
 	{"not applied", func(r *Run) {
 		r.Faults = []FaultWindow{steadyFault}
 		r.Faults[0].Applied, r.Faults[0].Detail = false, "no such process."

@@ -232,7 +232,12 @@ type FaultWindow struct {
 	// outside the window; 0: no samples.
 	InsideP50  float64 `json:"insideP50"`
 	OutsideP50 float64 `json:"outsideP50"`
-	Detail     string  `json:"detail"`
+	// Cut is true if nothing could get from PostgreSQL to a reader of MongoDB during the fault.
+	// SeenInside is the number of writes that the tracker nevertheless saw before the fault's end,
+	// of the writes committed a second after its beginning or later.
+	Cut        bool   `json:"cut,omitempty"`
+	SeenInside int64  `json:"seenInside,omitempty"`
+	Detail     string `json:"detail"`
 }
 
 // Floor is the smallest measurable latency: direct writes to MongoDB until seen by the same
