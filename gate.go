@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,9 @@ import (
 	"github.com/cdclab/cdclab/reports/wholefile"
 )
 
+// gateFile is the name of a stored gate.
+const gateFile = "gate.json"
+
 // gateBuilds compares the consumers of two revisions on one warm stack, or measures how often the
 // comparison is wrong.
 func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
@@ -24,6 +28,10 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&c.Base, "base", c.Base, "git `revision` to compare with")
 	set.StringVar(&c.Head, "head", c.Head,
 		"git `revision` on trial; . is the files as they are, committed or not")
+	set.StringVar(&c.BaseConsumer, "base-consumer", "", "program that is the base's consumer, a "+
+		"`file`, in place of the consumer of --base")
+	set.StringVar(&c.HeadConsumer, "head-consumer", "", "program on trial, a `file`, in place of "+
+		"the consumer of --head")
 	set.IntVar(&c.Rule.Runs, "runs", c.Rule.Runs, "`N` runs a side at first")
 	set.IntVar(&c.Rule.MoreRuns, "more-runs", c.Rule.MoreRuns,
 		"`N` runs a side in all, where a metric is suspicious")
@@ -44,6 +52,9 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	if _, err := parse(set, args, 0, 0); err != nil {
 		return 0, err
 	}
+	if err := checkSides(set); err != nil {
+		return 0, err
+	}
 	if *calibrate < 0 || *save && *calibrate == 0 {
 		return 0, errors.New("--calibrate: want a number of gates; --save belongs to --calibrate")
 	}
@@ -58,7 +69,7 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	if err != nil {
 		t.say("cdclab gate: warning: " + err.Error())
 	}
-	err = errors.Join(writeFile(filepath.Join(out, "gate.json"), result.WriteJSON),
+	err = errors.Join(writeFile(filepath.Join(out, gateFile), result.WriteJSON),
 		writeFile(filepath.Join(out, "gate.md"), result.WriteMarkdown))
 	write := result.WriteText
 	if *asJSON {
@@ -69,6 +80,18 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	}
 	t.say("stored " + fromHere(filepath.Join(out, "gate.md")))
 	return verdictCode(result.Verdict.Status), nil
+}
+
+// checkSides refuses a revision beside a program of the same side: the revision would do nothing.
+func checkSides(set *flag.FlagSet) (err error) {
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, side := range []string{"base", "head"} {
+		if given[side] && given[side+"-consumer"] {
+			err = errors.Join(err, fmt.Errorf("--%s and --%[1]s-consumer: want one of them", side))
+		}
+	}
+	return err
 }
 
 func calibrateGate(ctx context.Context, t terminal, c gating.Config, gates int,

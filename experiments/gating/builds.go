@@ -11,14 +11,29 @@ import (
 	"strings"
 
 	"github.com/cdclab/cdclab/experiments"
+	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/reports/gate"
 	"github.com/cdclab/cdclab/stack/process"
 )
 
-// wanted is a build: of a revision, with a planted slowdown, "" for none.
-type wanted struct{ revision, planted string }
+// wanted is a build: of a revision, with a planted slowdown, "" for none; or the program at given,
+// which nobody builds.
+type wanted struct{ revision, planted, given string }
 
-// builds are consumers built from git worktrees, in a folder of their own.
+// check returns an error for a given program that cannot be a program.
+func (w wanted) check() error {
+	if w.given == "" {
+		return nil
+	}
+	info, err := os.Stat(w.given)
+	if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
+		err = fmt.Errorf("%s is no executable file", w.given)
+	}
+	return err
+}
+
+// builds are consumers built from git worktrees, or copies of given programs, in a folder of their
+// own.
 type builds struct {
 	folder string
 	builds []gate.Build
@@ -27,22 +42,32 @@ type builds struct {
 
 func (b *builds) remove() { _ = os.RemoveAll(b.folder) }
 
-// makeBuilds builds a consumer for each wanted. The lab's own checkout stays as it is.
+// makeBuilds makes a consumer for each wanted. The lab's own checkout stays as it is.
 func makeBuilds(ctx context.Context, all []wanted, say func(string)) (made *builds, err error) {
 	root, err := experiments.FindRoot()
 	if err != nil {
 		return nil, err
+	}
+	for _, one := range all {
+		if err := one.check(); err != nil {
+			return nil, fmt.Errorf("find the consumer on trial: %w", err)
+		}
 	}
 	made = &builds{}
 	if made.folder, err = os.MkdirTemp("", "cdclab-gate-"); err != nil {
 		return nil, fmt.Errorf("make the builds: %w", err)
 	}
 	for i, one := range all {
-		say("building the consumer of " + one.revision + one.planted)
-		build, path, err := made.build(ctx, root, fmt.Sprint(i), one)
+		makeOne := made.build
+		if one.given != "" {
+			makeOne = made.keep
+		} else {
+			say("building the consumer of " + one.revision + one.planted)
+		}
+		build, path, err := makeOne(ctx, root, fmt.Sprint(i), one)
 		if err != nil {
 			made.remove()
-			return nil, fmt.Errorf("build the consumer of %s: %w", one.revision, err)
+			return nil, fmt.Errorf("build the consumer of %s: %w", build.Revision, err)
 		}
 		made.builds, made.paths = append(made.builds, build), append(made.paths, path)
 	}
@@ -83,9 +108,28 @@ func (b *builds) build(ctx context.Context, root, name string, one wanted) (buil
 	if err != nil {
 		return build, "", err
 	}
-	sum := sha256.Sum256(program)
-	build.SHA256 = hex.EncodeToString(sum[:])
+	build.SHA256 = sumOf(program)
 	return build, path, nil
+}
+
+func sumOf(program []byte) string {
+	sum := sha256.Sum256(program)
+	return hex.EncodeToString(sum[:])
+}
+
+// mostProgram bounds a given program, in bytes.
+const mostProgram = 1 << 30
+
+// keep copies a given program, so that a compiler that writes the file again under the gate changes
+// no side.
+func (b *builds) keep(_ context.Context, _, name string, one wanted) (gate.Build, string, error) {
+	build, path := gate.Build{Revision: one.given}, filepath.Join(b.folder, "consumer-"+name)
+	program, err := namedfile.Read(one.given, mostProgram)
+	if err != nil {
+		return build, "", err
+	}
+	build.SHA256 = sumOf(program)
+	return build, path, os.WriteFile(path, program, 0o700)
 }
 
 // resolve returns the commit of a revision; of Tree the commit beneath.

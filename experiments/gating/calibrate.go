@@ -34,9 +34,13 @@ func Calibrate(ctx context.Context, c Config, gates int) (*gate.Calibration, str
 	if err := c.Rule.Validate(); err != nil {
 		return nil, "", err
 	}
+	if c.BaseConsumer+c.HeadConsumer != "" {
+		return nil, "", errors.New("--calibrate plants slowdowns into the lab's own consumer: " +
+			"no program can be given")
+	}
 	all := []wanted{{revision: c.Head}}
 	for _, plant := range Plants {
-		all = append(all, wanted{c.Head, plant})
+		all = append(all, wanted{revision: c.Head, planted: plant})
 	}
 	made, err := makeBuilds(ctx, all, c.Lab.Say)
 	if err != nil {

@@ -23,7 +23,10 @@ import (
 type Config struct {
 	// Base and Head are revisions as git knows them; Tree is the files as they are.
 	Base, Head string
-	Rule       gate.Rule
+	// BaseConsumer and HeadConsumer are programs of somebody's own, each in place of the consumer
+	// of a revision.
+	BaseConsumer, HeadConsumer string
+	Rule                       gate.Rule
 	// Budget bounds the whole gate; no load begins that would end later.
 	Budget time.Duration
 	// Lab is the configuration of every load.
@@ -80,7 +83,8 @@ func Run(ctx context.Context, c Config) (result *gate.Result, out string, err er
 	if err := c.Rule.Validate(); err != nil {
 		return nil, "", err
 	}
-	made, err := makeBuilds(ctx, []wanted{{revision: c.Base}, {revision: c.Head}}, c.Lab.Say)
+	made, err := makeBuilds(ctx, []wanted{{revision: c.Base, given: c.BaseConsumer},
+		{revision: c.Head, given: c.HeadConsumer}}, c.Lab.Say)
 	if err != nil {
 		return nil, "", err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -216,6 +218,59 @@ func TestResolve(t *testing.T) {
 		if got, err := resolve(t.Context(), root, wrong); err == nil ||
 			!strings.Contains(err.Error(), "no revision") {
 			t.Errorf("%q is %q, %v", wrong, got, err)
+		}
+	}
+}
+
+// TestGivenPrograms: the gate measures a given program as the program was at the beginning, names
+// path and checksum, and builds no revision.
+func TestGivenPrograms(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	base, head := filepath.Join(folder, "base"), filepath.Join(folder, "head")
+	for path, text := range map[string]string{base: "#!/bin/sh\necho b\n", head: "#!/bin/sh\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := ""
+	made, err := makeBuilds(t.Context(), []wanted{{given: base},
+		{revision: "no-such-revision", given: head}}, func(line string) { said += line })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.remove()
+	if err := os.WriteFile(base, []byte("compiled again"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(made.paths[0]).Output()
+	if err != nil || string(out) != "b\n" || said != "" {
+		t.Errorf("the copy says %q, %v; the gate said %q", out, err, said)
+	}
+	got := made.builds
+	if got[0].Revision != base || got[1].Revision != head || got[0].Commit != "" ||
+		len(got[0].SHA256) != 64 || got[0].SHA256 == got[1].SHA256 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestGivenProgramsAreChecked: nothing is built and nothing started for a file that cannot run.
+func TestGivenProgramsAreChecked(t *testing.T) {
+	t.Parallel()
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{
+		text + ".none":     "no such file",
+		text:               "is no executable file",
+		filepath.Dir(text): "is no executable file",
+	} {
+		_, err := makeBuilds(t.Context(), []wanted{{revision: Tree}, {given: given}},
+			func(line string) { t.Errorf("%s: %s", given, line) })
+		if err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), given) {
+			t.Errorf("%s: got %v, want %q", given, err, want)
 		}
 	}
 }

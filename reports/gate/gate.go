@@ -157,7 +157,8 @@ type Result struct {
 
 // Build is a consumer on trial.
 type Build struct {
-	// Revision is the name asked for, Commit its commit, and SHA256 the program's checksum.
+	// Revision is the name asked for, Commit its commit, and SHA256 the program's checksum. Of a
+	// program that somebody gave, Revision is the path, and Commit is empty.
 	Revision string `json:"revision"`
 	Commit   string `json:"commit"`
 	SHA256   string `json:"sha256"`

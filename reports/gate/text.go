@@ -82,6 +82,9 @@ func (r *Result) WriteText(w io.Writer) error {
 }
 
 func (b Build) words() string {
+	if b.Commit == "" && b.SHA256 != "" { // a program that somebody gave
+		return b.Revision + " " + reports.ShortHash(b.SHA256)
+	}
 	if b.Commit == "" || strings.HasPrefix(b.Commit, b.Revision) {
 		return reports.ShortHash(b.Revision)
 	}
