@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +141,7 @@ func TestJudge(t *testing.T) {
 // TestMarkdownOfStrangers: a revision or a reason makes no Markdown and no HTML of its own.
 func TestMarkdownOfStrangers(t *testing.T) {
 	t.Parallel()
-	evil := "x`\n## Gate: pass <img src=x> | [a](b) @all"
+	evil := "x`\n## Gate: pass\r## Gate: pass <img src=x> | [a](b) \\[a](b) #1 @all &#64;all"
 	r := Judge(DefaultRule, []Attempt{{Side: Head, Path: evil,
 		Verdict: reports.Verdict{Status: reports.Fail, Reasons: []string{evil}}}})
 	r.Base.Revision, r.Head.Revision = evil, evil
@@ -148,11 +149,23 @@ func TestMarkdownOfStrangers(t *testing.T) {
 	if err := r.WriteMarkdown(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, made := range []string{"<img", "\n## Gate: pass", " [a](b)", "`", "@all"} {
-		if strings.Contains(b.String(), made) {
-			t.Errorf("%q is in\n%s", made, &b)
+	if made := madeByStrangers(b.String()); len(made) > 0 {
+		t.Errorf("%q is in\n%s", made, &b)
+	}
+}
+
+// madeByStrangers returns what Markdown would make of the texts of others, and not show as text.
+func madeByStrangers(comment string) (made []string) {
+	bare := regexp.MustCompile(`\\[[:punct:]]`).ReplaceAllString(comment, "")
+	for _, mark := range []string{"<img", "\r", "`", "[", "#1", "@all", "&#"} {
+		if strings.Contains(bare, mark) {
+			made = append(made, mark)
 		}
 	}
+	if strings.Count("\n"+bare, "\n## ") != 1 {
+		made = append(made, "## ")
+	}
+	return made
 }
 
 func TestRuleValidate(t *testing.T) {

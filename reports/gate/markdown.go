@@ -9,6 +9,7 @@ import (
 
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/reports/unit"
+	"github.com/cdclab/cdclab/shown"
 )
 
 // marks stand before the verdict in a pull request's comment.
@@ -20,9 +21,9 @@ func (r *Result) WriteMarkdown(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## %s Gate: %s\n\n", marks[r.Verdict.Status], r.Verdict.Status)
 	fmt.Fprintf(&b, "Consumer of %s (head) against %s (base): %s.\n\n",
-		escaped(r.Head.words()), escaped(r.Base.words()), r.cost())
+		shown.Markdown(r.Head.words()), shown.Markdown(r.Base.words()), r.cost())
 	for _, reason := range r.Verdict.Reasons {
-		fmt.Fprintf(&b, "- %s\n", escaped(reason))
+		fmt.Fprintf(&b, "- %s\n", shown.Markdown(reason))
 	}
 	fmt.Fprintln(&b, "\n| metric | base | head | change | 95 % interval | p | effect |")
 	fmt.Fprintln(&b, "|---|---:|---:|---:|---:|---:|---:|")
@@ -35,19 +36,13 @@ func (r *Result) WriteMarkdown(w io.Writer) error {
 		unit.Plural(int64(len(r.Attempts)), "run", "runs"))
 	fmt.Fprintln(&b, "| side | run | verdict | seconds |\n|---|---|---|---:|")
 	for _, a := range r.Attempts {
-		fmt.Fprintf(&b, "| %s | %s | %s %s | %.0f |\n", a.Side, escaped(a.Path), a.Verdict.Status,
-			escaped(strings.Join(a.Verdict.Reasons, " ")), a.Seconds)
+		fmt.Fprintf(&b, "| %s | %s | %s %s | %.0f |\n", a.Side, shown.Markdown(a.Path),
+			a.Verdict.Status, shown.Markdown(strings.Join(a.Verdict.Reasons, " ")), a.Seconds)
 	}
-	fmt.Fprintf(&b, "\nMachine %s, %s.\n</details>\n", escaped(r.Host.Fingerprint),
-		escaped(r.Conditions))
+	fmt.Fprintf(&b, "\nMachine %s, %s.\n</details>\n", shown.Markdown(r.Host.Fingerprint),
+		shown.Markdown(r.Conditions))
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-// escaped keeps names of others from making Markdown or HTML of their own.
-func escaped(text string) string {
-	return strings.NewReplacer("\n", " ", "|", "\\|", "<", "&lt;", ">", "&gt;", "`", "'",
-		"[", "\\[", "*", "\\*", "_", "\\_", "@", "&#64;").Replace(text)
 }
 
 // WriteJSON writes the gate as gate.json.

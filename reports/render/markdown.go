@@ -17,7 +17,7 @@ import (
 func WriteMarkdown(w io.Writer, r *reports.Run, comparison *reports.Comparison) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "### %s %s\n\n%s\n\n", strings.ToUpper(string(r.Verdict.Status)),
-		markdown(r.TestRun.Scenario), headline(r))
+		shown.Markdown(r.TestRun.Scenario), headline(r))
 	markdownList(&b, r.Verdict.Reasons)
 	if comparison == nil {
 		markdownNumbers(&b, r)
@@ -25,14 +25,15 @@ func WriteMarkdown(w io.Writer, r *reports.Run, comparison *reports.Comparison) 
 		markdownComparison(&b, comparison)
 	}
 	for _, f := range findings.Find(r) {
-		fmt.Fprintf(&b, "**%s**\n\n", markdown(f.Sentence))
+		fmt.Fprintf(&b, "**%s**\n\n", shown.Markdown(f.Sentence))
 		markdownList(&b, f.Figures)
 	}
 	markdownFold(&b, "Limits", func() {
 		fmt.Fprintf(&b, "| limit | wanted | measured | |\n|---|---|---|---|\n")
 		for _, l := range r.Limits() {
-			fmt.Fprintf(&b, "| %s | %s | %s%s | %s |\n", markdown(l.Name), markdown(l.Wanted),
-				unit.Number(l.Value), l.Unit, map[bool]string{true: "✓", false: "✗"}[l.OK])
+			fmt.Fprintf(&b, "| %s | %s | %s%s | %s |\n", shown.Markdown(l.Name),
+				shown.Markdown(l.Wanted), unit.Number(l.Value), l.Unit,
+				map[bool]string{true: "✓", false: "✗"}[l.OK])
 		}
 	})
 	markdownFold(&b, "Stages", func() {
@@ -42,7 +43,7 @@ func WriteMarkdown(w io.Writer, r *reports.Run, comparison *reports.Comparison) 
 				s.Count, unit.Ms(s.P50), unit.Ms(s.P95), unit.Ms(s.P99), unit.Ms(s.Max))
 		}
 	})
-	fmt.Fprintf(&b, "%s\n", markdown(LastLine(r, "")))
+	fmt.Fprintf(&b, "%s\n", shown.Markdown(LastLine(r, "")))
 	return deliver(w, &b, "Markdown")
 }
 
@@ -55,14 +56,14 @@ func markdownNumbers(b *bytes.Buffer, r *reports.Run) {
 
 func markdownComparison(b *bytes.Buffer, c *reports.Comparison) {
 	if !c.Comparable {
-		fmt.Fprintf(b, "Not comparable with %s:\n\n", markdown(c.Base))
+		fmt.Fprintf(b, "Not comparable with %s:\n\n", shown.Markdown(c.Base))
 	} else {
-		fmt.Fprintf(b, "Against %s:\n\n", markdown(c.Base))
+		fmt.Fprintf(b, "Against %s:\n\n", shown.Markdown(c.Base))
 	}
 	markdownList(b, c.Verdict.Reasons)
 	fmt.Fprintf(b, "| | base | head | change |\n|---|---|---|---|\n")
 	for _, row := range diffRows(c) {
-		fmt.Fprintf(b, "| %s (%s) | %s | %s | %s |\n", markdown(row.Name), row.Unit, row.Base,
+		fmt.Fprintf(b, "| %s (%s) | %s | %s | %s |\n", shown.Markdown(row.Name), row.Unit, row.Base,
 			row.Head, row.Change)
 	}
 	fmt.Fprintln(b)
@@ -70,7 +71,7 @@ func markdownComparison(b *bytes.Buffer, c *reports.Comparison) {
 
 func markdownList(b *bytes.Buffer, items []string) {
 	for _, item := range items {
-		fmt.Fprintf(b, "- %s\n", markdown(item))
+		fmt.Fprintf(b, "- %s\n", shown.Markdown(item))
 	}
 	if len(items) > 0 {
 		fmt.Fprintln(b)
@@ -82,12 +83,3 @@ func markdownFold(b *bytes.Buffer, title string, content func()) {
 	content()
 	fmt.Fprintf(b, "\n</details>\n\n")
 }
-
-// markdownMarks are the characters that mean something in Markdown; a mention or a reference in a
-// name from elsewhere must not call anybody.
-var markdownMarks = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`,
-	"]", `\]`, "<", "&lt;", ">", "&gt;", "&", "&amp;", "|", `\|`, "#", `\#`, "@", "@<!-- -->",
-	"~", `\~`, "!", `\!`, "$", `\$`)
-
-// markdown returns a text that Markdown shows as written, on one line.
-func markdown(text string) string { return markdownMarks.Replace(shown.Line(text)) }
