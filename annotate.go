@@ -1,17 +1,115 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cdclab/cdclab/experiments"
+	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/reports/annotate"
+	"github.com/cdclab/cdclab/reports/comment"
+	"github.com/cdclab/cdclab/reports/gate"
+	"github.com/cdclab/cdclab/reports/render"
 )
+
+// commentRuns prints stored gates and runs as the comment on a pull request, or keeps the comment
+// there. A verdict changes no exit code, because the comment was asked for.
+func commentRuns(ctx context.Context, t terminal, args []string) (int, error) {
+	set := flags("comment", t)
+	var place comment.Place
+	set.StringVar(&place.Head, "head", "", "`OWNER:BRANCH` of the pull request that gets the "+
+		"comment, as GitHub itself names both (default: print the comment)")
+	set.StringVar(&place.Commit, "commit", "", "full `hash` of the pull request's last commit")
+	set.StringVar(&place.Repository, "repository", "", "`OWNER/NAME` with the pull request")
+	set.StringVar(&place.Author, "as", "github-actions[bot]",
+		"`login` that the token belongs to: the login's own comment is written anew")
+	address := set.String("github", comment.API, "`url` of GitHub's API (env CDC_GITHUB_URL); "+
+		"the token is taken from CDC_GITHUB_TOKEN alone")
+	link := set.String("report-link", "", "`url` of the run of the workflow, with the artefacts")
+	positional, err := parse(set, args, 1, mostRuns)
+	if err != nil {
+		return 0, err
+	}
+	text, err := commentText(positional, *link)
+	if err != nil {
+		return 0, err
+	}
+	if place.Head == "" {
+		if place.Commit+place.Repository != "" {
+			return 0, errors.New("which branch? give --head too, or neither --commit nor " +
+				"--repository to print the comment")
+		}
+		_, err := io.WriteString(t.out, text)
+		return exitPass, err
+	}
+	client, err := comment.NewClient(*address, os.Getenv("CDC_GITHUB_TOKEN"))
+	if err != nil {
+		return 0, fmt.Errorf("--github, CDC_GITHUB_TOKEN: %w", err)
+	}
+	done, err := client.Put(ctx, place, text)
+	if err != nil {
+		return 0, err
+	}
+	if (done == comment.Done{}) {
+		_, err = fmt.Fprintln(t.out, "no comment: the commit is not the last of an open pull "+
+			"request")
+		return exitPass, err
+	}
+	_, err = fmt.Fprintf(t.out, "comments on pull requests: %d new, %d changed, %d there already\n",
+		done.Created, done.Updated, done.Kept)
+	return exitPass, err
+}
+
+// commentText renders files, gates by their name and other files as runs. Whoever wrote a file,
+// nothing inside becomes Markdown.
+func commentText(paths []string, link string) (string, error) {
+	var b bytes.Buffer
+	for _, path := range paths {
+		if filepath.Base(path) == gateFile {
+			text, err := namedfile.Read(path, namedfile.Small)
+			if err != nil {
+				return "", err
+			}
+			result, err := gate.DecodeResult(text)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", path, err)
+			}
+			if err := result.WriteMarkdown(&b); err != nil {
+				return "", err
+			}
+		} else {
+			run, err := reports.Load(path)
+			if err != nil {
+				return "", err
+			}
+			if err := render.WriteMarkdown(&b, run, nil); err != nil {
+				return "", err
+			}
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("The measured commit's own workflow wrote these numbers.")
+	if link != "" {
+		parsed, err := url.Parse(link)
+		if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
+			return "", errors.New("--report-link: want an http or https address")
+		}
+		fmt.Fprintf(&b, " [The run, with the artefacts](%s)", strings.NewReplacer("(", "%28", ")",
+			"%29").Replace(parsed.String()))
+	}
+	b.WriteString("\n")
+	return b.String(), nil
+}
 
 // annotateLimit bounds what the end of a run waits for Grafana.
 const annotateLimit = 30 * time.Second

@@ -33,6 +33,7 @@ func TestOddFilesAreRefused(t *testing.T) {
 			"report run.json", "report reports/testdata/good.json --against run.json",
 			"compare run.json run.json", "merge run.json run.json --out " + out,
 			"annotate run.json --grafana http://127.0.0.1:1", "baseline save run.json",
+			"comment run.json",
 			"history add run.json --dir " + out, bench + "--chaos plan.yaml",
 			bench + "suite --suite plan.yaml", bench + "load.js", "replay run.json",
 			"check --postgres postgres://127.0.0.1:1/x --mongo mongodb://127.0.0.1:1 " +

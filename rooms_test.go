@@ -86,6 +86,7 @@ var mayImport = map[string][]string{
 		"consumer/deadletter", "consumer/documents",
 		"consumer/entity", "consumer/kafka", "consumer/recording", "consumer/telemetry",
 		"experiments", "experiments/branch", "experiments/gating", "experiments/peer", "reports",
-		"reports/annotate", "reports/archive", "reports/gate", "reports/render", "reports/trend",
-		"reports/wholefile", "stack", "stack/compose", "stack/process", "stack/programs"},
+		"reports/annotate", "reports/archive", "reports/comment", "reports/gate", "reports/render",
+		"reports/trend", "reports/wholefile", "stack", "stack/compose",
+		"stack/process", "stack/programs"},
 }

@@ -1,6 +1,6 @@
 // Package annotate writes what a Run concluded into a Grafana, as annotations: the load as a
-// region, each fault as a region, and the verdict. Package annotate is the only dialer of reports
-// and changes no verdict. Start reading at Of, then at Client.Send.
+// region, each fault as a region, and the verdict. The package changes no verdict; only packages
+// annotate and comment dial out of reports. Start reading at Of, then at Client.Send.
 package annotate
 
 import (
