@@ -84,9 +84,19 @@ func (l *Line) words(c Change) string {
 	if good.Commit != bad.Commit {
 		commits = fmt.Sprintf("first commits %s..%s", short(good.Commit), short(bad.Commit))
 	}
-	return fmt.Sprintf("%s changed by %+.1f %% (%s -> %s %s, p = %.2g) with run %s of %s: %s",
-		l.Metric, c.Percent, unit.Number(c.Before), unit.Number(c.After), l.Unit, c.P, bad.ID,
-		bad.Time, commits)
+	return fmt.Sprintf("%s changed by %+.1f %%, from %s to %s %s (%s), with run %s of %s: %s",
+		l.Metric, c.Percent, unit.Number(c.Before), unit.Number(c.After), l.Unit, likelihood(c.P),
+		bad.ID, bad.Time, commits)
+}
+
+// leastP is the least probability that a sentence claims: no model of noise holds further out.
+const leastP = 1e-9
+
+func likelihood(p float64) string {
+	if p < leastP {
+		return "p < 1e-9"
+	}
+	return fmt.Sprintf("p = %.2g", p)
 }
 
 func short(commit string) string { return cmp.Or(reports.ShortHash(commit), "unknown") }

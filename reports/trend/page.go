@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -71,14 +72,11 @@ func WritePage(w io.Writer, trends []Trend) error {
 }
 
 func draw(line Line) chart {
-	least, most := min(0, slices.Min(line.Values)), slices.Max(line.Values)
+	least, most := axis(line.Values)
 	x := func(i float64) float64 {
 		return chartMargin + i*(chartWidth-2*chartMargin)/float64(max(1, len(line.Values)-1))
 	}
 	y := func(v float64) float64 {
-		if most == least {
-			return chartHeight - chartMargin
-		}
 		return chartHeight - chartMargin - (v-least)*(chartHeight-2*chartMargin)/(most-least)
 	}
 	c := chart{Line: line, Low: unit.Number(least), High: unit.Number(most)}
@@ -108,6 +106,24 @@ func draw(line Line) chart {
 	c.Summary = fmt.Sprintf("median %s, last %s %s", unit.Number(gate.Median(line.Values)),
 		unit.Number(line.Values[last]), line.Unit)
 	return c
+}
+
+// leastSpan is the least height of a chart in shares of the greatest value, so that the noise of a
+// quiet machine stays flat and a change of 5 % is visible.
+const leastSpan = 0.3
+
+// axis returns the ends of a vertical axis, around the values and never below 0 for times.
+func axis(values []float64) (low, high float64) {
+	least, most := slices.Min(values), slices.Max(values)
+	span := max(most-least, leastSpan*math.Abs(most))
+	if span == 0 {
+		span = 1
+	}
+	middle := (least + most) / 2
+	if low = middle - span/2; least >= 0 {
+		low = max(0, low)
+	}
+	return low, low + span
 }
 
 var page = template.Must(template.New("trend").Parse(`<!DOCTYPE html>
