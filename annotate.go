@@ -20,6 +20,7 @@ import (
 	"github.com/cdclab/cdclab/reports/comment"
 	"github.com/cdclab/cdclab/reports/gate"
 	"github.com/cdclab/cdclab/reports/render"
+	"github.com/cdclab/cdclab/reports/trend"
 )
 
 // commentRuns prints stored gates and runs as the comment on a pull request, or keeps the comment
@@ -122,8 +123,9 @@ type grafana struct {
 
 func grafanaFlags(set *flag.FlagSet) *grafana {
 	var g grafana
-	set.StringVar(&g.address, "grafana", "", "`url` of a Grafana that gets the run, its faults "+
-		"and its verdict as annotations (env CDC_GRAFANA_URL); the token of its service account "+
+	set.StringVar(&g.address, "grafana", "", "`url` of a Grafana that gets annotations: of a "+
+		"run the load, faults and verdict, of a trend the changes (env "+
+		"CDC_GRAFANA_URL); the token of its service account "+
 		"is taken from CDC_GRAFANA_TOKEN alone")
 	set.StringVar(&g.link, "report-link", "",
 		"`url` of the report, for a link in the annotations")
@@ -168,6 +170,25 @@ func (g *grafana) annotateResult(ctx context.Context, t terminal, result *experi
 	t.say("cdclab bench: warning: " + err.Error())
 	if err := result.Warn(err.Error()); err != nil {
 		t.say("cdclab bench: warning: " + err.Error())
+	}
+}
+
+// annotateTrends sends the changes of trends. A failure is a warning, and no exit code.
+func (g *grafana) annotateTrends(ctx context.Context, t terminal, trends []trend.Trend) {
+	if g.client == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, annotateLimit)
+	defer cancel()
+	for _, one := range trends {
+		annotations, err := annotate.OfTrend(one, g.link)
+		if err == nil {
+			_, err = g.client.Send(ctx, annotations)
+		}
+		if err != nil {
+			t.say("cdclab trend: warning: " + err.Error())
+			return
+		}
 	}
 }
 

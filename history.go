@@ -130,12 +130,16 @@ func trends(ctx context.Context, t terminal, args []string) (int, error) {
 	page := set.String("page", "",
 		"write an HTML page with the history of every metric to a `file`")
 	asJSON := set.Bool("json", false, "the trends as JSON")
+	g := grafanaFlags(set)
 	positional, err := parse(set, args, 0, 1)
 	if err != nil {
 		return 0, err
 	}
 	if len(positional) == 1 {
 		k.dir = positional[0]
+	}
+	if err := g.open(); err != nil {
+		return 0, err
 	}
 	code := exitPass
 	err = k.lend(ctx, "", func(dir string) error {
@@ -153,6 +157,7 @@ func trends(ctx context.Context, t terminal, args []string) (int, error) {
 				code = exitFail
 			}
 		}
+		g.annotateTrends(ctx, t, found)
 		if *page != "" {
 			write := func(w io.Writer) error { return trend.WritePage(w, found) }
 			if err := writeFile(*page, write); err != nil {

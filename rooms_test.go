@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 		"reports/wholefile", "stack", "stack/connect", "stack/nullmongo"},
 	"reports": {"reports/histogram", "reports/limit", "reports/strictjson", "reports/unit",
 		"reports/wholefile"},
-	"reports/annotate": {"reports", "reports/unit"},
+	"reports/annotate": {"reports", "reports/trend", "reports/unit"},
 	"reports/archive":  {"reports", "reports/unit"},
 	"reports/gate":     {"reports", "reports/unit"},
 	"reports/findings": {"reports", "reports/histogram", "reports/unit"},

@@ -1,11 +1,10 @@
 // Package annotate writes what a Run concluded into a Grafana, as annotations: the load as a
-// region, each fault as a region, and the verdict. The package changes no verdict; only packages
-// annotate and comment dial out of reports. Start reading at Of, then at Client.Send.
+// region, each fault as a region, and the verdict; of a trend each change, as a region. The package
+// changes no verdict; only packages annotate and comment dial out of reports. Start reading at Of,
+// then at Client.Send.
 package annotate
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"html"
 	"net/url"
@@ -40,9 +39,8 @@ const (
 // identify returns the tag shared by all annotations of a Run. The tag holds a hash, because
 // Grafana keeps 100 characters of a tag, and the name of a script may have more.
 func identify(run *reports.Run) string {
-	hash := sha256.Sum256([]byte(run.TestRun.ID + "\n" +
-		run.TestRun.StartTime.UTC().Format(time.RFC3339Nano)))
-	return runTag + hex.EncodeToString(hash[:8])
+	return runTag + digest(run.TestRun.ID+"\n"+
+		run.TestRun.StartTime.UTC().Format(time.RFC3339Nano))
 }
 
 // tag returns the annotation's tag with the prefix, "" where there is none.
@@ -57,13 +55,9 @@ func (a *Annotation) tag(prefix string) string {
 // Of returns the annotations of a Run: its load, each fault and its verdict. link is the address of
 // the report, http or https, empty for none; an error says that link is no such address.
 func Of(run *reports.Run, link string) ([]Annotation, error) {
-	if link != "" {
-		address, err := url.Parse(link)
-		if err != nil || address.Scheme != "http" && address.Scheme != "https" ||
-			address.Host == "" {
-			return nil, fmt.Errorf("link %q: want the http or https address of a report", link)
-		}
-		link = fmt.Sprintf(` <a href="%s">report</a>`, html.EscapeString(link))
+	link, err := anchor(link)
+	if err != nil {
+		return nil, err
 	}
 	t := &run.TestRun
 	annotate := func(part string, from, to time.Time, text string) Annotation {
@@ -87,6 +81,18 @@ func Of(run *reports.Run, link string) ([]Annotation, error) {
 			t.At(fault.EndSeconds), name))
 	}
 	return all, nil
+}
+
+// anchor returns the HTML of a link to a report, "" for no link.
+func anchor(link string) (string, error) {
+	if link == "" {
+		return "", nil
+	}
+	address, err := url.Parse(link)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" {
+		return "", fmt.Errorf("link %q: want the http or https address of a report", link)
+	}
+	return fmt.Sprintf(` <a href="%s">report</a>`, html.EscapeString(link)), nil
 }
 
 func verdictText(run *reports.Run) string {

@@ -27,6 +27,9 @@ type Line struct {
 	Changes []Change `json:"changes"`
 }
 
+// TimeLayout is the form of a Point's time, in UTC.
+const TimeLayout = "2006-01-02 15:04"
+
 // Point says of which Run a value is.
 type Point struct {
 	ID     string `json:"id"`
@@ -58,14 +61,14 @@ func Find(group archive.Group, o Options) Trend {
 			}
 			line.Values = append(line.Values, value)
 			line.Runs = append(line.Runs, Point{run.TestRun.ID, run.Provenance.Commit,
-				run.TestRun.StartTime.UTC().Format("2006-01-02 15:04")})
+				run.TestRun.StartTime.UTC().Format(TimeLayout)})
 		}
 		from := max(0, len(line.Values)-Nights)
 		line.Values, line.Runs = line.Values[from:], line.Runs[from:]
 		line.Changes = ChangePoints(line.Values, o)
 		t.Runs = max(t.Runs, len(line.Values))
 		for _, change := range line.Changes {
-			text := line.words(change)
+			text := line.Words(change)
 			if change.Percent > 0 {
 				t.Alarms = append(t.Alarms, text)
 			} else {
@@ -77,8 +80,8 @@ func Find(group archive.Group, o Options) Trend {
 	return t
 }
 
-// words names the change and the commits between the last good and the first bad Run.
-func (l *Line) words(c Change) string {
+// Words names the change and the commits between the last good and the first bad Run.
+func (l *Line) Words(c Change) string {
 	good, bad := l.Runs[c.Index-1], l.Runs[c.Index]
 	commits := "the commit is the same, so the machine or the servers changed"
 	if good.Commit != bad.Commit {

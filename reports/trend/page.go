@@ -98,7 +98,7 @@ func draw(line Line) chart {
 		if from = change.Index; from < len(line.Values) {
 			at := x(float64(from) - 0.5)
 			c.Rules = append(c.Rules, rule{at, 100 * at / chartWidth, change.Percent > 0,
-				line.words(change), fmt.Sprintf("%+.0f %%", change.Percent)})
+				line.Words(change), fmt.Sprintf("%+.0f %%", change.Percent)})
 		}
 	}
 	last := len(line.Values) - 1

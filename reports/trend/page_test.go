@@ -39,7 +39,7 @@ func TestPageOfAChange(t *testing.T) {
 			"third day", "fourth day", "fifth day", "last day"}[i]})
 	}
 	line.Changes = []Change{{Index: 3, Before: 10, After: 11, Percent: 10}}
-	text := line.words(line.Changes[0])
+	text := line.Words(line.Changes[0])
 	if want := "e2e p50 changed by +10.0 %, from 10 to 11 ms (p < 1e-9), with run night of " +
 		"fourth day"; !strings.HasPrefix(text, want) {
 		t.Errorf("got %q, want %q", text, want)
