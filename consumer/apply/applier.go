@@ -108,7 +108,7 @@ func (s *Shared) Applier(send func(context.Context, []deadletter.Rejected) error
 	rules := &ruleLog{metrics: s.metrics, log: s.log, once: &s.once}
 	return &Applier{Shared: s,
 		planner: planner{tables: s.tables, tablesMax: s.config.TablesMax,
-			topics: topics.Authority{Renamed: s.config.TopicTables},
+			topics: s.config.TopicTables,
 			decoder: debezium.Decoder{MaxBytes: s.config.RecordMaxBytes,
 				MaxDepth: s.config.NestingMax},
 			metrics: s.metrics, log: rules,

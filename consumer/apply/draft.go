@@ -98,7 +98,7 @@ func (d *draft) needsOwnRound() bool {
 type planner struct {
 	tables    *encode.Tables
 	tablesMax int
-	topics    topics.Authority
+	topics    topics.Tables
 
 	decoder debezium.Decoder
 	encoder encode.Encoder
@@ -112,6 +112,7 @@ type planner struct {
 	top     string // the highest streamed position so far
 	reached string // the highest streamed position before the partition's beginning
 	recent  order.Recent
+	found   foundTable
 	table   *encode.Table // of the last event, or known from before
 	several bool          // the topic has events of several tables
 	ended   []byte        // the key of a delete just before
@@ -119,6 +120,14 @@ type planner struct {
 	begun   bool
 	next    int64 // the offset after the last record
 	gap     int64 // the offset after the last hole
+}
+
+// foundTable is the last table found for an event. The next event in the topic is nearly always of
+// the same table.
+type foundTable struct {
+	topic, prefix, schema, name string
+	version                     uint64 // encode.Tables.Version
+	table                       *encode.Table
 }
 
 // job is the work left of a batch; Step empties the job.
@@ -159,7 +168,9 @@ func (j *job) keepMembers(elements []byte) []byte {
 // The job is valid until the next planBatch.
 func (p *planner) planBatch(j *job, batch []telemetry.Arrival) {
 	clear(j.slab)
-	j.slab = slices.Grow(j.slab[:0], len(batch))
+	if j.slab = j.slab[:0]; cap(j.slab) < len(batch) {
+		j.slab = make([]draft, 0, len(batch))
+	}
 	j.drafts, j.round, j.rejected, j.alone = j.drafts[:0], nil, nil, 0
 	j.last, j.unread = batch[len(batch)-1].Record, batch
 	p.planMore(j)
@@ -176,8 +187,9 @@ func (p *planner) planMore(j *job) bool {
 	for len(j.unread) > 0 && j.kept < keptMax {
 		a := j.unread[0]
 		j.unread = j.unread[1:]
-		j.slab = append(j.slab, draft{record: a.Record, polled: a.Polled, processedAt: now})
+		j.slab = j.slab[:len(j.slab)+1] // behind the length all is zero
 		d := &j.slab[len(j.slab)-1]
+		d.record, d.polled, d.processedAt = a.Record, a.Polled, now
 		use, err := p.draftRecord(d, j)
 		switch {
 		case err != nil:
@@ -257,26 +269,33 @@ func (p *planner) readEnvelope(d *draft) (*debezium.Event, error) {
 // findTable fills in the table of an event. The error is a rejection: the topic is of another
 // table, or the table is one too many, or MongoDB cannot have the collection.
 func (p *planner) findTable(d *draft, event *debezium.Event) error {
-	if event.Source.Table == "" {
+	s := &event.Source
+	if s.Table == "" {
 		return nil
 	}
-	if err := p.topics.Check(d.record.Topic, &event.Source); err != nil {
+	of := foundTable{d.record.Topic, s.Name, s.Schema, s.Table, p.tables.Version(), p.found.table}
+	if of == p.found {
+		d.table, d.entity = of.table, of.table.Spec().Entity
+		return nil
+	}
+	if err := p.topics.Check(d.record.Topic, s); err != nil {
 		return err
 	}
-	if n := len(event.Source.Schema) + len(event.Source.Table); n > entity.CollectionMaxBytes {
+	if n := len(s.Schema) + len(s.Table); n > entity.CollectionMaxBytes {
 		return fate.Rejectf(fate.RuleNamespace, "the names of schema and table have %d bytes,"+
 			" at most %d", n, entity.CollectionMaxBytes)
 	}
-	table := p.tables.TableWithin(p.tablesMax, event.Source.Schema, event.Source.Table)
-	if table == nil {
+	of.table = p.tables.TableWithin(p.tablesMax, s.Schema, s.Table)
+	if of.table == nil {
 		d.entity = otherEntity
 		return fate.Rejectf(fate.RuleTables, "%q.%q is one table too many without a spec: %d are"+
-			" served (--tables-max)", event.Source.Schema, event.Source.Table, p.tablesMax)
+			" served (--tables-max)", s.Schema, s.Table, p.tablesMax)
 	}
-	d.table, d.entity = table, table.Spec().Entity
-	if fault := table.Spec().CollectionFault(); fault != "" {
+	d.table, d.entity = of.table, of.table.Spec().Entity
+	if fault := of.table.Spec().CollectionFault(); fault != "" {
 		return fate.Rejectf(fate.RuleNamespace, "%s", fault)
 	}
+	p.found = of
 	return nil
 }
 

@@ -1,12 +1,22 @@
 package apply
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
+	"testing/fstest"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/consumer/consumertest"
 	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/documents/documentstest"
+	"github.com/cdclab/cdclab/consumer/encode"
+	"github.com/cdclab/cdclab/consumer/entity"
+	"github.com/cdclab/cdclab/consumer/fate"
+	"github.com/cdclab/cdclab/consumer/telemetry"
 )
 
 // mergedPipeline is a pipeline whose topic "merged" holds rows of all tables; merge puts a record
@@ -54,5 +64,63 @@ func TestStatesAreOfOneTable(t *testing.T) {
 	p.feed(t, order(debezium.Update, 4, "pending"))
 	if n := p.violations(t, "transition"); n != 1 {
 		t.Errorf("%v transitions break the rule, want 1", n)
+	}
+}
+
+// TestFoundTable: neither a row of another source, schema, table or topic nor a row after a change
+// of the specs is taken for a row of the table found last.
+func TestFoundTable(t *testing.T) {
+	t.Parallel()
+	specs := fstest.MapFS{}
+	declare := func(collection string) {
+		specs["shop.yaml"] = &fstest.MapFile{Data: []byte("entity: shop\ntable: public.shop\n" +
+			"collection: " + collection + "\nkey: id\n" +
+			"fields: [{column: id, kind: int, required: true}]\n")}
+	}
+	declare("shops")
+	registry, err := entity.Load(specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, memory := encode.NewTables(registry), documentstest.NewWatchedStore()
+	p := NewShared(DefaultConfig(), tables, memory, telemetry.NewMetrics(),
+		slog.New(slog.DiscardHandler), nil).pipeline(memory)
+	commit := 0
+	feed := func(topic, prefix, schema, table string) []string {
+		commit++
+		id := consumertest.Columns("id", int64(commit))
+		r := consumertest.Record(table, debezium.Create, commit, id, nil, id)
+		r.Topic = topic
+		for old, text := range map[string]string{`"name":"cdc"`: `"name":"` + prefix + `"`,
+			`"schema":"public"`: `"schema":"` + schema + `"`} {
+			if !bytes.Contains(r.Value, []byte(old)) {
+				t.Fatalf("no %s in %s", old, r.Value)
+			}
+			r.Value = bytes.Replace(r.Value, []byte(old), []byte(text), 1)
+		}
+		return p.feed(t, r)
+	}
+	right := func() {
+		if rules := feed("cdc.public.shop", "cdc", "public", "shop"); rules != nil {
+			t.Fatalf("a row of the table is rejected by %v", rules)
+		}
+	}
+	right()
+	for _, s := range [][4]string{{"cdc.public.shop", "other", "public", "shop"},
+		{"cdc.public.shop", "cdc", "hr", "shop"}, {"cdc.public.shop", "cdc", "public", "till"},
+		{"cdc.public.till", "cdc", "public", "shop"}} {
+		right()
+		if rules := feed(s[0], s[1], s[2], s[3]); !slices.Equal(rules, []string{fate.RuleTopic}) {
+			t.Errorf("a row of %v is rejected by %v, want %s", s, rules, fate.RuleTopic)
+		}
+	}
+	right()
+	declare("stores")
+	if changed, err := tables.Reload(specs); err != nil || !changed {
+		t.Fatalf("reload: %t, %v", changed, err)
+	}
+	right()
+	if p.document(t, "stores", fmt.Sprint(commit)) == nil {
+		t.Error("a row after a change of the specs is not in the new collection")
 	}
 }

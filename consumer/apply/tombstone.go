@@ -27,7 +27,7 @@ func (p *planner) readTombstone(d *draft, event *debezium.Event, hole bool) erro
 	if p.ended = p.ended[:0]; follows || !hole || len(event.Key) == 0 {
 		return nil
 	}
-	if p.several || p.topics.Renamed.MayHoldSeveral(d.record.Topic) {
+	if p.several || p.topics.MayHoldSeveral(d.record.Topic) {
 		return fate.Rejectf(fate.RuleIncomplete, "a null record without its delete, in a topic of"+
 			" several tables, ends a row of one of them: delete the document by hand")
 	}

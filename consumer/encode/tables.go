@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cdclab/cdclab/consumer/entity"
 )
@@ -15,6 +16,7 @@ import (
 type Tables struct {
 	registry *entity.Registry
 
+	version atomic.Uint64
 	mu      sync.RWMutex
 	by      map[tableID]*Table
 	generic int // of by: the tables without a YAML
@@ -49,6 +51,9 @@ func (t *Tables) TableWithin(most int, schema, name string) *Table {
 	return table
 }
 
+// Version changes with every Reload that changes a table: until then a Table found is the table's.
+func (t *Tables) Version() uint64 { return t.version.Load() }
+
 func (t *Tables) remember(id tableID, table *Table) {
 	if t.by[id] = table; t.isGeneric(id) {
 		t.generic++
@@ -77,6 +82,7 @@ func (t *Tables) Reload(fsys fs.FS) (changed bool, err error) {
 	if !t.registry.Replace(next) {
 		return false, nil
 	}
+	defer t.version.Add(1) // before the unlock
 	old := t.by
 	t.by, t.generic = map[tableID]*Table{}, 0
 	for id, table := range old {

@@ -1,6 +1,6 @@
 // Package topics says which tables a topic may hold, because who may write a topic must not write
-// the rows of all tables. The package reads no topic; package apply asks for each event. Start
-// reading at Authority.
+// the rows of all tables. The package reads no topic; package apply asks, and remembers the last
+// answer. Start reading at Tables.Check.
 package topics
 
 import (
@@ -46,27 +46,13 @@ func (t *Tables) Set(text string) error {
 	return nil
 }
 
-// Authority judges whether a topic may hold events of a table. One goroutine uses an Authority.
-type Authority struct {
-	Renamed Tables
-	// The last pair of topic and table that was found right.
-	topic  string
-	source debezium.Source
-}
-
 // Check returns a rejection of an event in the topic of another table.
-func (a *Authority) Check(topic string, s *debezium.Source) error {
-	last := &a.source
-	if topic == a.topic && s.Table == last.Table && s.Schema == last.Schema &&
-		s.Name == last.Name {
-		return nil
-	}
+func (t *Tables) Check(topic string, s *debezium.Source) error {
 	table := s.Schema + "." + s.Table
-	named, right := a.Renamed.allow(topic, table)
+	named, right := t.allow(topic, table)
 	own := sanitizeTopic(s.Name + "." + table)
 	switch {
 	case right, !named && topic == own:
-		a.topic, a.source = topic, debezium.Source{Name: s.Name, Schema: s.Schema, Table: s.Table}
 		return nil
 	case named:
 		return fate.Rejectf(fate.RuleTopic, "the topic holds no rows of %q (--topic-tables)",
