@@ -324,9 +324,9 @@ type writer struct {
 // writeRows returns an outcome for each write, valid until the next apply.
 func (w *writer) writeRows(ctx context.Context, writes []write) []documents.Outcome {
 	clear(w.sent)
-	w.sent = slices.Grow(w.sent[:0], len(writes))
+	w.sent = slices.Grow(w.sent[:0], len(writes))[:len(writes)]
 	for i := range writes {
-		w.sent = append(w.sent, writes[i].rowToWrite())
+		writes[i].describeRow(&w.sent[i])
 	}
 	return w.store.Apply(ctx, w.sent)
 }

@@ -37,9 +37,9 @@ func (c *change) raisedPosition() string {
 	return order.Raise(c.position, c.comes)
 }
 
-// rowToWrite returns the content left at the change's place.
-func (c *change) rowToWrite() documents.Write {
-	w := documents.Write{Place: c.Place, Spec: c.table.Spec(), Elements: c.elements,
+// describeRow fills in the content left at the change's place.
+func (c *change) describeRow(w *documents.Write) {
+	*w = documents.Write{Place: c.Place, Spec: c.table.Spec(), Elements: c.elements,
 		Absent: c.absent, Deleted: c.deleted, Fresh: c.fresh != nil,
 		About: documents.About{Position: c.raisedPosition(), Operation: c.operation, TxID: c.txID,
 			SourceAt: c.sourceAt, ProcessedAt: c.processedAt, DeletedAt: c.deletedAt,
@@ -51,12 +51,11 @@ func (c *change) rowToWrite() documents.Write {
 	for i := range c.orphan {
 		w.Orphan = append(w.Orphan, c.orphan[i].Field)
 	}
-	return w
 }
 
-// changesByPlace returns the draft's changes, place by place. A moved embedded row leaves a
+// appendChanges appends the draft's changes, place by place. A moved embedded row leaves a
 // tombstone at the old place.
-func (d *draft) changesByPlace(h *held) []change {
+func (d *draft) appendChanges(made []change, h *held) []change {
 	spec := d.table.Spec()
 	c := change{draft: d, elements: d.members, absent: d.absent, deleted: d.endsTheRow()}
 	if spec.Embed == nil {
@@ -64,12 +63,13 @@ func (d *draft) changesByPlace(h *held) []change {
 			c.fresh = d
 		}
 		c.Place = documents.Place{Collection: spec.Collection, ID: d.key}
-		return []change{c}
+		return append(made, c)
 	}
 	at := func(document string) documents.Place {
 		return documents.Place{Collection: spec.Collection, ID: document, Field: spec.Embed.Field,
 			Item: d.key}
 	}
+	from := len(made)
 	var left []string
 	switch {
 	case c.deleted && d.parent != "":
@@ -79,7 +79,6 @@ func (d *draft) changesByPlace(h *held) []change {
 	case d.op == debezium.Update:
 		left = []string{d.before}
 	}
-	var made []change
 	if !c.deleted {
 		c.Place = at(d.parent)
 		made = append(made, c)
@@ -88,7 +87,7 @@ func (d *draft) changesByPlace(h *held) []change {
 		if !c.deleted && document == d.parent {
 			continue
 		}
-		gone := change{Place: at(document), draft: d, deleted: true, aside: len(made) > 0}
+		gone := change{Place: at(document), draft: d, deleted: true, aside: len(made) > from}
 		made = append(made, gone)
 	}
 	d.unfound = d.op == debezium.Update && d.before == "" && len(left) == 0
@@ -151,6 +150,7 @@ func (w *write) wasMadeByUpdates(done documents.Outcome) bool {
 
 // folder folds the changes of a round, and keeps the memory for the next.
 type folder struct {
+	changes []change // of the round, in the order of the log
 	at      map[documents.Place]int
 	writes  []write
 	refused []change // by a place that another row has
@@ -160,15 +160,15 @@ type folder struct {
 // foldByPlace keeps the order of the first change at each place. A replayed older event adds
 // nothing, not even a member, because a member's value may have changed since. The result is valid
 // until the next fold.
-func (f *folder) foldByPlace(changes []change) []write {
+func (f *folder) foldByPlace() []write {
 	if f.at == nil {
 		f.at = map[documents.Place]int{}
 	}
 	clear(f.at)
 	clear(f.writes)
 	f.writes, f.refused, f.behind = f.writes[:0], nil, nil
-	for i := range changes {
-		c := &changes[i]
+	for i := range f.changes {
+		c := &f.changes[i]
 		n, seen := f.at[c.Place]
 		if !seen {
 			f.at[c.Place] = len(f.writes)

@@ -97,6 +97,14 @@ func (p *parking) takesNoMore() bool {
 
 func (d *draft) rowName() string { return d.table.Spec().Collection + "/" + d.entity + "/" + d.key }
 
+// chainOf returns the parked events of the draft's row; nil where there are none.
+func (p *parking) chainOf(d *draft) *chain {
+	if p.count == 0 {
+		return nil
+	}
+	return p.chains[d.rowName()]
+}
+
 // parkDraft parks a copy of the draft and the draft's record, because the job's memory is used
 // again, and a key or value is a part of all bytes of the fetch.
 func (p *parking) parkDraft(d *draft, now time.Time) {

@@ -84,7 +84,8 @@ func (a *Applier) buildRound(ctx context.Context, r *round) error {
 			return err
 		}
 	}
-	var changes []change
+	clear(a.folder.changes)
+	changes := a.folder.changes[:0]
 	for _, d := range r.drafts {
 		if d.op == debezium.Truncate {
 			continue // done by prepareLoneDraft
@@ -96,11 +97,16 @@ func (a *Applier) buildRound(ctx context.Context, r *round) error {
 		if !d.judged { // else counted when parked
 			a.metrics.Passed.Inc()
 		}
-		for _, ready := range a.parkOrRelease(d, held.parents) {
-			changes = append(changes, ready.changesByPlace(held)...)
+		before, parked := a.parkOrRelease(d, held.parents)
+		for _, ready := range before {
+			changes = ready.appendChanges(changes, held)
+		}
+		if !parked {
+			changes = d.appendChanges(changes, held)
 		}
 	}
-	r.writes, r.built = a.folder.foldByPlace(changes), true
+	a.folder.changes = changes
+	r.writes, r.built = a.folder.foldByPlace(), true
 	for i := range r.writes {
 		if w := &r.writes[i]; len(w.missing) > 0 && w.op == debezium.Update && !w.deleted {
 			w.noteUnknown(held.rows[w.key])
@@ -173,24 +179,23 @@ func (a *Applier) prepareLoneDraft(ctx context.Context, d *draft, h *held) error
 	return d.completeFrom(h.rows[d.key])
 }
 
-// parkOrRelease returns the draft and the row's drafts parked before, or none after parking the
-// draft. The row's newest state decides; a replayed event is not the newest.
-func (a *Applier) parkOrRelease(d *draft, found sightings) []*draft {
-	row := d.rowName()
-	parked := a.parking.chains[row]
-	if parked == nil && d.judged {
-		return []*draft{d}
+// parkOrRelease parks the draft, or returns the row's drafts parked before. The row's newest state
+// decides; a replayed event is not the newest.
+func (a *Applier) parkOrRelease(d *draft, found sightings) (before []*draft, parked bool) {
+	chain := a.parking.chainOf(d)
+	if chain == nil && d.judged {
+		return nil, false
 	}
-	deciding := parked.newestWith(d)
+	deciding := chain.newestWith(d)
 	if !deciding.judged && len(found.missingParents(deciding)) > 0 {
 		a.parking.parkDraft(d, a.now())
 		a.metrics.countParked(d)
-		return nil
+		return nil, true
 	}
-	if parked == nil {
-		return []*draft{d}
+	if chain == nil {
+		return nil, false
 	}
-	return append(a.parking.takeChain(row), d)
+	return a.parking.takeChain(d.rowName()), false
 }
 
 // held is the store's knowledge of the rows of a round.
@@ -203,7 +208,7 @@ type held struct {
 
 // findForRound asks the store for everything left open by the round's events.
 func (a *Applier) findForRound(ctx context.Context, drafts []*draft) (*held, error) {
-	if err := a.truncates.findPositions(ctx, a.store, drafts); err != nil {
+	if err := a.truncates.findPosition(ctx, a.store, drafts[0].table.Spec()); err != nil {
 		return nil, fmt.Errorf("look for truncates: %w", err)
 	}
 	var refs []encode.Ref
@@ -213,10 +218,8 @@ func (a *Applier) findForRound(ctx context.Context, drafts []*draft) (*held, err
 		if !d.judged && !d.endsTheRow() && d.rejected == nil {
 			refs = append(refs, d.references...)
 		}
-		if a.parking.count > 0 {
-			if parked := a.parking.chains[d.rowName()]; parked != nil {
-				refs = append(refs, parked.newest.references...)
-			}
+		if parked := a.parking.chainOf(d); parked != nil {
+			refs = append(refs, parked.newest.references...)
 		}
 		if a.stored.mustBeFound(d) {
 			states = append(states, d.key)

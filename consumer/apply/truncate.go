@@ -11,6 +11,7 @@ import (
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/documents"
 	"github.com/cdclab/cdclab/consumer/encode"
+	"github.com/cdclab/cdclab/consumer/entity"
 	"github.com/cdclab/cdclab/consumer/order"
 	"github.com/cdclab/cdclab/consumer/telemetry"
 )
@@ -24,23 +25,25 @@ type truncates struct {
 	at map[string]documents.Metadata // by documents.TruncateID; zero where none is known
 }
 
-// findPositions looks up the tables not known yet.
-func (t *truncates) findPositions(ctx context.Context, s documents.Store, drafts []*draft) error {
-	for _, d := range drafts {
-		id := documents.TruncateID(d.table.Spec())
-		t.mu.Lock()
-		_, known := t.at[id]
-		t.mu.Unlock()
-		if known {
-			continue
-		}
-		found, err := s.Find(ctx, documents.KeptCollection, []string{id}, documents.MetadataMember)
-		if err != nil {
-			return err
-		}
-		t.remember(id, documents.MetadataOf(found[id]))
+// findPosition looks up a table not known yet.
+func (t *truncates) findPosition(ctx context.Context, s documents.Store, spec *entity.Spec) error {
+	id := documents.TruncateID(spec)
+	if _, known := t.positionOf(id); known {
+		return nil
 	}
+	found, err := s.Find(ctx, documents.KeptCollection, []string{id}, documents.MetadataMember)
+	if err != nil {
+		return err
+	}
+	t.remember(id, documents.MetadataOf(found[id]))
 	return nil
+}
+
+func (t *truncates) positionOf(id string) (last documents.Metadata, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last, known = t.at[id]
+	return last, known
 }
 
 func (t *truncates) remember(id string, last documents.Metadata) {
@@ -57,11 +60,11 @@ func (t *truncates) remember(id string, last documents.Metadata) {
 // dropTruncated counts the rows ended by an earlier truncate, and takes them off the round. The
 // error is about rows of a log that began anew.
 func (a *Applier) dropTruncated(r *round) (err error) {
-	t := &a.truncates
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	if len(r.drafts) == 0 {
+		return nil
+	}
+	last, _ := a.truncates.positionOf(documents.TruncateID(r.drafts[0].table.Spec()))
 	r.drafts = slices.DeleteFunc(r.drafts, func(d *draft) bool {
-		last := t.at[documents.TruncateID(d.table.Spec())]
 		if d.op == debezium.Truncate || d.null || d.position >= last.Position ||
 			d.place().WasReadSince(last.Position) {
 			return false
