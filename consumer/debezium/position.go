@@ -118,15 +118,15 @@ func (e *Event) needsSequence() bool {
 
 // isBefore15 is true for the version of a Debezium before 1.5; false for a text of another form.
 func isBefore15(version string) bool {
-	major, rest, found := strings.Cut(version, ".")
-	if !found || len(major) != 1 || major[0] > '1' || major[0] < '0' {
+	if len(version) < 2 || version[0] != '0' && version[0] != '1' || version[1] != '.' {
 		return false
 	}
+	rest := version[2:]
 	if end := strings.IndexAny(rest, ".-"); end >= 0 {
 		rest = rest[:end]
 	}
 	n, err := strconv.Atoi(rest)
-	return err == nil && (major == "0" || n < 5)
+	return err == nil && (version[0] == '0' || n < 5)
 }
 
 // Position is where the event stands in the order of commits, by the table of places. A Position of

@@ -5,12 +5,16 @@ import "slices"
 // Recent remembers the last changes of a partition, to tell a change sent again by a connector. The
 // zero value is ready; one goroutine uses a Recent.
 type Recent struct {
-	ids       []Change
-	positions []string
-	next      int
-	low       string // all changes above are remembered
-	high      string // the highest change recalled
-	offset    int64  // the offset after the change recalled last
+	last   []noted // a ring, once full
+	next   int
+	low    string // all changes above are remembered
+	high   string // the highest change recalled
+	offset int64  // the offset after the change recalled last
+}
+
+type noted struct {
+	Change
+	position string
 }
 
 // Change names a change of the log, at every delivery alike.
@@ -26,19 +30,20 @@ const RecentMax = 1024
 // the change would be remembered had the partition met the change.
 func (r *Recent) Note(id Change, position string, behind bool) (resent, unseen bool) {
 	switch {
-	case len(r.ids) == 0:
+	case len(r.last) == 0:
 		r.low = position
-	case behind && id.LSN != 0 && slices.Contains(r.ids, id):
+	case behind && id.LSN != 0 && r.contains(id):
 		resent = true
 	case behind:
 		unseen = position > r.low
 	}
-	if len(r.ids) < RecentMax {
-		r.ids, r.positions = append(r.ids, id), append(r.positions, position)
+	if len(r.last) < RecentMax {
+		r.last = append(r.last, noted{id, position})
 		return resent, unseen
 	}
-	r.low = max(r.low, r.positions[r.next])
-	r.ids[r.next], r.positions[r.next] = id, position
+	oldest := &r.last[r.next]
+	r.low = max(r.low, oldest.position)
+	*oldest = noted{id, position}
 	r.next = (r.next + 1) % RecentMax
 	return resent, unseen
 }
@@ -48,9 +53,13 @@ func (r *Recent) Note(id Change, position string, behind bool) (resent, unseen b
 // may be the mark of a transaction's end. Records that are no changes look as holes look.
 func (r *Recent) Recall(id Change, position string, offset int64) {
 	const mark = 1
-	if len(r.ids) > 0 && offset > r.offset+mark {
+	if len(r.last) > 0 && offset > r.offset+mark {
 		*r = Recent{}
 	}
 	r.Note(id, position, position < r.high)
 	r.high, r.offset = max(r.high, position), offset+1
+}
+
+func (r *Recent) contains(id Change) bool {
+	return slices.ContainsFunc(r.last, func(n noted) bool { return n.Change == id })
 }
