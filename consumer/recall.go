@@ -11,8 +11,7 @@ import (
 	verdicts "github.com/cdclab/cdclab/consumer/order"
 )
 
-// Bounds of the reading of what was before: the partitions of a process that read at a time, and
-// the time for one.
+// Bounds of recalls: partitions of a process at a time, and the time for each.
 const (
 	recallsMax  = 4
 	recallLimit = 10 * time.Second

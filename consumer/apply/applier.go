@@ -246,7 +246,9 @@ func (a *Applier) Wake() <-chan struct{} { return a.parking.wake }
 
 // Leave forgets the parked events: Kafka delivers the events again to the partition's next owner.
 func (a *Applier) Leave() {
-	a.parking.forgetAll()
+	for row := range a.parking.chains {
+		a.parking.takeChain(row)
+	}
 	a.reportParked()
 }
 

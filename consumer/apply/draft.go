@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -190,7 +189,11 @@ func (p *planner) planMore(j *job) bool {
 		j.slab = j.slab[:len(j.slab)+1] // behind the length all is zero
 		d := &j.slab[len(j.slab)-1]
 		d.record, d.polled, d.processedAt = a.Record, a.Polled, now
-		use, err := p.draftRecord(d, j)
+		event, err := p.readEnvelope(d)
+		use := event != nil || d.null
+		if event != nil && err == nil && d.op != debezium.Truncate {
+			err = p.convertRow(d, event, j)
+		}
 		switch {
 		case err != nil:
 			j.rejected = append(j.rejected, d.deadLetter(err))
@@ -211,15 +214,6 @@ func (d *draft) deadLetter(err error) deadletter.Rejected {
 		l.Source.TsUs = d.sourceAt.UnixMicro()
 	}
 	return l
-}
-
-// draftRecord fills in d; false where the record asks for nothing. Every error is a rejection.
-func (p *planner) draftRecord(d *draft, j *job) (bool, error) {
-	event, err := p.readEnvelope(d)
-	if event == nil || err != nil || d.op == debezium.Truncate {
-		return event != nil || d.null, err
-	}
-	return true, p.convertRow(d, event, j)
 }
 
 // readEnvelope fills in all of d except the row's part. The event is nil where the record asks for
@@ -387,21 +381,4 @@ func (p *planner) convertRow(d *draft, event *debezium.Event, j *job) error {
 		return nil
 	}
 	return err
-}
-
-func (d *draft) embeddable(embed *entity.Embed) error {
-	if d.key == "" || strings.ContainsAny(d.key, ".\x00") || d.key[0] == '$' {
-		return fate.Rejectf(fate.RuleKey, "the key cannot be the name of a member")
-	}
-	if len(d.key) > itemKeyMax {
-		return fate.Rejectf(fate.RuleKey,
-			"the key has %d bytes, and the name of a member at most %d",
-			len(d.key), itemKeyMax)
-	}
-	if d.parent == "" && !d.endsTheRow() {
-		return fate.Rejectf(fate.RuleParent,
-			"the row's %s is empty: it names no document to live in",
-			embed.Parent)
-	}
-	return nil
 }

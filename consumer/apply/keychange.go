@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/documents"
+	"github.com/cdclab/cdclab/consumer/entity"
 	"github.com/cdclab/cdclab/consumer/fate"
 )
 
@@ -232,3 +234,21 @@ func (d *draft) readOtherKey(event *debezium.Event) (err error) {
 // itemKeyMax bounds the key of an embedded row, because the update of a document names the key with
 // each of the row's columns.
 const itemKeyMax = 256
+
+// embeddable refuses a row that cannot be a member of another document.
+func (d *draft) embeddable(embed *entity.Embed) error {
+	if d.key == "" || strings.ContainsAny(d.key, ".\x00") || d.key[0] == '$' {
+		return fate.Rejectf(fate.RuleKey, "the key cannot be the name of a member")
+	}
+	if len(d.key) > itemKeyMax {
+		return fate.Rejectf(fate.RuleKey,
+			"the key has %d bytes, and the name of a member at most %d",
+			len(d.key), itemKeyMax)
+	}
+	if d.parent == "" && !d.endsTheRow() {
+		return fate.Rejectf(fate.RuleParent,
+			"the row's %s is empty: it names no document to live in",
+			embed.Parent)
+	}
+	return nil
+}

@@ -245,10 +245,3 @@ func orphanViolations(lacks []encode.Ref) []entity.Violation {
 	}
 	return all
 }
-
-// forgetAll forgets all.
-func (p *parking) forgetAll() {
-	for row := range p.chains {
-		p.takeChain(row)
-	}
-}

@@ -198,14 +198,6 @@ func (a *Applier) parkOrRelease(d *draft, found sightings) (before []*draft, par
 	return a.parking.takeChain(d.rowName()), false
 }
 
-// held is the store's knowledge of the rows of a round.
-type held struct {
-	places  map[string][]string // of live embedded rows: the parent documents
-	newest  map[string]string   // of embedded rows: the position of the newest event or state
-	rows    map[string]bson.Raw // of embedded rows: their newest state
-	parents sightings           // of the referenced rows
-}
-
 // findForRound asks the store for everything left open by the round's events.
 func (a *Applier) findForRound(ctx context.Context, drafts []*draft) (*held, error) {
 	if err := a.truncates.findPosition(ctx, a.store, drafts[0].table.Spec()); err != nil {

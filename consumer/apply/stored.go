@@ -51,6 +51,14 @@ const (
 	statesMaxBytes = 2 << 20
 )
 
+// held is the store's knowledge of the rows of a round.
+type held struct {
+	places  map[string][]string // of live embedded rows: the parent documents
+	newest  map[string]string   // of embedded rows: the position of the newest event or state
+	rows    map[string]bson.Raw // of embedded rows: their newest state
+	parents sightings           // of the referenced rows
+}
+
 // beginRound prepares for a round before the look at the store.
 func (m *stored) beginRound(of *encode.Table) {
 	clear(m.ahead)

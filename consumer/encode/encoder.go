@@ -269,7 +269,10 @@ func (e *Encoder) encodeCell(c *column, v debezium.Value, event *debezium.Event)
 			e.recordState(c, &s, event)
 		}
 		for _, ref := range f.refs {
-			e.addReference(ref, c, v)
+			from := len(e.texts)
+			e.texts = e.appendKeyText(e.texts, c.form, c.t, v)
+			e.out.References = append(e.out.References, ref)
+			e.refs = append(e.refs, e.referenceSince(from, c.name))
 		}
 	}
 }
@@ -327,13 +330,6 @@ func (e *Encoder) storeScalar(c *column, s *scalar) bool {
 		o.Elements = appendString(o.Elements, c.exact, e.textOf(s))
 	}
 	return ok
-}
-
-func (e *Encoder) addReference(ref Ref, c *column, v debezium.Value) {
-	from := len(e.texts)
-	e.texts = e.appendKeyText(e.texts, c.form, c.t, v)
-	e.out.References = append(e.out.References, ref)
-	e.refs = append(e.refs, e.referenceSince(from, c.name))
 }
 
 // recordState notes a value with ruled transitions, and the value before where the event tells it.

@@ -29,8 +29,8 @@ func makeThings(t *testing.T, k *consumertest.Kafka, records int) {
 	}
 }
 
-// TestTopicMadeAnewWhileRead: a topic that is made anew after the look at its offsets ends the
-// reading, and the error says what to do. No record of the topic made anew is taken for a record of
+// TestTopicMadeAnewWhileRead: a topic made anew after the look at its offsets ends the reading. The
+// error says what to do. No record of the topic made anew is taken for a record of
 // the topic before.
 func TestTopicMadeAnewWhileRead(t *testing.T) {
 	t.Parallel()

@@ -246,7 +246,7 @@ func (o *Observers) has(ctx context.Context, query string) error {
 		return fmt.Errorf("ask Prometheus for %s: %w", query, err)
 	}
 	if len(answer.Data.Result) == 0 {
-		return fmt.Errorf("Prometheus has no sample of %s", query)
+		return fmt.Errorf("no sample of %s in Prometheus", query)
 	}
 	return nil
 }
