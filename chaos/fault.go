@@ -32,9 +32,6 @@ type Fault struct {
 	node ast.Node
 }
 
-// common are the members of each Fault; the Kind's parameters are the others.
-var common = []string{"at", "fault", "target", "for", "restart-after", "repeat"}
-
 // line is the Fault's line of the table; the zero Kind of a Fault that was not validated.
 func (f *Fault) line() faults.Kind {
 	kind, _ := faults.Find(f.Kind)
