@@ -31,6 +31,8 @@ type lab struct {
 	*stack.Stack
 	// deletes is true while the load deletes rows.
 	deletes atomic.Bool
+	// still is true while the load waits for a drain.
+	still   atomic.Bool
 	written atomic.Int64
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -80,6 +82,9 @@ func (l *lab) load(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if l.still.Load() {
+			continue
+		}
 		if conn == nil || conn.IsClosed() {
 			var err error
 			if conn, err = pg.Connect(ctx, l.Endpoints().GeneratorDSN); err != nil {
@@ -117,6 +122,8 @@ func (l *lab) drain(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
+	l.still.Store(true)
+	defer l.still.Store(false)
 	if err := l.Drained(ctx); err != nil {
 		t.Fatal(err)
 	}

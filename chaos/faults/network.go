@@ -68,8 +68,8 @@ func networkKinds() []Kind {
 				Does: "the size varies by so many bytes"}, "size_variation"},
 			attribute{Parameter{Name: "delay-us", Type: numberType, Default: "100",
 				Most: 1_000_000, Does: "microseconds between two packets"}, "delay"}),
-		toxic("limit-data", "limit_data", "ends each connection after an amount of data", both,
-			numberOf("bytes", "bytes", "65536", "the bytes of a connection", mostBytes)),
+		reached(toxic("limit-data", "limit_data", "ends each connection after an amount of data",
+			both, numberOf("bytes", "bytes", "4096", "the bytes of a connection", mostBytes))),
 	}
 }
 
@@ -147,6 +147,41 @@ func poison(s Site, toxics ...proxy.Toxic) *Injection {
 		return errors.Join(errs...)
 	}
 	return i
+}
+
+// reached wants more bytes through the proxy than the limit of one connection, because a limit that
+// nobody reaches ends no connection.
+func reached(k Kind) Kind {
+	k.Verified += "; and more bytes than the limit went into the proxy"
+	bare := k.bind
+	k.bind = func(s Site) *Injection {
+		i := bare(s)
+		var before int64
+		inject, during := i.Inject, i.During
+		i.Inject = func(ctx context.Context) (err error) {
+			if before, err = s.Wire.Bytes(); err != nil {
+				return err
+			}
+			return inject(ctx)
+		}
+		i.During = func(ctx context.Context) (string, error) {
+			evidence, err := during(ctx)
+			if err != nil {
+				return "", err
+			}
+			now, err := s.Wire.Bytes()
+			if err != nil {
+				return "", err
+			}
+			if limit := int64(s.With.Number("bytes")); now-before <= limit {
+				return "", fmt.Errorf("%d bytes through proxy %s reach no limit of %d", now-before,
+					s.Wire.Name, limit)
+			}
+			return evidence, nil
+		}
+		return i
+	}
+	return k
 }
 
 // withProbe adds the evidence of a connection of the lab's own, because connections of the pipeline

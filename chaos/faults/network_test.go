@@ -137,6 +137,21 @@ func TestSlowClose(t *testing.T) {
 	}
 }
 
+// TestLimitNotReached: a limit of data that no connection reaches is no evidence.
+func TestLimitNotReached(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("limit-data")
+	site := echo(t)
+	site.With = Values{"bytes": "1000000"}.WithDefaults(kind)
+	i := kind.Bind(site)
+	must(t, i.Inject(t.Context()))
+	if _, err := talk(t, site, 1000, soon); err != nil {
+		t.Fatal(err)
+	}
+	proven(t, i, "", "reach no limit of 1000000")
+	must(t, i.Undo(t.Context()))
+}
+
 // TestBypassed: a fault on a proxy that nobody goes through is not proven.
 func TestBypassed(t *testing.T) {
 	t.Parallel()
