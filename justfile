@@ -46,9 +46,9 @@ fuzz:
 speed:
     go test -run '^$' -bench Decode ./consumer/debezium && go test -run '^$' -bench 'Apply|Drain|Memory' -benchtime 1x -timeout 60m ./consumer
 
-# break every part under load, each time with the table check: every fault of the table on an embedded stack, the plans, a plan that is drawn
+# break every part under load, each time with the table check: every fault of the table on an embedded stack, the planted bugs, the plans, a plan that is drawn
 chaos:
-    CDCLAB_CHAOS=1 go test -timeout 40m -run TestLabFaults ./chaos && go build -o bin/cdclab . && bin/cdclab bench smoke --chaos chaos/plans/network.yaml && bin/cdclab bench smoke --chaos chaos/plans/database.yaml && bin/cdclab bench smoke --chaos chaos/plans/group.yaml && bin/cdclab chaos random --seed 1 --minutes 3 && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill.yaml && bin/cdclab bench smoke --chaos chaos/plans/mongo-latency.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill-loop.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-stop.yaml
+    CDCLAB_CHAOS=1 go test -timeout 40m -run TestLabFaults ./chaos && CDCLAB_PLANTED=1 go test -v -timeout 60m ./chaos/planted && go build -o bin/cdclab . && bin/cdclab bench smoke --chaos chaos/plans/network.yaml && bin/cdclab bench smoke --chaos chaos/plans/database.yaml && bin/cdclab bench smoke --chaos chaos/plans/group.yaml && bin/cdclab chaos random --seed 1 --minutes 3 && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill.yaml && bin/cdclab bench smoke --chaos chaos/plans/mongo-latency.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-kill-loop.yaml && bin/cdclab bench smoke --chaos chaos/plans/consumer-stop.yaml
 
 # the proofs with real Kafka, Connect and Debezium (Java 17, mvn): the stack, conformance, its parts killed under load
 native:
