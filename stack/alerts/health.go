@@ -99,12 +99,13 @@ func connectionAlerts() []Alert {
 // absenceAlerts are the meaning of "no data": an alert on a number is silent without the number,
 // and therefore each source of numbers has an alert on the absence of the source.
 func absenceAlerts() []Alert {
-	gone := func(name, component, series, action string) Alert {
+	gone := func(name, component, series, action string, silencedBy ...Silence) Alert {
 		return Alert{Name: name, Severity: Critical, Component: component, For: time.Minute,
-			Query:     "sum(absent(" + series + "))",
-			Summary:   "no metrics of the " + component + " for a minute",
-			Action:    action,
-			Dashboard: overview,
+			Query:      "sum(absent(" + series + "))",
+			SilencedBy: silencedBy,
+			Summary:    "no metrics of the " + component + " for a minute",
+			Action:     action,
+			Dashboard:  overview,
 			Trial: Trial{Hot: []Series{missing(series, 1)},
 				Cool: []Series{gauge(series, 1, 1)}}}
 	}
@@ -112,9 +113,11 @@ func absenceAlerts() []Alert {
 	failed := `otelcol_exporter_send_failed_log_records_total{exporter="otlp_http/loki"}`
 	return []Alert{
 		gone("ConsumerMissing", "consumer", telemetry.MetricBuild, "Is a consumer up? Its log's "+
-			"last line says why it ended. Alerts on lag, errors and latency are blind until then."),
+			"last line says why it ended. Alerts on lag, errors and latency are blind until then.",
+			Silence{By: "CollectorMissing"}),
 		gone("ConnectorMissing", "connector", connectorUp, "Is Connect up, and is the connector "+
-			"registered (GET /connectors)? The replication slot keeps PostgreSQL's log meanwhile."),
+			"registered (GET /connectors)? The replication slot keeps PostgreSQL's log meanwhile.",
+			Silence{By: "CollectorMissing"}),
 		gone("CollectorMissing", "collector", `up{job="otel-collector"}`, "Is the OpenTelemetry "+
 			"Collector up? Without it no other alert has data."),
 		{
