@@ -4,6 +4,7 @@
 package impact
 
 import (
+	"math"
 	"slices"
 
 	"github.com/cdclab/cdclab/reports"
@@ -42,8 +43,8 @@ type Impact struct {
 	// SteadySeconds is from the fault's end to the begin of SteadyFor steady seconds in a row; -1
 	// is a Run that ended before.
 	SteadySeconds float64
-	// WorstP95 is of the seconds from the fault's begin until the steady state, in milliseconds;
-	// Degradation is WorstP95 by the steady p95, 0 without a steady p95.
+	// WorstP95 is of the seconds from the fault's begin until the steady state, or until the next
+	// fault that begins after the end, in milliseconds; Degradation is WorstP95 by the steady p95.
 	WorstP95, Degradation float64
 }
 
@@ -109,18 +110,33 @@ func (s state) sign(second reports.Second) string {
 	return ""
 }
 
+// next is the begin of the next fault that begins after the end of f: from there on, a second may
+// show the next fault. A fault that overlaps f cannot be told from f.
+func next(r *reports.Run, f reports.FaultWindow) float64 {
+	begin := math.Inf(1)
+	for _, other := range r.Faults {
+		if other.StartSeconds > f.EndSeconds {
+			begin = min(begin, math.Floor(other.StartSeconds))
+		}
+	}
+	return begin
+}
+
 func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 	i := Impact{Fault: f.Name, Target: f.Target, Applied: f.Applied,
 		DetectSeconds: -1, SteadySeconds: -1}
 	inRow, begin := 0, 0.0
+	until := next(r, f)
 	for _, second := range r.Series {
 		at := float64(second.Second)
 		if at+1 <= f.StartSeconds {
 			continue
 		}
-		i.WorstP95 = max(i.WorstP95, second.P95)
 		sign := s.sign(second)
-		if sign != "" && i.DetectSeconds < 0 {
+		if at < until {
+			i.WorstP95 = max(i.WorstP95, second.P95)
+		}
+		if sign != "" && i.DetectSeconds < 0 && at < until {
 			i.DetectSeconds, i.By = at+1-f.StartSeconds, sign
 		}
 		if sign != "" || at < f.EndSeconds {

@@ -78,6 +78,27 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// TestNextFault: a fault that nothing shows is not blamed for the fault after.
+func TestNextFault(t *testing.T) {
+	t.Parallel()
+	r := run(func(second int, s *reports.Second) {
+		if second >= 30 && second < 33 {
+			s.P95 = 400
+		}
+	})
+	r.Faults = append(r.Faults, reports.FaultWindow{Name: "pause", Target: "mongo", Applied: true,
+		StartSeconds: 30.5, EndSeconds: 32.5, RecoveredSeconds: 1})
+	want := []Impact{
+		{Fault: "kill", Target: "consumer", Applied: true, DetectSeconds: -1, WorstP95: 20,
+			Degradation: 1, SteadySeconds: 0},
+		{Fault: "pause", Target: "mongo", Applied: true, DetectSeconds: .5, By: byLatency,
+			WorstP95: 400, Degradation: 20, SteadySeconds: .5},
+	}
+	if diff := cmp.Diff(want, Of(r)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestOfNothing: a Run without seconds outside of the faults tells nothing.
 func TestOfNothing(t *testing.T) {
 	t.Parallel()
