@@ -99,18 +99,23 @@ func TestCommentScript(t *testing.T) {
 	comment(0, "0 new, 1 changed, 0 there already")
 	comment(0, "no comment: the commit is not the last", "HEAD=forker:another")
 
+	github.mu.Lock()
+	comments := len(github.comments)
 	body := fmt.Sprint(github.comments[0]["body"])
-	if len(github.comments) != 1 || !strings.Contains(body, "Gate: fail") ||
+	github.mu.Unlock()
+	if comments != 1 || !strings.Contains(body, "Gate: fail") ||
 		!strings.Contains(body, "e2e p50 &lt;img&gt; of @<!-- -->all") ||
 		!strings.Contains(body, "### PASS baseline") || !strings.Contains(body, "/run/1") {
-		t.Errorf("%d comments:\n%s", len(github.comments), body)
+		t.Errorf("%d comments:\n%s", comments, body)
 	}
 
 	writeText(t, gateJSON, "{")
 	comment(3, gateJSON+": decode gate: at byte ")
 	writeText(t, gateJSON, fmt.Sprintf(stored, "x"))
 	comment(3, "status 401: the token may not", "CDC_GITHUB_TOKEN=ghs_other")
+	github.mu.Lock()
 	github.refuses = http.StatusBadGateway
+	github.mu.Unlock()
 	comment(3, "status 502")
 	comment(3, "--head: want OWNER:BRANCH", "HEAD=:topic")
 }
