@@ -16,18 +16,18 @@ const Hidden = "xxxxx"
 // harmlessFlags are the flags of the lab and of the consumer whose values no person keeps secret. A
 // variable CDC_CONSUMER_BATCH_MAX counts as the flag batch-max.
 var harmlessFlags = strings.Fields(`
-	against all all-letters as base base-consumer batch-max branch brokers budget calibrate chaos
-	commit commit-interval consumer consumers database days dead-letter-topic dir drain-timeout
-	dry-run duplicate duplicates duration entity epoch events fetch-max-bytes follow format group
-	head head-consumer held-max-bytes id instance json k6 kafka kafka-sasl kafka-tls keep ledger
-	listen local-images log-level max metadata-max-age mix mongo-connect-timeout mongo-database
-	mongo-insecure-tls mongo-pool-max mongo-select-timeout mongo-timeout more-runs nesting-max
-	no-validate out page parked-max parked-retry partitions postgres-dir postgres-port pprof
-	profile prometheus-lag queue-max quiet rate record-max-bytes repository retry-max retry-min
-	rounds rule runs save scenarios schemas seed segment session-timeout settle shuffle
-	shutdown-timeout since slot specs specs-reload stack suite tables-max tasks tombstone-ttl
-	tombstones topic topic-prefix topic-tables topics trace-ratio until verbose warmup weeks
-	yes-write-to yes-write-to-mongo`)
+	against alerts-faster all all-letters as base base-consumer batch-max branch brokers budget
+	calibrate chaos commit commit-interval consumer consumers database days dead-letter-topic dir
+	drain-timeout draw dry-run duplicate duplicates duration entity epoch events fetch-max-bytes
+	follow format group head head-consumer held-max-bytes id instance json k6 kafka kafka-sasl
+	kafka-tls keep ledger listen local-images log-level max metadata-max-age minutes mix mongo-
+	connect-timeout mongo-database mongo-insecure-tls mongo-pool-max mongo-select-timeout mongo-
+	timeout more-runs nesting-max no-validate observe out page parked-max parked-retry partitions
+	postgres-dir postgres-port pprof profile prometheus-lag queue-max quiet rate record-max-bytes
+	repository retry-max retry-min rounds rule runs save scenarios schemas seed segment session-
+	timeout settle shrink shuffle shutdown-timeout since slot specs specs-reload stack suite tables-
+	max tasks tombstone-ttl tombstones topic topic-prefix topic-tables topics trace-ratio until
+	verbose warmup weeks yes-write-to yes-write-to-mongo zero-tolerance`)
 
 // addressFlags are the flags of addresses: the scheme and the hosts may be shown.
 var addressFlags = strings.Fields(
