@@ -69,8 +69,7 @@ func (e *Event) wasCommittedLongAfter(s documents.Metadata) bool {
 	after, there := e.FollowsStored(s)
 	least, known := logResetAfter, e.TxID != 0 && s.TxID != 0
 	switch {
-	case s.SourceTimestamp == 0 || s.Operation == documents.OperationTombstone,
-		known && int32(e.TxID-s.TxID) < 0, // transactions wrap around
+	case known && int32(e.TxID-s.TxID) < 0, // transactions wrap around
 		!known && there && !after:
 		return false
 	case known && after:

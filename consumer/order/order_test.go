@@ -58,6 +58,91 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeByTheStoredRow: the stored row decides what can be told of an event an hour later.
+func TestJudgeByTheStoredRow(t *testing.T) {
+	t.Parallel()
+	at := func(epoch int, first, second uint64) string {
+		return fmt.Sprintf("%04x%016x%016x", epoch, first, second)
+	}
+	event := Event{Position: at(0, 100, 110), TxID: 701, Topic: "t", Offset: 6,
+		SourceAt: time.UnixMilli(1_000_000).Add(time.Hour)}
+	change := func(change func(*Event)) Event { e := event; change(&e); return e }
+	unmet := change(func(e *Event) { e.Unmet, e.TxID = true, 0 })
+	first := change(func(e *Event) { e.Position, e.Unseen = at(0, 0, 110), true })
+	again := change(func(e *Event) { e.Position, e.Read, e.ReadAt = at(0, 0, 900), true, 900 })
+	stored := documents.Metadata{Position: at(0, 900, 910), TxID: 700, SourceTimestamp: 1_000_000,
+		Operation: "UPDATE", Topic: "t", Offset: 5}
+	for name, c := range map[string]struct {
+		event  Event
+		stored func(*documents.Metadata)
+		want   Verdict
+	}{
+		"as it is": {event, func(*documents.Metadata) {}, Contradictory},
+		"transactions wrapped before": {event,
+			func(s *documents.Metadata) { s.TxID = 1<<32 - 5 }, Contradictory},
+		"a higher epoch": {event,
+			func(s *documents.Metadata) { s.Position = at(1, 900, 910) }, Older},
+		"no time":     {unmet, func(s *documents.Metadata) { s.SourceTimestamp = 0 }, Older},
+		"no time, tx": {event, func(s *documents.Metadata) { s.SourceTimestamp = 0 }, Older},
+		"a tombstone without a delete": {unmet,
+			func(s *documents.Metadata) { s.Operation = documents.OperationTombstone }, Older},
+		"a snapshot's row, before the first commit": {first,
+			func(s *documents.Metadata) { s.Position = at(0, 0, 900) }, Older},
+		"a snapshot's row of the same LSN": {again,
+			func(s *documents.Metadata) { s.Position = at(0, 0, 900) }, Newer},
+		"shared from before": {event,
+			func(s *documents.Metadata) { s.Shared = at(0, 90, 0) }, Occupied},
+	} {
+		s := stored
+		c.stored(&s)
+		if got := c.event.Judge(s); got != c.want {
+			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestJudgeClaim: a place is free, taken by a change of key to come, or of another row.
+func TestJudgeClaim(t *testing.T) {
+	t.Parallel()
+	at := func(epoch int, first, second uint64) string {
+		return fmt.Sprintf("%04x%016x%016x", epoch, first, second)
+	}
+	event := Event{Position: at(0, 900, 950), Topic: "t", Offset: 6}
+	change := func(change func(*Event)) Event { e := event; change(&e); return e }
+	comes := change(func(e *Event) { e.Comes = true })
+	elsewhere := change(func(e *Event) { e.Partition = 1 })
+	gap := func(behind int64) Event { return change(func(e *Event) { e.Gap = behind }) }
+	for name, c := range map[string]struct {
+		event  Event
+		stored func(*documents.Metadata)
+		want   Verdict
+	}{
+		"of one transaction":            {elsewhere, func(*documents.Metadata) {}, Occupied},
+		"of one transaction, key moved": {comes, func(*documents.Metadata) {}, Displaced},
+		"ended":                         {event, func(s *documents.Metadata) { s.Deleted = true }, Newer},
+		"ended, key moved":              {comes, func(s *documents.Metadata) { s.Deleted = true }, Newer},
+		"no row":                        {event, func(s *documents.Metadata) { s.Shell = true }, Newer},
+		"another epoch": {event,
+			func(s *documents.Metadata) { s.Position = at(1, 900, 910) }, Newer},
+		"another transaction, elsewhere": {elsewhere,
+			func(s *documents.Metadata) { s.Position = at(0, 800, 810) }, Newer},
+		"another transaction": {event,
+			func(s *documents.Metadata) { s.Position = at(0, 800, 810) }, Occupied},
+		"a hole before the stored row": {gap(5),
+			func(s *documents.Metadata) { s.Position = at(0, 800, 810) }, Occupied},
+		"a hole behind the stored row": {gap(6),
+			func(s *documents.Metadata) { s.Position = at(0, 800, 810) }, Newer},
+		"a snapshot's row": {elsewhere,
+			func(s *documents.Metadata) { s.Position = at(0, 900, 0) }, Newer},
+	} {
+		s := documents.Metadata{Position: at(0, 900, 910), Topic: "t", Offset: 5}
+		c.stored(&s)
+		if got := c.event.JudgeClaim(s); got != c.want {
+			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+}
+
 // TestRecent: a change behind others is sent again or unseen, never both; neither where the
 // memory does not reach.
 func TestRecent(t *testing.T) {
