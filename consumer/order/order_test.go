@@ -143,6 +143,52 @@ func TestJudgeClaim(t *testing.T) {
 	}
 }
 
+// TestJudgeSnapshot: offsets tell in the partition of the stored row, elsewhere LSNs and clocks.
+func TestJudgeSnapshot(t *testing.T) {
+	t.Parallel()
+	stored := documents.Metadata{Position: fmt.Sprintf("0000%016x%016x", 900, 910), TxID: 700,
+		SourceTimestamp: 1_000_000, Operation: "UPDATE", Topic: "t", Offset: 5}
+	read := func(lsn uint64, after time.Duration, changes ...func(*Event)) Event {
+		e := Event{Position: fmt.Sprintf("0000%016x%016x", 0, lsn), Read: true, ReadAt: lsn,
+			Topic: "t", Offset: 6, SourceAt: time.UnixMilli(1_000_000).Add(after)}
+		for _, change := range changes {
+			change(&e)
+		}
+		return e
+	}
+	elsewhere := func(e *Event) { e.Partition = 1 }
+	before := func(e *Event) { e.Offset = 4 }
+	anew := func(e *Event) { e.Incarnation = 1 }
+	other := func(e *Event) { e.Topic = "u" }
+	known := func(e *Event) { e.TxID = 701 }
+	for name, c := range map[string]struct {
+		event Event
+		want  Verdict
+	}{
+		"follows":                          {read(1000, time.Second), Newer},
+		"follows, of a log begun anew":     {read(500, time.Second), Contradictory},
+		"before":                           {read(1000, time.Second, before), Older},
+		"before, a later transaction":      {read(1000, time.Hour, before, known), Contradictory},
+		"elsewhere, later":                 {read(1000, time.Second, elsewhere), Newer},
+		"elsewhere, earlier":               {read(1000, -time.Second, elsewhere), Older},
+		"elsewhere, of a lower LSN":        {read(905, time.Second, elsewhere), Older},
+		"elsewhere, of a log begun anew":   {read(500, time.Hour, elsewhere), Contradictory},
+		"a topic made anew, clock behind":  {read(1000, -time.Second, anew), Newer},
+		"another topic made anew":          {read(1000, -time.Second, anew, other), Older},
+		"an incremental snapshot's":        {read(0, time.Hour, elsewhere), Older},
+		"a topic made anew, a lower place": {read(905, time.Second, anew), Older},
+	} {
+		if got := c.event.Judge(stored); got != c.want {
+			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+	truncated, event := stored, read(1000, -time.Second, elsewhere)
+	truncated.Operation = documents.OperationTruncate
+	if got := event.Judge(truncated); got != Newer {
+		t.Errorf("elsewhere, read after a truncate: verdict %d, want %d", got, Newer)
+	}
+}
+
 // TestRecent: a change behind others is sent again or unseen, never both; neither where the
 // memory does not reach.
 func TestRecent(t *testing.T) {
