@@ -208,6 +208,9 @@ func TestRecent(t *testing.T) {
 		{Change{2, 100 + RecentMax}, "0900", true, false, true},
 		{Change{2, 0}, "0901", true, false, true},
 		{Change{3, 7}, "0050", true, false, false},
+		{Change{3, 8}, "0101", true, false, false}, // forgotten, as all up to there
+		{Change{4, 0}, "0950", true, false, true},
+		{Change{4, 0}, "0950", true, false, true}, // not known by its LSN
 	} {
 		resent, unseen := r.Note(c.id, c.position, c.behind)
 		if resent != c.resent || unseen != c.unseen {
