@@ -187,6 +187,10 @@ func TestJudgeSnapshot(t *testing.T) {
 	if got := event.Judge(truncated); got != Newer {
 		t.Errorf("elsewhere, read after a truncate: verdict %d, want %d", got, Newer)
 	}
+	event = read(905, -time.Second, elsewhere)
+	if got := event.Judge(truncated); got != Older {
+		t.Errorf("elsewhere, read before a truncate's commit: verdict %d, want %d", got, Older)
+	}
 }
 
 // TestRecent: a change behind others is sent again or unseen, never both; neither where the
