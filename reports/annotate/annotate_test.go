@@ -238,8 +238,8 @@ func TestSendEnds(t *testing.T) {
 	if _, err := c.Send(ctx, annotationsOf(t, chaosRun(), "")); err == nil {
 		t.Error("no error")
 	}
-	if c.http.Timeout != requestLimit {
-		t.Errorf("one request may take %v", c.http.Timeout)
+	if c.api.HTTP.Timeout != requestLimit {
+		t.Errorf("one request may take %v", c.api.HTTP.Timeout)
 	}
 }
 

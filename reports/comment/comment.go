@@ -123,14 +123,14 @@ func (c *Client) putOne(ctx context.Context, place Place, number int, body strin
 	switch {
 	case mine == nil:
 		done.Created++
-		return c.call(ctx, http.MethodPost, comments, text, http.StatusCreated, nil)
+		return c.api.Call(ctx, http.MethodPost, comments, text, http.StatusCreated, nil)
 	case mine.Body == body:
 		done.Kept++
 		return nil
 	}
 	done.Updated++
-	return c.call(ctx, http.MethodPatch, fmt.Sprintf("%s/issues/comments/%d", repository, mine.ID),
-		text, http.StatusOK, nil)
+	return c.api.Call(ctx, http.MethodPatch, fmt.Sprintf("%s/issues/comments/%d",
+		repository, mine.ID), text, http.StatusOK, nil)
 }
 
 // list shows each item of a list to see, page after page, until see has seen enough.
@@ -140,7 +140,7 @@ func list[T any](ctx context.Context, c *Client, path string, query url.Values,
 	for page := 1; page <= mostPages; page++ {
 		query.Set("page", fmt.Sprint(page))
 		var items []T
-		err := c.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, http.StatusOK, &items)
+		err := c.api.Call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, http.StatusOK, &items)
 		if err != nil {
 			return err
 		}

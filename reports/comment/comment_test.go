@@ -282,8 +282,8 @@ func TestPutEnds(t *testing.T) {
 	if _, err := silent.Put(ctx, place, "text"); err == nil {
 		t.Error("no error of a silent GitHub")
 	}
-	if silent.http.Timeout != requestLimit {
-		t.Errorf("one request may take %v", silent.http.Timeout)
+	if silent.api.HTTP.Timeout != requestLimit {
+		t.Errorf("one request may take %v", silent.api.HTTP.Timeout)
 	}
 	pages := 0
 	endless := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
