@@ -1,8 +1,8 @@
 // Package hop reaches the servers of a pipeline so that nobody on the network reads a password: a
 // mechanism with a readable password goes over TLS or stays on this machine, judged when each
 // connection is made, because a server may send its clients to another address. Errors repeat no
-// address with a password. Start reading at DialLoopback, then Mongo; PostgreSQL has a room of its
-// own, because the consumer needs none.
+// address with a password. Start reading at DialLoopback, then Mongo and API;
+// PostgreSQL has a room of its own, because the consumer needs none.
 package hop
 
 import (
