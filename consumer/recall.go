@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -46,18 +45,14 @@ func (r *router) recall(ctx context.Context, p *partition, first int64) {
 func (r *router) readBefore(ctx context.Context, p *partition, first int64,
 	visit func(*kgo.Record) error) error {
 	config := &r.consumer.config
-	options, err := config.Kafka.Options()
-	if err != nil {
-		return err
-	}
 	inflater, err := kafka.NewInflater(config.FetchMaxBytes)
 	if err != nil {
 		return err
 	}
-	client, err := kgo.NewClient(append(options, kgo.WithDecompressor(inflater),
-		kgo.FetchMaxBytes(fetchMaxBytes), kgo.FetchMaxPartitionBytes(fetchMaxBytes))...)
+	client, err := config.Kafka.Connect(ctx, kgo.WithDecompressor(inflater),
+		kgo.FetchMaxBytes(fetchMaxBytes), kgo.FetchMaxPartitionBytes(fetchMaxBytes))
 	if err != nil {
-		return fmt.Errorf("set up a reader of %s: %w", p.topic, err)
+		return err
 	}
 	defer client.Close()
 	from := max(first-verdicts.RecentMax, 0)

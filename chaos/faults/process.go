@@ -46,7 +46,7 @@ func processKinds() []Kind {
 			Undone:   "no more crashes, and the part is started", bind: crashLoop},
 	}
 	for i := range kinds {
-		kinds[i].Family, kinds[i].Stacks = processFamily, everyStack
+		kinds[i].Family, kinds[i].Stacks = "process", everyStack
 	}
 	return kinds
 }

@@ -28,11 +28,8 @@ const (
 	AtOnce Ending = "at once"
 )
 
-// Families of faults; each has a file here.
-const (
-	processFamily = "process"
-	networkFamily = "network"
-)
+// networkFamily has the faults on proxies; each family has a file here.
+const networkFamily = "network"
 
 // Kind is a line of the table.
 type Kind struct {
