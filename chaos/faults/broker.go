@@ -66,6 +66,19 @@ func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.Topic
 	return detail, nil
 }
 
+// lookAtTopic returns the evidence that judge finds in the description of the Site's topic.
+func (s Site) lookAtTopic(ctx context.Context,
+	judge func(kadm.TopicDetail) (string, error)) (evidence string, err error) {
+	err = withAdmin(s, func(admin *kadm.Client) error {
+		now, err := describe(ctx, admin, s.topic())
+		if err == nil {
+			evidence, err = judge(now)
+		}
+		return err
+	})
+	return evidence, err
+}
+
 func addPartitions(s Site) *Injection {
 	var before int
 	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
@@ -80,20 +93,15 @@ func addPartitions(s Site) *Injection {
 			return errors.Join(err, answers.Error())
 		})
 	}
-	i.During = func(ctx context.Context) (evidence string, err error) {
-		err = withAdmin(s, func(admin *kadm.Client) error {
-			detail, err := describe(ctx, admin, s.topic())
-			if now := len(detail.Partitions); err == nil && now != before+s.With.Number("more") {
-				err = fmt.Errorf("topic %s has %d partitions, and had %d", s.topic(), now, before)
+	i.During = func(ctx context.Context) (string, error) {
+		return s.lookAtTopic(ctx, func(now kadm.TopicDetail) (string, error) {
+			text := fmt.Sprintf("topic %s has %d partitions, and had %d", s.topic(),
+				len(now.Partitions), before)
+			if len(now.Partitions) != before+s.With.Number("more") {
+				return "", errors.New(text)
 			}
-			evidence = fmt.Sprintf("topic %s has %d partitions, and had %d", s.topic(),
-				len(detail.Partitions), before)
-			return err
+			return text, nil
 		})
-		if err != nil {
-			return "", err
-		}
-		return evidence, nil
 	}
 	return i
 }
@@ -127,19 +135,13 @@ func recreateTopic(s Site) *Injection {
 			return createTopic(ctx, admin, s.topic(), int32(len(before.Partitions)))
 		})
 	}
-	i.During = func(ctx context.Context) (evidence string, err error) {
-		err = withAdmin(s, func(admin *kadm.Client) error {
-			now, err := describe(ctx, admin, s.topic())
-			if err == nil && now.ID == before.ID {
-				err = fmt.Errorf("topic %s has the ID from before", s.topic())
+	i.During = func(ctx context.Context) (string, error) {
+		return s.lookAtTopic(ctx, func(now kadm.TopicDetail) (string, error) {
+			if now.ID == before.ID {
+				return "", fmt.Errorf("topic %s has the ID from before", s.topic())
 			}
-			evidence = fmt.Sprintf("topic %s has ID %v, and had %v", s.topic(), now.ID, before.ID)
-			return err
+			return fmt.Sprintf("topic %s has ID %v, and had %v", s.topic(), now.ID, before.ID), nil
 		})
-		if err != nil {
-			return "", err
-		}
-		return evidence, nil
 	}
 	i.Undo = func(ctx context.Context) error {
 		if !stopped {
