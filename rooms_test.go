@@ -66,7 +66,7 @@ var mayImport = map[string][]string{
 	"experiments/observe":  {"consumer/kafka", "consumer/telemetry", "reports", "stack"},
 	"experiments/schedule": {"reports/unit"},
 	"experiments/peer": {"consumer/telemetry", "experiments", "experiments/observe", "reports",
-		"reports/wholefile", "stack", "stack/connect", "stack/nullmongo"},
+		"reports/gate", "reports/wholefile", "stack", "stack/connect", "stack/nullmongo"},
 	"reports": {"reports/histogram", "reports/limit", "reports/strictjson", "reports/unit",
 		"reports/wholefile"},
 	"reports/annotate": {"reports", "reports/trend", "reports/unit"},

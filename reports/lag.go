@@ -115,8 +115,7 @@ func (r *Run) highLoadEnd() (end float64) {
 	if len(offered) == 0 {
 		return 0
 	}
-	slices.Sort(offered)
-	usual := offered[len(offered)/2]
+	usual := Middle(offered)
 	for _, s := range r.Series {
 		if float64(s.Offered) >= 1.5*usual {
 			end = math.Max(end, float64(s.Second+1))

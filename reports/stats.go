@@ -360,3 +360,9 @@ func DecodeHistogram(text string) (*hdrhistogram.PackedHistogram, error) {
 	}
 	return h, nil
 }
+
+// Middle returns the middle of at least one value; of an even number, the upper of both in the
+// middle.
+func Middle(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/gate"
 )
 
 // TestMix: the shares are exact, no event is of a missing row, and a seed draws the same.
@@ -224,7 +225,7 @@ func TestSummarise(t *testing.T) {
 	if _, ok := r.Ratio("mongod"); ok {
 		t.Error("a ratio of what was not measured")
 	}
-	if got := median([]float64{4, 1, 3, 2}); got != 2.5 {
+	if got := gate.Median([]float64{4, 1, 3, 2}); got != 2.5 {
 		t.Errorf("the median of four is %g", got)
 	}
 	if faults := r.Faults(); faults != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/gate"
 )
 
 // Result is a finished comparison, as sink-peer.json holds it.
@@ -54,16 +55,6 @@ type Summary struct {
 	PeakRSSBytes float64 `json:"peakRSSBytes"`
 }
 
-// median of at least one number.
-func median(numbers []float64) float64 {
-	sorted := slices.Sorted(slices.Values(numbers))
-	half := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[half]
-	}
-	return (sorted[half-1] + sorted[half]) / 2
-}
-
 // summarise takes the medians of the counted rounds, in the order of the first round of each sink
 // and server.
 func summarise(rounds []Round, idleCores float64) []Summary {
@@ -92,7 +83,8 @@ func summarise(rounds []Round, idleCores float64) []Summary {
 		n := all[of]
 		summaries[i] = Summary{
 			of.Sink, of.Server, len(n.perCore),
-			median(n.perCore), median(n.net), median(n.perSecond), median(n.rss),
+			gate.Median(n.perCore), gate.Median(n.net), gate.Median(n.perSecond),
+			gate.Median(n.rss),
 		}
 	}
 	return summaries

@@ -140,8 +140,8 @@ func (e *evidence) beside(chosen map[int]bool) (figures []string) {
 		if apart, z := rankSums(in, out); math.Abs(z) >= leastZ &&
 			math.Max(apart, 1-apart) >= leastApart {
 			found = append(found, differing{math.Abs(z), fmt.Sprintf("beside: %s %s %s there, %s "+
-				"elsewhere (median)", g.Component, g.Name, unit.Amount(medianAll(in), g.Unit),
-				unit.Amount(medianAll(out), g.Unit))})
+				"elsewhere (median)", g.Component, g.Name, unit.Amount(reports.Middle(in), g.Unit),
+				unit.Amount(reports.Middle(out), g.Unit))})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b differing) int { return cmp.Compare(b.z, a.z) })
@@ -149,10 +149,6 @@ func (e *evidence) beside(chosen map[int]bool) (figures []string) {
 		figures = append(figures, f.text)
 	}
 	return figures
-}
-
-func medianAll(values []float64) float64 {
-	return slices.Sorted(slices.Values(values))[len(values)/2]
 }
 
 // rankSums returns how often a value of a is above one of b, ties counting half, and the standard

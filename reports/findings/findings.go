@@ -114,10 +114,9 @@ func (e *evidence) readFaults() {
 
 // median returns the middle of the values above 0; 0 without any.
 func median(values []float64) float64 {
-	sorted := slices.DeleteFunc(slices.Sorted(slices.Values(values)),
-		func(v float64) bool { return !(v > 0) })
-	if len(sorted) == 0 {
+	above := slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return !(v > 0) })
+	if len(above) == 0 {
 		return 0
 	}
-	return sorted[len(sorted)/2]
+	return reports.Middle(above)
 }

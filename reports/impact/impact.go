@@ -92,8 +92,7 @@ func steadyOf(r *reports.Run) (state, bool) {
 	if len(p95) < leastSteady {
 		return state{}, false
 	}
-	slices.Sort(p95)
-	return state{p95[len(p95)/2]}, true
+	return state{reports.Middle(p95)}, true
 }
 
 // sign returns what of a second is not steady, "" for nothing.
