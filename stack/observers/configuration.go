@@ -1,7 +1,6 @@
 package observers
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,14 +57,10 @@ func (o *Observers) writeFiles(options Options) error {
 	if err != nil {
 		return err
 	}
-	var failed []error
-	for name, text := range map[string]string{
-		"prometheus.yaml": prometheus, "alertmanager.yaml": alertmanager,
-		"collector.yaml": overlay, "webhook_url": o.webhook.url,
-	} {
-		failed = append(failed, os.WriteFile(o.file(name), []byte(text), 0o600))
-	}
-	return errors.Join(failed...)
+	return o.folder.WriteFiles(map[string][]byte{
+		own("prometheus.yaml"): []byte(prometheus), own("alertmanager.yaml"): []byte(alertmanager),
+		own("collector.yaml"): []byte(overlay), own("webhook_url"): []byte(o.webhook.url),
+	})
 }
 
 // quietOverlay sends nothing to a Loki or a Tempo, which do not run beside a stack of processes,
@@ -98,11 +93,9 @@ func (o *Observers) writeRules(pace alerts.Pace) error {
 	if err != nil {
 		return err
 	}
+	rules := map[string][]byte{}
 	for name, text := range files {
-		err := os.WriteFile(filepath.Join(o.file("rules"), name), []byte(text), 0o600)
-		if err != nil {
-			return err
-		}
+		rules[filepath.Join(own("rules"), name)] = []byte(text)
 	}
-	return nil
+	return o.folder.WriteFiles(rules)
 }

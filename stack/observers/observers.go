@@ -10,13 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/cdclab/cdclab/reports/wholefile"
 	"github.com/cdclab/cdclab/stack/alerts"
 	"github.com/cdclab/cdclab/stack/process"
 	"github.com/cdclab/cdclab/stack/programs"
@@ -95,7 +95,10 @@ type Observers struct {
 	otlp string
 }
 
-func (o *Observers) file(name string) string { return o.folder.File("observe-" + name) }
+// own names a file of the observers among the files of the folder.
+func own(name string) string { return "observe-" + name }
+
+func (o *Observers) file(name string) string { return o.folder.File(own(name)) }
 
 // Start starts the programs, whose data and logs are in the folder, and returns when the Prometheus
 // has the metrics of the consumers and evaluates the rules. On an error all is ended again.
@@ -294,7 +297,7 @@ func (o *Observers) Save(folder string, faults []Fault) ([]string, error) {
 	}
 	text, err := json.MarshalIndent(map[string]any{"alerts": append([]Alert{}, all...)}, "", "  ")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, alertsName), append(text, '\n'), 0o644)
+		err = wholefile.Write(filepath.Join(folder, alertsName), append(text, '\n'))
 	}
 	if err != nil {
 		return lines, fmt.Errorf("keep the alerts: %w", err)
