@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -145,10 +144,18 @@ func (k *Embedded) RefuseEvery(n int64) (refused func() int, end func(), err err
 	if k.cluster == nil {
 		return nil, nil, errors.New("kafka is not running")
 	}
-	var seen atomic.Int64
+	// The broker asks When on one goroutine, for a request of a producer twice: once for the topic,
+	// and once for the partition.
+	var seen int64
+	var last kmsg.Request
 	fault := k.cluster.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce, kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: -1,
-		When: func(kmsg.Request) bool { return seen.Add(1)%n == 0 },
+		When: func(request kmsg.Request) bool {
+			if request != last {
+				seen, last = seen+1, request
+			}
+			return seen%n == 0
+		},
 	})
 	return fault.Hits, fault.Remove, nil
 }
