@@ -183,6 +183,9 @@ func (t *Table) compilePlan(columns []sight, keyed, late bool) *plan {
 			t.compileField(c)
 			continue
 		}
+		if c.nameless {
+			continue // never written
+		}
 		c.kind, c.form, c.items = entity.Any, formOfType(s.t), itemsOfType(entity.Any, s.t)
 		if c.key = keyed && s.name == "id"; c.key {
 			c.member = entity.KeyMember + "\x00"

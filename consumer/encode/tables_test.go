@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/encode/names"
 	"github.com/cdclab/cdclab/consumer/entity"
 )
 
@@ -59,6 +60,24 @@ func TestNaming(t *testing.T) {
 		if diff := cmp.Diff(c.members, membersOf(t, generic(), c.columns, types)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", c.columns, diff)
 		}
+	}
+}
+
+// TestNamelessColumnsHoldNoMember: a column without a name, and a column with a NUL in the name, are
+// never written, so that neither holds a member nor comes into the store's log of names.
+func TestNamelessColumnsHoldNoMember(t *testing.T) {
+	t.Parallel()
+	table := generic()
+	for i, after := range []string{`{"id":1,"":1,"a\u0000b":2}`, `{"id":1,"":1,"a\u0000b":2,"ab":3}`} {
+		e := encode(t, table, change{key: `{"id":1}`, after: after, commit: int64(i + 1)})
+		want := []string{"name  warn", "name a\x00b warn"}
+		if rules := rulesOf(e.Violations); !slices.Equal(rules, want) {
+			t.Errorf("%s: broken rules %q, want %q", after, rules, want)
+		}
+	}
+	want := []names.Entry{{Member: "ab", Column: "ab"}}
+	if got, _ := table.UnkeptNames(); !slices.Equal(got, want) {
+		t.Errorf("names to keep %q, want %q", got, want)
 	}
 }
 
