@@ -21,16 +21,15 @@ type eventMetrics struct {
 	*telemetry.Metrics
 	entities atomic.Pointer[map[string]*entityMetrics] // a map never changed in place
 	mu       sync.Mutex                                // for changes of entities, and of columns
-	columns  map[columnLabels]bool
+	columns  map[string]map[string]bool                // the labels so far, by entity
+	labelled int                                       // columns of all entities
 }
-
-type columnLabels struct{ entity, column string }
 
 // columnsMax bounds the values of the label column.
 const columnsMax = 1000
 
 func newEventMetrics(m *telemetry.Metrics) *eventMetrics {
-	e := &eventMetrics{Metrics: m, columns: map[columnLabels]bool{}}
+	e := &eventMetrics{Metrics: m, columns: map[string]map[string]bool{}}
 	e.entities.Store(&map[string]*entityMetrics{})
 	return e
 }
@@ -143,13 +142,20 @@ func (m *eventMetrics) countSchemaChanges(name string, changes []encode.SchemaCh
 	others := map[[2]string]float64{} // by kind and severity
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	labels := m.columns[name]
+	if labels == nil && m.labelled < columnsMax {
+		labels = map[string]bool{}
+		m.columns[name] = labels
+	}
 	for i := range changes {
 		c := &changes[i]
-		at, kind := columnLabels{name, c.Column}, [2]string{string(c.Kind), string(c.Severity)}
-		if len(m.columns) < columnsMax {
-			m.columns[at] = true
+		kind := [2]string{string(c.Kind), string(c.Severity)}
+		known := labels[c.Column]
+		if !known && m.labelled < columnsMax {
+			known, labels[c.Column] = true, true
+			m.labelled++
 		}
-		if m.columns[at] {
+		if known {
 			m.Changes.WithLabelValues(name, c.Column, kind[0], kind[1]).Inc()
 		} else {
 			others[kind]++

@@ -235,19 +235,20 @@ func (t *Table) compareColumns(before, after []sight) []SchemaChange {
 		}
 		all = append(all, t.newSchemaChange(kind, column, from, to))
 	}
-	earlier := make(map[string]int, len(before)) // places in before
+	clear(t.earlier)
 	for i := range before {
-		earlier[before[i].name] = i
+		t.earlier[before[i].name] = i
 	}
 	stays := make([]bool, len(before))
-	var added, removed []sight
+	var added, removed sight // the last
+	adds, removes := 0, 0
 	for _, now := range after {
-		place, known := earlier[now.name]
+		place, known := t.earlier[now.name]
 		if !known && t.optional(now.name) {
 			continue
 		}
 		if !known {
-			added = append(added, now)
+			added, adds = now, adds+1
 			report(Added, now.name, "", now.String())
 			continue
 		}
@@ -260,12 +261,12 @@ func (t *Table) compareColumns(before, after []sight) []SchemaChange {
 	}
 	for i, was := range before {
 		if !stays[i] && !t.optional(was.name) {
-			removed = append(removed, was)
+			removed, removes = was, removes+1
 			report(Removed, was.name, was.String(), "")
 		}
 	}
-	if len(added) == 1 && len(removed) == 1 && relateTypes(removed[0], added[0], false) == "" {
-		report(Renamed, added[0].name, removed[0].name, added[0].name)
+	if adds == 1 && removes == 1 && relateTypes(removed, added, false) == "" {
+		report(Renamed, added.name, removed.name, added.name)
 	}
 	return all
 }

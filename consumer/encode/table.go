@@ -29,6 +29,7 @@ type Table struct {
 	declared map[string]*debezium.Type
 	reported map[SchemaChange]bool
 	names    *names.Book
+	earlier  map[string]int // scratch of compareColumns: places by column
 
 	// unkept is true if names may not be in the store, and renamed counts how often the store's
 	// names replaced names given.
@@ -51,7 +52,8 @@ func (t *Table) Spec() *entity.Spec { return t.spec }
 func newTable(spec *entity.Spec, r *entity.Registry) *Table {
 	t := &Table{spec: spec, fields: map[string]*field{}, taken: map[string]bool{},
 		members: map[string]*field{}, severity: spec.Severities(), stored: map[string]sight{},
-		declared: map[string]*debezium.Type{}, reported: map[SchemaChange]bool{}}
+		declared: map[string]*debezium.Type{}, reported: map[SchemaChange]bool{},
+		earlier: map[string]int{}}
 	for _, member := range spec.OwnMembers() {
 		t.taken[member] = true
 	}

@@ -63,12 +63,13 @@ func TestNaming(t *testing.T) {
 	}
 }
 
-// TestNamelessColumnsHoldNoMember: a column without a name, and a column with a NUL in the name, are
-// never written, so that neither holds a member nor comes into the store's log of names.
+// TestNamelessColumnsHoldNoMember: a column without a name, and a column with a NUL in the name,
+// are never written, so that neither holds a member nor comes into the store's log of names.
 func TestNamelessColumnsHoldNoMember(t *testing.T) {
 	t.Parallel()
 	table := generic()
-	for i, after := range []string{`{"id":1,"":1,"a\u0000b":2}`, `{"id":1,"":1,"a\u0000b":2,"ab":3}`} {
+	for i, after := range []string{`{"id":1,"":1,"a\u0000b":2}`,
+		`{"id":1,"":1,"a\u0000b":2,"ab":3}`} {
 		e := encode(t, table, change{key: `{"id":1}`, after: after, commit: int64(i + 1)})
 		want := []string{"name  warn", "name a\x00b warn"}
 		if rules := rulesOf(e.Violations); !slices.Equal(rules, want) {

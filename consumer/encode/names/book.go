@@ -28,19 +28,23 @@ type Book struct {
 	max    int               // columns remembered
 
 	names   map[string]Name   // by column
-	givenTo map[string]string // the column of each member and companion
-	// kept are the columns by member as in the store, and entries the number of entries read of
-	// the store's log.
-	kept    map[string]string
-	entries int
-	lacking map[string]string // the columns of members that are not in the store
+	members map[string]holder // members and companions
+	// kept counts the members in the store, lacking the members that are to be kept there, and
+	// entries is the number of entries read of the store's log.
+	kept, lacking, entries int
+}
+
+// holder is the column that has a member, and the column by the store; "" where the store has none.
+type holder struct {
+	column, kept string
+	lacking      bool // not in the store, and to be kept there
 }
 
 // New returns a Book for a spec: the members of the spec's columns, and all members that are not
 // free for other columns. At most max columns are remembered.
 func New(fields map[string]string, taken map[string]bool, max int) *Book {
 	return &Book{fields: fields, taken: taken, max: max, names: map[string]Name{},
-		givenTo: map[string]string{}, kept: map[string]string{}, lacking: map[string]string{}}
+		members: map[string]holder{}}
 }
 
 // Known returns the name that the column has; zero where the column has none.
@@ -53,10 +57,8 @@ func (b *Book) Known(column string) Name { return b.names[column] }
 func (b *Book) Columns(columns []string, exact []bool) []Name {
 	if len(b.names) > b.max { // the store's log is read again
 		clear(b.names)
-		clear(b.givenTo)
-		clear(b.kept)
-		clear(b.lacking)
-		b.entries = 0
+		clear(b.members)
+		b.kept, b.lacking, b.entries = 0, 0, 0
 	}
 	given := make([]Name, len(columns))
 	var fresh []naming
@@ -64,7 +66,8 @@ func (b *Book) Columns(columns []string, exact []bool) []Name {
 	for i, column := range columns {
 		known := b.names[column]
 		n := Name{Column: column, Member: known.Member, Exact: exact[i] || known.Exact}
-		if known.Member != "" && (known.Exact || !exact[i] || b.givenTo[n.Companion()] == "") {
+		if known.Member != "" &&
+			(known.Exact || !exact[i] || b.members[n.Companion()].column == "") {
 			given[i] = n
 			b.Give(n) // before the fresh names, which must leave the companion free
 			continue
@@ -75,7 +78,7 @@ func (b *Book) Columns(columns []string, exact []bool) []Name {
 		fresh, places = append(fresh, naming{column: column, exact: n.Exact}), append(places, i)
 	}
 	nameMembers(fresh, func(member string) bool {
-		return b.taken[member] || b.givenTo[member] != ""
+		return b.taken[member] || b.members[member].column != ""
 	})
 	for i, c := range fresh {
 		given[places[i]] = Name{c.column, c.member, c.exact}
@@ -97,10 +100,13 @@ func (b *Book) Give(n Name) {
 }
 
 func (b *Book) giveMember(member, column string) {
-	b.givenTo[member] = column
-	if b.kept[member] == "" && len(b.kept) <= b.max {
-		b.lacking[member] = column
+	h := b.members[member]
+	h.column = column
+	if h.kept == "" && !h.lacking && b.kept <= b.max {
+		h.lacking = true
+		b.lacking++
 	}
+	b.members[member] = h
 }
 
 // TakeOver takes over the names given under another spec, as far as this spec leaves the members
@@ -116,7 +122,7 @@ func (b *Book) TakeOver(old *Book) {
 }
 
 // IsOpen returns true if a name is not in the store yet. Beyond max columns nothing is kept.
-func (b *Book) IsOpen() bool { return len(b.lacking) > 0 }
+func (b *Book) IsOpen() bool { return b.lacking > 0 }
 
 // Entry is a member in the store's log of names, and the member's column.
 type Entry struct{ Member, Column string }
@@ -124,9 +130,11 @@ type Entry struct{ Member, Column string }
 // Lacking returns the members that are not in the store yet, the present members of columns last,
 // and the number of entries read of the store's log.
 func (b *Book) Lacking() (all []Entry, entries int) {
-	all = make([]Entry, 0, len(b.lacking))
-	for member, column := range b.lacking {
-		all = append(all, Entry{member, column})
+	all = make([]Entry, 0, b.lacking)
+	for member, h := range b.members {
+		if h.lacking {
+			all = append(all, Entry{member, h.column})
+		}
 	}
 	slices.SortFunc(all, func(x, y Entry) int {
 		return cmp.Or(b.age(x)-b.age(y), strings.Compare(x.Member, y.Member))
@@ -148,26 +156,38 @@ func (b *Book) age(e Entry) int {
 func (b *Book) TakeEntry(all []Entry) (changed bool) {
 	b.entries++
 	for _, one := range all { // a companion comes after the member
-		if b.kept[one.Member] != "" {
+		before := b.members[one.Member]
+		if before.kept != "" {
 			continue
 		}
-		b.kept[one.Member] = one.Column
-		delete(b.lacking, one.Member)
-		if other := b.givenTo[one.Member]; other != "" && other != one.Column {
+		b.supply(one.Member)
+		b.kept++
+		if other := before.column; other != "" && other != one.Column {
 			changed = b.forget(other) || changed
 		}
-		b.givenTo[one.Member] = one.Column
+		b.members[one.Member] = holder{column: one.Column, kept: one.Column}
 		n := Name{Column: one.Column, Member: one.Member}
 		base, is := strings.CutSuffix(one.Member, entity.ExactSuffix)
-		if is && (b.kept[base] == one.Column || b.fields[one.Column] == base) {
+		if is && (b.members[base].kept == one.Column || b.fields[one.Column] == base) {
 			n.Member, n.Exact = base, true
 		}
 		changed = b.adopt(n) || changed
 	}
-	if len(b.kept) > b.max {
-		clear(b.lacking)
+	if b.kept > b.max {
+		for member := range b.members {
+			b.supply(member)
+		}
 	}
 	return changed
+}
+
+// supply ends the member's lack.
+func (b *Book) supply(member string) {
+	if h := b.members[member]; h.lacking {
+		h.lacking = false
+		b.members[member] = h
+		b.lacking--
+	}
 }
 
 // forget takes the name from a column, so that the column is named anew.
@@ -178,8 +198,8 @@ func (b *Book) forget(column string) (had bool) {
 	}
 	delete(b.names, column)
 	for _, member := range []string{n.Member, n.Companion()} {
-		if b.lacking[member] == column { // nothing is written under the member
-			delete(b.lacking, member)
+		if b.members[member].column == column { // nothing is written under the member
+			b.supply(member)
 		}
 	}
 	return true
