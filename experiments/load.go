@@ -137,8 +137,7 @@ func (l *load) countDuplicates(ctx context.Context) {
 		l.warn("the events that were delivered again were not counted: " + err.Error())
 		return
 	}
-	l.run.Notes = append(l.run.Notes, fmt.Sprintf(
-		"Kafka holds %d events, %d of them delivered again by the connector", events, again))
+	l.run.Deliveries = reports.Deliveries{Counted: true, Events: events, Again: again}
 }
 
 // measureClocks compares the clocks that stamp the stages with the lab's.

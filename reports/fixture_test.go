@@ -37,6 +37,7 @@ func chaosRun(t *testing.T) *Run {
 		{Name: "slow MongoDB", Target: "mongo", StartSeconds: 40, EndSeconds: 45,
 			RecoveredSeconds: -1, Proxy: "consumer-mongo", Detail: "toxic was refused: <404>"},
 	}
+	r.Deliveries = Deliveries{Counted: true, Events: 6012, Again: 12}
 	r.take(chaosRecording())
 	r.Consistency = Consistency{Checked: true, Rows: 4310, Documents: 4309,
 		Counts: map[RowStatus]int64{OK: 4309, Lost: 1, Late: 2},

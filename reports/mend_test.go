@@ -35,6 +35,9 @@ func TestMend(t *testing.T) {
 				r.Series[i].Offered, r.Series[i].Visible, r.Series[i].Max = -1, -1, math.NaN()
 			}
 		},
+		"deliveries.again: ": func(r *Run) {
+			r.Deliveries = Deliveries{Counted: true, Events: 2, Again: 3}
+		},
 		"faults[0].endSeconds: ": func(r *Run) {
 			r.Faults = []FaultWindow{{Name: "x", StartSeconds: 1}}
 		},

@@ -37,6 +37,7 @@ type Run struct {
 	Consistency Consistency   `json:"consistency"`
 	// Faults is empty for a Run without a chaos plan.
 	Faults     []FaultWindow `json:"faults"`
+	Deliveries Deliveries    `json:"deliveries,omitempty"`
 	Floor      Floor         `json:"floor"`
 	Tracker    Tracker       `json:"tracker"`
 	Generator  Generator     `json:"generator"`
@@ -238,6 +239,16 @@ type FaultWindow struct {
 	Cut        bool   `json:"cut,omitempty"`
 	SeenInside int64  `json:"seenInside,omitempty"`
 	Detail     string `json:"detail"`
+}
+
+// Deliveries are the events that Kafka held after a Run with faults.
+type Deliveries struct {
+	// Counted is false for a Run whose topics were not read.
+	Counted bool `json:"counted"`
+	// Events counts the changes in the topics; Again counts the changes that the connector had
+	// delivered before.
+	Events int64 `json:"events"`
+	Again  int64 `json:"again"`
 }
 
 // Floor is the smallest measurable latency: direct writes to MongoDB until seen by the same

@@ -58,7 +58,7 @@ var parts = []struct {
 	{(*Run).validateSeries, func(r *Run) { r.Series = nil }},
 	{(*Run).validateHistograms, func(r *Run) { r.Histograms = histogram.Set{} }},
 	{(*Run).validateConsistency, func(r *Run) { r.Consistency = Consistency{} }},
-	{(*Run).validateFaults, func(r *Run) { r.Faults = nil }},
+	{(*Run).validateFaults, func(r *Run) { r.Faults, r.Deliveries = nil, Deliveries{} }},
 	{(*Run).validateMeasuring, func(r *Run) {
 		r.Tracker.TrackedShare, r.Tracker.AskedShare, r.Floor = 0, 1, Floor{}
 	}},
@@ -350,6 +350,9 @@ func (r *Run) validateFaults() error {
 			return fmt.Errorf("%sendSeconds: %v is before startSeconds %v",
 				path, f.EndSeconds, f.StartSeconds)
 		}
+	}
+	if d := r.Deliveries; d.Again > d.Events {
+		return fmt.Errorf("deliveries.again: %d of %d events", d.Again, d.Events)
 	}
 	return nil
 }

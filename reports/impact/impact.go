@@ -13,7 +13,8 @@ import (
 // The steady state is the second in the middle of the seconds before the first fault, or, where a
 // Run has too few, of all seconds without a fault. A second is outside
 // of the steady state whose p95 is more than maxTimes the steady p95 and leastMs more, or whose
-// commits or rows seen are less than minShare of what was offered.
+// commits or rows seen are less than minShare of what was offered, or at whose end more writes were
+// still to be seen than behindFor seconds offer.
 const (
 	maxTimes = 3
 	leastMs  = 50.0
@@ -22,6 +23,8 @@ const (
 	SteadyFor = 10
 	// leastSteady is how many seconds tell what is steady.
 	leastSteady = 3
+	// behindFor seconds of the offered writes may wait at the end of a steady second.
+	behindFor = 1
 )
 
 // Signs of a fault, in the words of the report.
@@ -29,6 +32,7 @@ const (
 	byCommits = "writes not acknowledged"
 	byVisible = "rows not seen"
 	byLatency = "latency"
+	byWaiting = "rows waiting"
 )
 
 // Impact is the effect of one fault.
@@ -46,10 +50,17 @@ type Impact struct {
 	// WorstP95 is of the seconds from the fault's begin until the steady state, or until the next
 	// fault that begins after the end, in milliseconds; Degradation is WorstP95 by the steady p95.
 	WorstP95, Degradation float64
+	// MaxLag is the greatest number of writes in the same seconds that were committed and not yet
+	// seen at the end of a second.
+	MaxLag int64
 }
 
 // state is the steady state of a Run.
-type state struct{ p95 float64 }
+type state struct {
+	p95 float64
+	// offered is the number of writes of a second in the middle of the Run's seconds.
+	offered int64
+}
 
 // Of returns the Impact of each fault in the Run's order; nil for a Run whose seconds do not tell
 // what is steady.
@@ -68,11 +79,12 @@ func Of(r *reports.Run) []Impact {
 // steadyOf finds the steady state before the first fault, because a fault may leave the pipeline
 // slow for good; else in the seconds that no fault, and no recovery, touches.
 func steadyOf(r *reports.Run) (state, bool) {
-	var before, outside []float64
+	var before, outside, offered []float64
 	for _, s := range r.Series {
 		if s.Offered == 0 || s.P95 == 0 {
 			continue
 		}
+		offered = append(offered, float64(s.Offered))
 		from, to := float64(s.Second), float64(s.Second+1)
 		if !slices.ContainsFunc(r.Faults, func(f reports.FaultWindow) bool {
 			return to > f.StartSeconds
@@ -92,7 +104,7 @@ func steadyOf(r *reports.Run) (state, bool) {
 	if len(p95) < leastSteady {
 		return state{}, false
 	}
-	return state{reports.Middle(p95)}, true
+	return state{reports.Middle(p95), int64(reports.Middle(offered))}, true
 }
 
 // sign returns what of a second is not steady, "" for nothing.
@@ -105,6 +117,8 @@ func (s state) sign(second reports.Second) string {
 		return byVisible
 	case second.P95 > maxTimes*s.p95 && second.P95 > s.p95+leastMs:
 		return byLatency
+	case second.Outstanding > behindFor*s.offered:
+		return byWaiting
 	}
 	return ""
 }
@@ -134,6 +148,7 @@ func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 		sign := s.sign(second)
 		if at < until {
 			i.WorstP95 = max(i.WorstP95, second.P95)
+			i.MaxLag = max(i.MaxLag, second.Outstanding)
 		}
 		if sign != "" && i.DetectSeconds < 0 && at < until {
 			i.DetectSeconds, i.By = at+1-f.StartSeconds, sign

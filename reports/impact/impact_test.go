@@ -55,6 +55,14 @@ func TestOf(t *testing.T) {
 			}
 		}), Impact{DetectSeconds: 2.5, By: byCommits, SteadySeconds: .5, WorstP95: 20,
 			Degradation: 1}},
+		"rows wait": {run(func(second int, s *reports.Second) {
+			if second >= 22 && second < 27 {
+				s.Outstanding = 101
+			}
+		}), Impact{DetectSeconds: 2.5, By: byWaiting, SteadySeconds: 2.5, WorstP95: 20,
+			Degradation: 1, MaxLag: 101}},
+		"few rows wait": {run(func(_ int, s *reports.Second) { s.Outstanding = 100 }),
+			Impact{DetectSeconds: -1, WorstP95: 20, Degradation: 1, MaxLag: 100}},
 		"nothing shows": {run(nil), Impact{DetectSeconds: -1, WorstP95: 20, Degradation: 1}},
 		// Nine steady seconds are no steady state: the next second decides anew.
 		"back and forth": {run(func(second int, s *reports.Second) {

@@ -28,6 +28,17 @@ func textFaults(b *bytes.Buffer, r *reports.Run) {
 		}
 	}
 	textImpacts(b, impact.Of(r))
+	fmt.Fprintf(b, "  %s\n", outcomeText(r))
+}
+
+// outcomeText is the outcome of all faults together: what came twice, and what did not come.
+func outcomeText(r *reports.Run) string {
+	duplicates := "the duplicates were not counted"
+	if d := r.Deliveries; d.Counted {
+		duplicates = fmt.Sprintf("%d of %s came again from the connector", d.Again,
+			unit.Plural(d.Events, "event", "events"))
+	}
+	return duplicates + "; " + r.Consistency.Sentence()
 }
 
 // textImpacts is one table of all faults.
@@ -35,12 +46,12 @@ func textImpacts(b *bytes.Buffer, all []impact.Impact) {
 	if len(all) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%s %10s %12s %10s %8s  %s\n", padded("What the faults did", 34), "seen after",
-		"steady after", "worst p95", "x steady", "seen by")
+	fmt.Fprintf(b, "\n%s %10s %12s %10s %8s %9s  %s\n", padded("What the faults did", 34),
+		"seen after", "steady after", "worst p95", "x steady", "most lag", "seen by")
 	for _, i := range all {
-		fmt.Fprintf(b, "  %s %10s %12s %10s %8s  %s\n", padded(i.Fault+" on "+i.Target, 32),
+		fmt.Fprintf(b, "  %s %10s %12s %10s %8s %9d  %s\n", padded(i.Fault+" on "+i.Target, 32),
 			seenText(i), steadyText(i), unit.Ms(i.WorstP95)+" ms", unit.Number(i.Degradation),
-			signText(i))
+			i.MaxLag, signText(i))
 	}
 }
 
