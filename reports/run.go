@@ -5,6 +5,7 @@
 package reports
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/cdclab/cdclab/reports/histogram"
@@ -249,6 +250,13 @@ type Deliveries struct {
 	// delivered before.
 	Events int64 `json:"events"`
 	Again  int64 `json:"again"`
+}
+
+func (d Deliveries) validate() error {
+	if d.Again > d.Events {
+		return fmt.Errorf("deliveries.again: %d of %d events", d.Again, d.Events)
+	}
+	return nil
 }
 
 // Floor is the smallest measurable latency: direct writes to MongoDB until seen by the same

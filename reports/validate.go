@@ -351,10 +351,7 @@ func (r *Run) validateFaults() error {
 				path, f.EndSeconds, f.StartSeconds)
 		}
 	}
-	if d := r.Deliveries; d.Again > d.Events {
-		return fmt.Errorf("deliveries.again: %d of %d events", d.Again, d.Events)
-	}
-	return nil
+	return r.Deliveries.validate()
 }
 
 func (r *Run) validateMeasuring() error {

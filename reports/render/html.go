@@ -25,7 +25,8 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"amount": unit.Amount, "bytes": unit.Bytes, "ms": unit.Ms, "number": unit.Number,
 	"percent": func(share float64) string { return unit.Number(100 * share) },
 	"label":   reports.StageLabel, "short": reports.ShortHash, "words": reports.StatusInWords,
-	"applied": appliedText, "outcome": outcomeText, "diff": diffRows, "clocks": clocksText, "dropped": droppedText,
+	"applied": appliedText, "outcome": outcomeText,
+	"diff": diffRows, "clocks": clocksText, "dropped": droppedText,
 	"recovery": recoveryText, "seen": seenText, "sign": signText, "steady": steadyText,
 	"upper": strings.ToUpper, "utc": startText,
 }).Parse(reportTemplate))
