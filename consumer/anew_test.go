@@ -114,8 +114,7 @@ func TestTopicMadeAnew(t *testing.T) {
 		lab.deleteTopic(t, invoices)
 		if round%3 == 0 { // slow: each member noticed
 			consumertest.Eventually(t, "the topic is known to be gone", func() bool {
-				return consumertest.ValueOf(t, members[0].metrics.Unread) == 1 &&
-					consumertest.ValueOf(t, members[1].metrics.Unread) == 1
+				return members[0].unread(t) == 1 && members[1].unread(t) == 1
 			})
 		}
 		lab.makeTopic(t, invoices, int32(1+round%3))
@@ -207,7 +206,7 @@ func TestTopicDeleted(t *testing.T) {
 		ok, text := page()
 		return !ok && strings.Contains(text, invoices)
 	})
-	if n := consumertest.ValueOf(t, r.metrics.Unread); n != 1 {
+	if n := r.unread(t); n != 1 {
 		t.Errorf("%v topics are not read, want 1", n)
 	}
 	began, lines := time.Now(), output.lines()

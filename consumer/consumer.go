@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cdclab/cdclab/consumer/apply"
@@ -116,7 +117,8 @@ func (c *Consumer) consumeUntilDone(ctx context.Context, stop context.CancelCaus
 		return err
 	}
 	defer letters.Close()
-	if err := c.retryUntilDone(ctx, "create the dead-letter topic", letters.Create); err != nil {
+	create := func(ctx context.Context) error { return c.reachKafka(ctx, letters) }
+	if err := c.retryUntilDone(ctx, "create the dead-letter topic", create); err != nil {
 		return reasonToEnd(ctx, err)
 	}
 	r, err := newRouter(c, letters, stop)
@@ -129,6 +131,19 @@ func (c *Consumer) consumeUntilDone(ctx context.Context, stop context.CancelCaus
 	endWatch()
 	r.leaveGroup()
 	return reasonToEnd(ctx, nil)
+}
+
+// reachKafka creates the dead-letter topic, and meanwhile looks whether a broker is there: the
+// watch of the lag begins later, and without a broker never.
+func (c *Consumer) reachKafka(ctx context.Context, letters *deadletter.Topic) error {
+	var look sync.WaitGroup
+	look.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, lagInterval)
+		defer cancel()
+		c.metrics.Brokers.Set(float64(letters.CountBrokers(ctx)))
+	})
+	defer look.Wait()
+	return letters.Create(ctx)
 }
 
 // retryUntilDone tries again while the error may pass.

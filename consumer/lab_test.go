@@ -15,6 +15,7 @@ import (
 
 	"github.com/cdclab/cdclab/consumer/consumertest"
 	"github.com/cdclab/cdclab/consumer/documents"
+	"github.com/cdclab/cdclab/consumer/telemetry"
 )
 
 // kafkaLab is a Kafka in this process, and a configuration pointing to this Kafka.
@@ -125,6 +126,13 @@ func (r *running) end(t *testing.T) {
 		t.Errorf("Run did not return")
 	}
 	r.done = nil
+}
+
+// unread is the metric of the topics that nobody reads.
+func (r *running) unread(t *testing.T) float64 {
+	t.Helper()
+	value, _ := consumertest.GaugeOf(t, r.metrics.Registry, telemetry.MetricUnreadTopics)
+	return value
 }
 
 // sum is the number of events, of all entities, with the outcome.

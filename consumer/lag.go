@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/consumer/incarnation"
+	"github.com/cdclab/cdclab/consumer/kafka"
 	"github.com/cdclab/cdclab/consumer/telemetry"
 )
 
@@ -59,15 +60,11 @@ type lagWatch struct {
 func (w *lagWatch) sampleLag(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lagInterval)
 	defer cancel()
-	brokers, err := w.admin.ListBrokers(ctx) // as the client knows them
-	if err == nil {
-		err = w.client.Ping(ctx)
-	}
-	if err != nil {
-		w.metrics.Brokers.Set(0)
+	brokers := kafka.CountBrokers(ctx, w.client)
+	w.metrics.Brokers.Set(float64(brokers))
+	if brokers == 0 {
 		return
 	}
-	w.metrics.Brokers.Set(float64(len(brokers)))
 	w.sampleDeadLetters(ctx)
 	assigned := w.metrics.AssignedNow()
 	if len(assigned) == 0 {

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/cdclab/cdclab/consumer/consumertest"
+	"github.com/cdclab/cdclab/consumer/documents"
 	"github.com/cdclab/cdclab/consumer/incarnation"
 	"github.com/cdclab/cdclab/consumer/telemetry"
 )
@@ -36,7 +37,11 @@ func TestLagWatch(t *testing.T) {
 	if lag, partitions := sum(telemetry.MetricLag); lag != 3 || partitions != 3 {
 		t.Errorf("before any commit the lag is %v of %d partitions", lag, partitions)
 	}
-	if letters := consumertest.ValueOf(t, m.Letters); letters != 3 {
+	told := func(name string) float64 {
+		value, _ := consumertest.GaugeOf(t, m.Registry, name)
+		return value
+	}
+	if letters := told(telemetry.MetricDeadLetterRecords); letters != 3 {
 		t.Errorf("%v records in the topic of dead letters", letters)
 	}
 	ends, err := lab.Admin.ListEndOffsets(ctx, "cdc.public.customer")
@@ -54,7 +59,7 @@ func TestLagWatch(t *testing.T) {
 		t.Errorf("after the commit the lag is %v, the offsets %v of %d partitions", lag, committed,
 			partitions)
 	}
-	if consumertest.ValueOf(t, m.Brokers) != 1 {
+	if told(telemetry.MetricKafkaBrokers) != 1 {
 		t.Error("the broker is not counted")
 	}
 	w.id = func(string) incarnation.ID { return incarnation.ID{2} }
@@ -74,9 +79,45 @@ func TestLagWatch(t *testing.T) {
 	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	w.sampleLag(ctx)
-	if consumertest.ValueOf(t, m.Brokers) != 0 {
+	if told(telemetry.MetricKafkaBrokers) != 0 {
 		t.Error("a broker that has gone is counted")
 	}
+}
+
+// TestNothingIsToldBeforeALook: a gauge of what was found at a server tells nothing before the
+// first look, because an alert would take a 0 for a lost server.
+func TestNothingIsToldBeforeALook(t *testing.T) {
+	t.Parallel()
+	registry := telemetry.NewMetrics().Registry
+	for _, name := range []string{telemetry.MetricKafkaBrokers, telemetry.MetricMongoServers,
+		telemetry.MetricDeadLetterRecords, telemetry.MetricUnreadTopics} {
+		if value, told := consumertest.GaugeOf(t, registry, name); told {
+			t.Errorf("%s is %v before any look", name, value)
+		}
+	}
+}
+
+// TestKafkaAwayFromTheStart: a consumer that has never reached a broker says so, and says when the
+// broker is there.
+func TestKafkaAwayFromTheStart(t *testing.T) {
+	t.Parallel()
+	lab := newKafkaLab(t)
+	network := newForwarder(t, lab.Cluster.ListenAddrs()[0])
+	network.set(true)
+	lab.config.Kafka.Brokers = network.listener.Addr().String()
+	r := lab.run(t, documents.NewMemory())
+	brokers := func() (value float64, told bool) {
+		return consumertest.GaugeOf(t, r.metrics.Registry, telemetry.MetricKafkaBrokers)
+	}
+	consumertest.Eventually(t, "a cluster without a broker", func() bool {
+		value, told := brokers()
+		return told && value == 0
+	})
+	network.set(false)
+	consumertest.Eventually(t, "a cluster with a broker", func() bool {
+		value, _ := brokers()
+		return value == 1
+	})
 }
 
 func TestEvery(t *testing.T) {

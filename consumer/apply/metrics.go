@@ -37,7 +37,7 @@ func newEventMetrics(m *telemetry.Metrics) *eventMetrics {
 // entityMetrics are the counters of an entity, looked up once.
 type entityMetrics struct {
 	applied, stale, folded map[debezium.Op]prometheus.Counter
-	drift                  prometheus.Gauge
+	drift                  func() prometheus.Gauge
 }
 
 // entity is made when a name first comes.
@@ -59,7 +59,8 @@ func (m *eventMetrics) entity(name string) *entityMetrics {
 		return counters
 	}
 	e := &entityMetrics{applied: of(telemetry.OutcomeApplied), stale: of(telemetry.OutcomeStale),
-		folded: of(telemetry.OutcomeFolded), drift: m.Drift.WithLabelValues(name)}
+		folded: of(telemetry.OutcomeFolded),
+		drift:  sync.OnceValue(func() prometheus.Gauge { return m.Drift.WithLabelValues(name) })}
 	all[name] = e
 	m.entities.Store(&all)
 	return e
@@ -96,7 +97,7 @@ func (m *eventMetrics) countSettledAt(d *draft, outcome string, now time.Time) {
 	}
 	telemetry.ObserveDuration(m.ToConnector, d.connectorAt.Sub(d.sourceAt))
 	if d.record != nil {
-		e.drift.Set(d.record.Timestamp.Sub(d.sourceAt).Seconds())
+		e.drift().Set(d.record.Timestamp.Sub(d.sourceAt).Seconds())
 		// A whole millisecond leaves out half a millisecond on average.
 		inKafka := d.record.Timestamp.Add(time.Millisecond / 2)
 		telemetry.ObserveDuration(m.ToKafka, inKafka.Sub(d.connectorAt))

@@ -116,6 +116,9 @@ func everything(t *testing.T) *eventMetrics {
 	m.MongoTimes.WithLabelValues("update").Observe(1)
 	m.MongoFailures.WithLabelValues("update").Inc()
 	m.Reloads.WithLabelValues("changed")
+	for _, found := range []telemetry.Found{m.Letters, m.Unread, m.Brokers, m.Servers} {
+		found.Set(1)
+	}
 	p.feed(t, orderRow(consumertest.Insert, 1, 7, 2, "pending")) // is parked
 	return m
 }
@@ -236,6 +239,26 @@ func TestParkedMetrics(t *testing.T) {
 func (p *pipeline) of(t *testing.T) *pipeline {
 	t.Helper()
 	return p.Shared.pipeline(p.memory)
+}
+
+// TestDriftIsOfStreamedEvents: a row of a snapshot tells no time of its commit, and therefore no
+// drift.
+func TestDriftIsOfStreamedEvents(t *testing.T) {
+	t.Parallel()
+	m := newEventMetrics(telemetry.NewMetrics())
+	d := &draft{entity: "customer", op: debezium.Read, operation: "READ",
+		record: &kgo.Record{Topic: "t", Timestamp: time.Unix(9, 0)}, sourceAt: time.Unix(7, 0)}
+	m.countSettled(d, telemetry.OutcomeApplied)
+	told := consumertest.Gathered(t, m.Registry)[telemetry.MetricTimeDriftSeconds]
+	if told != nil {
+		t.Errorf("after a snapshot's row: %v", told)
+	}
+	d.op = debezium.Update
+	m.countSettled(d, telemetry.OutcomeApplied)
+	drift, _ := consumertest.GaugeOf(t, m.Registry, telemetry.MetricTimeDriftSeconds)
+	if drift != 2 {
+		t.Errorf("after a streamed event: %v s", drift)
+	}
 }
 
 // TestLagIsOfAssignedPartitions: late news of a lost partition is not kept.

@@ -70,6 +70,16 @@ func ValueOf(t testing.TB, m prometheus.Metric) float64 {
 	return read.Gauge.GetValue() + read.Counter.GetValue()
 }
 
+// GaugeOf is the value of a gauge without labels, and whether the gauge tells a value at all.
+func GaugeOf(t testing.TB, from prometheus.Gatherer, name string) (value float64, told bool) {
+	t.Helper()
+	family := Gathered(t, from)[name]
+	if family == nil {
+		return 0, false
+	}
+	return family.Metric[0].Gauge.GetValue(), true
+}
+
 // LabelOf returns the value of a label, "" where there is none.
 func LabelOf(metric *dto.Metric, name string) string {
 	for _, l := range metric.Label {

@@ -114,6 +114,9 @@ func Open(options []kgo.Opt, topic, group string) (*Topic, error) {
 // Close closes the client.
 func (d *Topic) Close() { d.client.Close() }
 
+// CountBrokers asks how many brokers the cluster has; 0 means that none answers.
+func (d *Topic) CountBrokers(ctx context.Context) int { return kafka.CountBrokers(ctx, d.client) }
+
 // Create makes the topic if the topic is missing, with the broker's replication. One partition
 // gives the letters one order. Letters are kept for ever, because no letter may end unseen.
 func (d *Topic) Create(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -28,7 +29,9 @@ func (m monitor) watchClient(o *options.ClientOptions) {
 	o.SetMonitor(&event.CommandMonitor{Succeeded: commands.commandSucceeded,
 		Failed: commands.commandFailed})
 	o.SetPoolMonitor(&event.PoolMonitor{Event: m.poolEvent})
-	o.SetServerMonitor(&event.ServerMonitor{TopologyDescriptionChanged: m.topologyChanged})
+	servers := &serverWatch{metrics: m.Metrics}
+	o.SetServerMonitor(&event.ServerMonitor{TopologyDescriptionChanged: servers.topologyChanged,
+		ServerHeartbeatFailed: servers.heartbeatFailed})
 }
 
 func (m monitor) poolEvent(e *event.PoolEvent) {
@@ -51,14 +54,44 @@ func (m monitor) poolEvent(e *event.PoolEvent) {
 	}
 }
 
-func (m monitor) topologyChanged(e *event.TopologyDescriptionChangedEvent) {
-	reachable := 0
+// serverWatch counts the servers that answer. "Unknown" is a server not asked yet and a server
+// without an answer alike. Therefore the count is told from the first answer on, or once as many
+// questions have failed as there are servers.
+type serverWatch struct {
+	metrics *telemetry.Metrics
+
+	mu                        sync.Mutex
+	servers, reachable, fails int
+	told                      bool
+}
+
+func (w *serverWatch) topologyChanged(e *event.TopologyDescriptionChangedEvent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(e.NewDescription.Servers) == 0 {
+		return // the client closes
+	}
+	w.servers, w.reachable = len(e.NewDescription.Servers), 0
 	for _, server := range e.NewDescription.Servers {
 		if server.Kind != "Unknown" {
-			reachable++
+			w.reachable++
 		}
 	}
-	m.Servers.Set(float64(reachable))
+	w.tell()
+}
+
+func (w *serverWatch) heartbeatFailed(*event.ServerHeartbeatFailedEvent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fails++
+	w.tell()
+}
+
+func (w *serverWatch) tell() {
+	w.told = w.told || w.reachable > 0 || w.servers > 0 && w.fails >= w.servers
+	if w.told {
+		w.metrics.Servers.Set(float64(w.reachable))
+	}
 }
 
 // commandWatch times commands, and makes a span of each traced command at the command's end,

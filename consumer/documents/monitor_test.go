@@ -3,12 +3,15 @@ package documents
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -51,6 +54,80 @@ func TestCommandTellsNoValues(t *testing.T) {
 	}
 	if failures != 1 {
 		t.Errorf("%d failed commands in the spans", failures)
+	}
+}
+
+// TestServersBeforeALook: while the first answer is awaited nothing is told of the servers; a
+// server without an answer is told as lost.
+func TestServersBeforeALook(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	m := telemetry.NewMetrics()
+	client, err := mongo.Connect(func() *options.ClientOptions {
+		o := options.Client().ApplyURI("mongodb://" + listener.Addr().String()).SetMaxPoolSize(1)
+		monitor{m}.watchClient(o)
+		return o
+	}())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Disconnect(context.Background())
+	awaited, err := listener.Accept() // the driver asks for the first time
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := func() (float64, bool) {
+		return consumertest.GaugeOf(t, m.Registry, telemetry.MetricMongoServers)
+	}
+	if n, told := servers(); told {
+		t.Errorf("%v servers before the first answer", n)
+	}
+	listener.Close()
+	awaited.Close()
+	consumertest.Eventually(t, "no server", func() bool {
+		n, told := servers()
+		return told && n == 0
+	})
+}
+
+// TestServersOfASet: of several servers nothing is told until one answers or all have failed, and
+// from then on every change is told.
+func TestServersOfASet(t *testing.T) {
+	t.Parallel()
+	m := telemetry.NewMetrics()
+	w := &serverWatch{metrics: m}
+	describe := func(kinds ...string) *event.TopologyDescriptionChangedEvent {
+		e := &event.TopologyDescriptionChangedEvent{}
+		for _, kind := range kinds {
+			e.NewDescription.Servers = append(e.NewDescription.Servers,
+				event.ServerDescription{Kind: kind})
+		}
+		return e
+	}
+	failed := func() { w.heartbeatFailed(&event.ServerHeartbeatFailedEvent{}) }
+	servers := func() string {
+		n, told := consumertest.GaugeOf(t, m.Registry, telemetry.MetricMongoServers)
+		return fmt.Sprint(n, told)
+	}
+	for i, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() { w.topologyChanged(describe("Unknown", "Unknown")) }, "0 false"},
+		{failed, "0 false"},
+		{failed, "0 true"},
+		{func() { w.topologyChanged(describe("RSPrimary", "Unknown")) }, "1 true"},
+		{func() { w.topologyChanged(describe("Unknown", "Unknown")) }, "0 true"},
+		{func() { w.topologyChanged(describe("RSPrimary", "RSSecondary")) }, "2 true"},
+		{func() { w.topologyChanged(describe()) }, "2 true"}, // the client closes
+	} {
+		if step.do(); servers() != step.want {
+			t.Errorf("step %d: %s, want %s", i, servers(), step.want)
+		}
 	}
 }
 

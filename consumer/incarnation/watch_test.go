@@ -156,7 +156,8 @@ func TestWatch(t *testing.T) {
 				if s.unread != "" {
 					want = 1
 				}
-				if n := consumertest.ValueOf(t, w.Metrics.Unread); n != want {
+				n, _ := consumertest.GaugeOf(t, w.Metrics.Registry, telemetry.MetricUnreadTopics)
+				if n != want {
 					t.Errorf("look %d: the metric is %v, want %v", i, n, want)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	saslplain "github.com/twmb/franz-go/pkg/sasl/plain"
@@ -170,6 +171,18 @@ func (c *Config) Connect(ctx context.Context, more ...kgo.Opt) (*kgo.Client, err
 		return nil, fmt.Errorf("reach Kafka at %s: %w", c.Brokers, err)
 	}
 	return client, nil
+}
+
+// CountBrokers asks how many brokers the cluster has; 0 means that none answers.
+func CountBrokers(ctx context.Context, client *kgo.Client) int {
+	brokers, err := kadm.NewClient(client).ListBrokers(ctx) // as the client knows them
+	if err == nil {
+		err = client.Ping(ctx)
+	}
+	if err != nil {
+		return 0
+	}
+	return len(brokers)
 }
 
 func (c *Config) saslMechanism(password string) sasl.Mechanism {

@@ -29,22 +29,22 @@ type Metrics struct {
 	processing  prometheus.Observer
 	Retries     *prometheus.CounterVec
 	DeadLetters *prometheus.CounterVec
-	Letters     prometheus.Gauge
+	Letters     Found
 	Undecodable *prometheus.CounterVec
 	Paused      prometheus.Gauge
 	Blocked     prometheus.Gauge
-	Unread      prometheus.Gauge
+	Unread      Found
 	TopicsAnew  prometheus.Counter
 	Held        prometheus.GaugeFunc
 	Assignment  prometheus.Gauge
 	rebalances  *prometheus.CounterVec
 	lags        *prometheus.GaugeVec
 	offsets     *prometheus.GaugeVec
-	Brokers     prometheus.Gauge
+	Brokers     Found
 
 	MongoTimes    *prometheus.HistogramVec
 	MongoFailures *prometheus.CounterVec
-	Servers       prometheus.Gauge
+	Servers       Found
 	PoolOpen      prometheus.Gauge
 	PoolInUse     prometheus.Gauge
 	PoolMax       prometheus.Gauge
@@ -90,6 +90,15 @@ func (m *Metrics) newGaugeVec(name, help string, labels ...string) *prometheus.G
 	return g
 }
 
+// Found is a gauge of what a look at a server found. Before the first look the gauge has no series,
+// because an alert takes a 0 for a lost server.
+type Found struct{ series *prometheus.GaugeVec }
+
+// Set tells what a look found.
+func (f Found) Set(value float64) { f.series.WithLabelValues().Set(value) }
+
+func (m *Metrics) newFound(name, help string) Found { return Found{m.newGaugeVec(name, help)} }
+
 // newHistogram makes a histogram of so many buckets: first, twice first, four times first and so
 // on.
 func (m *Metrics) newHistogram(name, help string, first float64, buckets int,
@@ -116,16 +125,14 @@ func (m *Metrics) makePipelineMetrics() {
 	m.Retries = m.newCounter(MetricRetries, "Transient errors.", "reason")
 	m.DeadLetters = m.newCounter(MetricDeadLetters, "Records put into the dead-letter topic.",
 		"rule", "entity")
-	m.Letters = m.newGaugeVec(MetricDeadLetterRecords,
-		"Records in the dead-letter topic.").WithLabelValues()
+	m.Letters = m.newFound(MetricDeadLetterRecords, "Records in the dead-letter topic.")
 	m.Undecodable = m.newCounter(MetricDecodeErrors, "Records that are no Debezium events.",
 		"topic")
 	m.Paused = m.newGaugeVec(MetricPausedPartitions,
 		"Partitions backing off from a transient error.").WithLabelValues()
 	m.Blocked = m.newGaugeVec(MetricBlockedPartitions,
 		"Partitions that a too large batch blocks.").WithLabelValues()
-	m.Unread = m.newGaugeVec(MetricUnreadTopics,
-		"Topics of the subscription that nobody reads.").WithLabelValues()
+	m.Unread = m.newFound(MetricUnreadTopics, "Topics of the subscription that nobody reads.")
 	m.TopicsAnew = m.newCounter(MetricTopicsAnew,
 		"Topics that were deleted and made anew.").WithLabelValues()
 	m.Held = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: MetricHeldBytes,
@@ -141,8 +148,8 @@ func (m *Metrics) makePipelineMetrics() {
 	m.rebalances = m.newCounter(MetricRebalances, "Changes of the assignment.", "kind")
 	m.lags = m.newGaugeVec(MetricLag, "Records that are not committed.", "topic", "partition")
 	m.offsets = m.newGaugeVec(MetricCommittedOffset, "The group's offset.", "topic", "partition")
-	m.Brokers = m.newGaugeVec(MetricKafkaBrokers,
-		"Brokers of the cluster, 0 when it did not answer.").WithLabelValues()
+	m.Brokers = m.newFound(MetricKafkaBrokers,
+		"Brokers of the cluster, 0 when it did not answer.")
 	m.traceFailures = m.newCounter(MetricTraceFailures,
 		"Batches of spans that could not be sent.").WithLabelValues()
 	m.Reloads = m.newCounter(MetricSpecsReloads, "Reloads of the entity specs.", "result")
@@ -153,8 +160,7 @@ func (m *Metrics) makeMongoMetrics() {
 		"command")
 	m.MongoFailures = m.newCounter(MetricMongoFailures, "Commands that failed as a whole.",
 		"command")
-	m.Servers = m.newGaugeVec(MetricMongoServers,
-		"Servers of MongoDB that answer.").WithLabelValues()
+	m.Servers = m.newFound(MetricMongoServers, "Servers of MongoDB that answer.")
 	pool := m.newGaugeVec(MetricPoolConnections, "Connections to MongoDB.", "state")
 	m.PoolOpen, m.PoolInUse = pool.WithLabelValues("open"), pool.WithLabelValues("in_use")
 	m.PoolMax = m.newGaugeVec(MetricPoolMaxConnections,

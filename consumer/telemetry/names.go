@@ -23,7 +23,8 @@ const (
 	// MetricDeadLetters counts acknowledged dead letters{rule,entity}: the rule broken.
 	MetricDeadLetters = "cdc_consumer_dead_letters_total"
 	// MetricDeadLetterRecords is how many records the dead-letter topic holds, marks of a letter as
-	// replayed or dropped included; every member of the group says the same.
+	// replayed or dropped included; every member of the group says the same. Like each metric of
+	// what a look at a server found, the metric is absent before the first look.
 	MetricDeadLetterRecords = "cdc_consumer_dead_letter_topic_records"
 	// MetricDecodeErrors counts dead letters{topic} without a Debezium event.
 	MetricDecodeErrors = "cdc_consumer_decode_errors_total"
@@ -84,7 +85,7 @@ const (
 	// same partition: a replay, or a source out of order.
 	MetricOutOfOrder = "cdc_consumer_out_of_order_total"
 	// MetricTimeDriftSeconds is the last event's{entity} time in Kafka less the commit's: delay,
-	// and below 0 a wrong clock. A replay does not change the metric.
+	// and below 0 a wrong clock. Neither a replay nor a snapshot changes the metric.
 	MetricTimeDriftSeconds = "cdc_consumer_time_drift_seconds"
 	// MetricSchemaChanges counts changes{entity,column,kind,severity} of tables' columns. Beyond
 	// 1,000 columns the label is "other".
