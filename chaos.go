@@ -15,6 +15,7 @@ import (
 	"github.com/cdclab/cdclab/chaos"
 	"github.com/cdclab/cdclab/chaos/check"
 	"github.com/cdclab/cdclab/chaos/faults"
+	"github.com/cdclab/cdclab/chaos/matrix"
 	"github.com/cdclab/cdclab/chaos/toolkit"
 	"github.com/cdclab/cdclab/experiments"
 	"github.com/cdclab/cdclab/namedfile"
@@ -22,6 +23,7 @@ import (
 	"github.com/cdclab/cdclab/reports/render"
 	"github.com/cdclab/cdclab/reports/wholefile"
 	"github.com/cdclab/cdclab/shown"
+	"github.com/cdclab/cdclab/stack"
 )
 
 // checkTables compares the rows and documents of any pipeline; the lab need not have started the
@@ -51,7 +53,8 @@ func checkTables(ctx context.Context, t terminal, args []string) (int, error) {
 // chaosCommand tells about faults and draws plans; bench applies the faults of a plan.
 func chaosCommand(ctx context.Context, t terminal, args []string) (int, error) {
 	verbs := map[string]func(context.Context, terminal, []string) (int, error){
-		"list": chaosList, "random": chaosRandom, "export": chaosExport, "import": chaosImport,
+		"list": chaosList, "matrix": chaosMatrix, "random": chaosRandom, "export": chaosExport,
+		"import": chaosImport,
 	}
 	if len(args) > 0 && verbs[args[0]] != nil {
 		return verbs[args[0]](ctx, t, args[1:])
@@ -227,4 +230,74 @@ func (r *randomRun) shrink(ctx context.Context, plan *chaos.Plan) error {
 			path, len(smallest.Method), len(plan.Method), runs)
 	}
 	return err
+}
+
+// chaosMatrix runs every fault of the table, a run each, and writes one table of the results.
+func chaosMatrix(ctx context.Context, t terminal, args []string) (int, error) {
+	choice, rate, minutes := matrix.Choice{FirstSeed: 1, Seeds: 1}, 200, 0
+	set := flags("chaos matrix", t)
+	kinds := set.String("stack", stack.Embedded,
+		"kinds of stack, with commas: "+strings.Join(matrix.Stacks(), ", "))
+	set.Uint64Var(&choice.FirstSeed, "seed", choice.FirstSeed, "the first `seed`")
+	atLeastOne(set, &choice.Seeds, "seeds", "`N` seeds, a run of each fault with each (default 1)")
+	set.StringVar(&choice.Kinds, "kinds", "",
+		"`pattern` of the faults' names, such as 'kill*' (default: every fault)")
+	atLeastOne(set, &rate, "rate", "operations per second, `N` (default 200)")
+	atLeastOne(set, &minutes, "minutes",
+		"after `N` minutes begin no more runs, and say which are missing (default: no bound)")
+	dir := set.String("out", filepath.Join("runs", "matrix"), "`folder` of the table and of each "+
+		"run; what was run there before is not run again")
+	if _, err := parse(set, args, 0, 0); err != nil {
+		return 0, err
+	}
+	choice.Stacks = strings.FieldsFunc(*kinds, func(r rune) bool { return r == ',' })
+	for _, kind := range choice.Stacks {
+		if !slices.Contains(matrix.Stacks(), kind) {
+			return 0, fmt.Errorf("--stack %s: the lab breaks parts of %s", kind,
+				strings.Join(matrix.Stacks(), ", "))
+		}
+	}
+	chosen, err := matrix.Choose(choice)
+	if err != nil {
+		return 0, err
+	}
+	folder, err := experiments.PrepareOut(*dir, "matrix", time.Now())
+	if err != nil {
+		return 0, err
+	}
+	defer folder.Close()
+	whole, err := matrix.Load(filepath.Join(folder.Path, matrix.FileName), rate)
+	if err != nil {
+		return 0, err
+	}
+	cells := whole.Add(chosen)
+	walk := matrix.Walk{Matrix: whole, Folder: folder.Path, Run: runCell, Say: t.say,
+		Limit: time.Duration(minutes) * time.Minute, Now: time.Now}
+	err = walk.Do(ctx, cells)
+	fmt.Fprintln(t.out, "table", fromHere(filepath.Join(folder.Path, matrix.PageName)))
+	if err = errors.Join(err, matrix.WriteText(t.out, whole, cells)); err != nil {
+		return 0, err
+	}
+	return verdictCode(matrix.Verdict(cells)), nil
+}
+
+// runCell runs a plan of the matrix on a stack of its own.
+func runCell(ctx context.Context, kind string, seed uint64, path, folder string) (*reports.Run,
+	error) {
+	config, whole := experiments.DefaultConfig(), int64(seed)
+	config.Scenario, config.Stack.Kind, config.Seed = "smoke", kind, &whole
+	config.PlanPath, config.Out, config.Command = path, folder, os.Args
+	config.FloorWrites = 50
+	if kind == stack.Embedded { // without the warmup of a JVM
+		short := 2 * time.Second
+		config.Warmup = &short
+	}
+	result, err := experiments.Run(ctx, config)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result.Run, nil
 }

@@ -61,9 +61,10 @@ func commands() []command {
 		{"down", "", "end what `up` holds", down},
 		{"check", "--postgres DSN --mongo URI", "compare every row of PostgreSQL with its document",
 			checkTables},
-		{"chaos", "list|random|export|import [PLAN] [flags]",
-			"list the faults for plans; draw a plan of overlapping faults, run the plan and " +
-				"shrink a plan that fails; convert plans to the Chaos Toolkit's experiments",
+		{"chaos", "list|matrix|random|export|import [PLAN] [flags]",
+			"list the faults for plans; run every fault, a run each, into one table; draw a plan " +
+				"of overlapping faults, run the plan and shrink a plan that fails; convert plans " +
+				"to the Chaos Toolkit's experiments",
 			chaosCommand},
 		{"report", "RUN.json [--format F] [--against BASE.json]",
 			"render a stored run again: text and a page, or html, markdown, junit, benchstat, csv",

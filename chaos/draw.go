@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cdclab/cdclab/chaos/faults"
+	"github.com/cdclab/cdclab/stack"
 )
 
 // Draft is how Draw draws a plan. The same Draft gives the same plan with the same table of faults.
@@ -73,6 +74,36 @@ func Draw(d Draft) (*Plan, error) {
 	return p, nil
 }
 
+// Bounds of a plan of a single fault. The steady seconds tell what is steady, and the rest has room
+// for a recovery beside the seconds that prove the steady state.
+const (
+	singleFrom = 5 * time.Second
+	singleMore = 2 * time.Second
+	singleRest = 20 * time.Second
+	// slowRest is for stacks whose parts take long to come back.
+	slowRest = 50 * time.Second
+)
+
+// DrawSingle draws a plan of a single fault of the Kind on the target: the time, the length and the
+// parameters. The load's length follows from the fault, and not from the Draft.
+func DrawSingle(d Draft, kind faults.Kind, target string) *Plan {
+	draw := &drawing{rand.New(rand.NewPCG(d.Seed, 2)), d, nil}
+	f := draw.on(candidate{kind, target}, singleFrom+draw.upTo(singleMore))
+	rest := singleRest
+	if d.Stack != stack.Embedded {
+		rest = slowRest
+	}
+	const second = time.Second
+	return &Plan{
+		Name: fmt.Sprintf("%s-%s-%d", kind.Name, target, d.Seed),
+		Description: fmt.Sprintf("%s of %s, drawn with seed %d for the %s stack.", kind.Name,
+			target, d.Seed, d.Stack),
+		SteadyState: SteadyState{Recovery: time.Minute}, Consumers: d.Consumers,
+		Load:   Traffic{Rate: d.Rate, Duration: (f.end() + rest + second - 1).Truncate(second)},
+		Method: []Fault{f},
+	}
+}
+
 // candidate is a Kind with a target.
 type candidate struct {
 	kind   faults.Kind
@@ -115,7 +146,11 @@ func (d *drawing) fault(at time.Duration) Fault {
 		kinds[c.kind.Name] = append(kinds[c.kind.Name], c)
 	}
 	of := kinds[names[d.IntN(len(names))]]
-	c := of[d.IntN(len(of))]
+	return d.on(of[d.IntN(len(of))], at)
+}
+
+// on draws the length and the parameters of a candidate.
+func (d *drawing) on(c candidate, at time.Duration) Fault {
 	f := Fault{At: at, Kind: c.kind.Name, Target: c.target, With: faults.Values{}}
 	switch c.kind.Ends {
 	case faults.Lasts:

@@ -136,3 +136,36 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// TestDrawSingle: a plan of each fault on each target is valid as a file, is the same for the same
+// seed, and has room for the steady state before and after.
+func TestDrawSingle(t *testing.T) {
+	t.Parallel()
+	for _, kind := range faults.Table() {
+		for _, target := range kind.TargetsOf(1) {
+			for seed := range uint64(3) {
+				d := Draft{Seed: seed, Stack: stack.Embedded, Consumers: 1, Rate: 200}
+				plan := DrawSingle(d, kind, target)
+				text, err := plan.Text()
+				if err != nil {
+					t.Fatal(err)
+				}
+				read, err := parse(text)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, text)
+				}
+				hidden := cmpopts.IgnoreUnexported(Plan{}, Fault{})
+				if diff := cmp.Diff(plan, read, hidden); diff != "" {
+					t.Errorf("written and read again:\n%s", diff)
+				}
+				if diff := cmp.Diff(plan, DrawSingle(d, kind, target), hidden); diff != "" {
+					t.Errorf("one seed, two plans:\n%s", diff)
+				}
+				rest := plan.Load.Duration - plan.End()
+				if at := plan.Method[0].At; at < 5*time.Second || rest < 20*time.Second {
+					t.Errorf("%s: fault at %v, %v of rest", plan.Name, at, rest)
+				}
+			}
+		}
+	}
+}

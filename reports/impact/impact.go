@@ -50,6 +50,8 @@ type Impact struct {
 	// WorstP95 is of the seconds from the fault's begin until the steady state, or until the next
 	// fault that begins after the end, in milliseconds; Degradation is WorstP95 by the steady p95.
 	WorstP95, Degradation float64
+	// WorstP99 is of the same seconds.
+	WorstP99 float64
 	// MaxLag is the greatest number of writes in the same seconds that were committed and not yet
 	// seen at the end of a second.
 	MaxLag int64
@@ -148,6 +150,7 @@ func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 		sign := s.sign(second)
 		if at < until {
 			i.WorstP95 = max(i.WorstP95, second.P95)
+			i.WorstP99 = max(i.WorstP99, second.P99)
 			i.MaxLag = max(i.MaxLag, second.Outstanding)
 		}
 		if sign != "" && i.DetectSeconds < 0 && at < until {
