@@ -20,14 +20,15 @@ var harmlessFlags = strings.Fields(`
 	calibrate chaos commit commit-interval consumer consumers database days dead-letter-topic dir
 	drain-timeout draw dry-run duplicate duplicates duration entity epoch events fetch-max-bytes
 	follow format group head head-consumer held-max-bytes id instance json k6 kafka kafka-sasl
-	kafka-tls keep kinds ledger listen local-images log-level max metadata-max-age minutes mix mongo-
-	connect-timeout mongo-database mongo-insecure-tls mongo-pool-max mongo-select-timeout mongo-
-	timeout more-runs nesting-max no-validate observe out page parked-max parked-retry partitions
-	postgres-dir postgres-port pprof profile prometheus-lag queue-max quiet rate record-max-bytes
-	repository retry-max retry-min rounds rule runs save scenarios schemas seed seeds segment session-
-	timeout settle shrink shuffle shutdown-timeout since slot specs specs-reload stack suite tables-
-	max tasks tombstone-ttl tombstones topic topic-prefix topic-tables topics trace-ratio until
-	verbose warmup weeks yes-write-to yes-write-to-mongo zero-tolerance`)
+	kafka-tls keep kinds ledger listen local-images log-level max metadata-max-age minutes mix
+	mongo-connect-timeout mongo-database mongo-insecure-tls mongo-pool-max mongo-select-timeout
+	mongo-timeout more-runs nesting-max no-validate observe out page parked-max parked-retry
+	partitions postgres-dir postgres-port pprof profile prometheus-lag queue-max quiet rate
+	record-max-bytes repository retry-max retry-min rounds rule runs save scenarios schemas seed
+	seeds segment session-timeout settle shrink shuffle shutdown-timeout since slot specs
+	specs-reload stack suite tables-max tasks tombstone-ttl tombstones topic topic-prefix
+	topic-tables topics trace-ratio until verbose warmup weeks yes-write-to yes-write-to-mongo
+	zero-tolerance`)
 
 // addressFlags are the flags of addresses: the scheme and the hosts may be shown.
 var addressFlags = strings.Fields(

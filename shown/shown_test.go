@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -177,5 +178,19 @@ func TestHide(t *testing.T) {
 	const want = `bench smoke at rate 5: no scenario "xxxxx"; open xxxxx: --env=xxxxx, "xxxxx"`
 	if got := Hide(text, args); got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestFlagsAreWhole: no name of a flag was broken at a hyphen when the list was filled in anew.
+func TestFlagsAreWhole(t *testing.T) {
+	t.Parallel()
+	whole := regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	for _, name := range slices.Concat(harmlessFlags, addressFlags, withSecrets) {
+		if !whole.MatchString(name) {
+			t.Errorf("%q is no name of a flag", name)
+		}
+	}
+	if !IsHarmless("session-timeout") || !IsHarmless("mongo-connect-timeout") {
+		t.Error("a name at the end of a line is lost")
 	}
 }

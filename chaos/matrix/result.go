@@ -237,8 +237,8 @@ func Summarize(cells []*Cell) Summary {
 // goalSeconds is the goal for a recovery after a single fault.
 const goalSeconds = 10
 
-// Status is fail with a failed cell, else unknown with a cell that is unknown or missing. Cells that
-// are impossible, or unknown as expected, do not count.
+// Status is fail with a failed cell, else unknown with a cell that is unknown or missing. Cells
+// that are impossible, or unknown as expected, do not count.
 func (s Summary) Status() reports.Status {
 	switch {
 	case s.Fail > 0:
