@@ -1,6 +1,7 @@
 // Package matrix is the table of every fault on every stack with several seeds, a run for each
-// cell. The package chooses the cells, has a runner run the missing cells within a time, and shows the
-// table. The package brings no stack up and judges no run. Start reading at Matrix, then at Run.
+// cell. The package chooses the cells, has a runner run the missing cells within a time, and shows
+// the table. The package brings no stack up and judges no run. Start reading at Matrix, then at
+// Walk.
 package matrix
 
 import (

@@ -76,7 +76,8 @@ func link(c *Cell) string { return c.name() + "/report.html" }
 func WriteText(w io.Writer, m *Matrix, cells []*Cell) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%-46s %5s %10s %14s %10s %7s %6s %5s %5s %5s  %s\n",
-		"fault of target on stack", "runs", "seen", "steady p50/max", "worst p99", "lag", "again", "lost", "stale", "wrong",
+		"fault of target on stack", "runs", "seen",
+		"steady p50/max", "worst p99", "lag", "again", "lost", "stale", "wrong",
 		"verdict")
 	for _, row := range Rows(cells) {
 		if row.Runs == 0 {
