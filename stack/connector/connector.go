@@ -150,7 +150,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		c.counts.connected.Store(false)
+		c.counts.connection.Store(lost)
 		c.enter(Reconnecting, err, nil)
 		if streamed {
 			wait = firstWait

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -12,13 +13,21 @@ import (
 
 // counts are the changes read since the Connector was made.
 type counts struct {
-	connected                        atomic.Bool
+	connection                       atomic.Int32 // untried, lost or connected
 	creates, updates, deletes, reads atomic.Int64
 	commits                          atomic.Int64
 	// lastRead and behind are of the last streamed event: when, in microseconds since 1970, and how
 	// long after the commit.
 	lastRead, behind atomic.Int64
 }
+
+// The states of counts.connection. A Connector that has not yet tried to connect is neither
+// connected nor without its PostgreSQL.
+const (
+	untried = iota
+	lost
+	connected
+)
 
 func (c *counts) event(change *debezium.Change) {
 	switch change.Op {
@@ -68,10 +77,13 @@ func (c *Connector) Metrics() http.Handler {
 			return float64(time.Now().UnixMicro()-n.lastRead.Load()) / 1000
 		},
 		"Connected": func() float64 {
-			if n.connected.Load() {
+			switch n.connection.Load() {
+			case connected:
 				return 1
+			case lost:
+				return 0
 			}
-			return 0
+			return math.NaN()
 		},
 	}
 	labels := prometheus.Labels{

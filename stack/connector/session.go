@@ -58,7 +58,7 @@ func (c *Connector) session(ctx context.Context, out *outlet) (streamed bool, er
 		return false, err
 	}
 	c.enter(Streaming, nil, stream.acks)
-	c.counts.connected.Store(true)
+	c.counts.connection.Store(connected)
 	return true, stream.run(ctx)
 }
 

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,10 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/stack/servertest"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -239,21 +242,56 @@ func TestMetrics(t *testing.T) {
 	l.start()
 	l.exec("INSERT INTO item VALUES (1, ''), (2, '')", "DELETE FROM item WHERE id = 1")
 	l.drained()
-	answer := httptest.NewRecorder()
-	l.current.Metrics().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
-	text, err := io.ReadAll(answer.Result().Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := metricsOf(t, l.current)
 	for _, want := range []string{
 		`debezium_metrics_Connected{context="streaming",name="cdc",plugin="postgres"} 1`,
 		`debezium_metrics_TotalNumberOfEventsSeen{` +
 			`context="streaming",name="cdc",plugin="postgres"} 3`,
 		`debezium_metrics_MilliSecondsBehindSource{`,
 	} {
-		if !strings.Contains(string(text), want) {
+		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in:\n%s", want, text)
 		}
+	}
+}
+
+func metricsOf(t *testing.T, c *Connector) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	c.Metrics().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	text, err := io.ReadAll(answer.Result().Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestConnectedBeforeAConnection: a connector is neither connected nor without a connection before
+// its first try has ended, because an alert takes a 0 for a lost PostgreSQL.
+func TestConnectedBeforeAConnection(t *testing.T) {
+	t.Parallel()
+	const connected = `debezium_metrics_Connected{context="streaming",name="cdc",plugin="postgres"} `
+	config := DefaultConfig()
+	config.Brokers, config.DSN = []string{"127.0.0.1:1"}, "postgres://nobody@127.0.0.1:1/none"
+	c := New(config)
+	if text := metricsOf(t, c); !strings.Contains(text, connected+"NaN") {
+		t.Errorf("before the first try:\n%s", text)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer cancel()
+	expect.True(t, "the first try has failed", func() bool {
+		state, _ := c.State()
+		return state == Reconnecting
+	})
+	if text := metricsOf(t, c); !strings.Contains(text, connected+"0") {
+		t.Errorf("without a PostgreSQL:\n%s", text)
 	}
 }
 
