@@ -270,7 +270,8 @@ func metricsOf(t *testing.T, c *Connector) string {
 // its first try has ended, because an alert takes a 0 for a lost PostgreSQL.
 func TestConnectedBeforeAConnection(t *testing.T) {
 	t.Parallel()
-	const connected = `debezium_metrics_Connected{context="streaming",name="cdc",plugin="postgres"} `
+	const connected = `debezium_metrics_Connected{context="streaming",name="cdc",` +
+		`plugin="postgres"} `
 	config := DefaultConfig()
 	config.Brokers, config.DSN = []string{"127.0.0.1:1"}, "postgres://nobody@127.0.0.1:1/none"
 	c := New(config)
