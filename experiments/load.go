@@ -127,17 +127,24 @@ func (l *load) hasBegun() bool {
 	return err == nil
 }
 
-// countDuplicates says, of a run with faults, what the connector delivered again.
-func (l *load) countDuplicates(ctx context.Context) {
+// readAgain says, of a run with faults, what the connector delivered again, and keeps whether each
+// record that nobody can read has a dead letter.
+func (l *load) readAgain(ctx context.Context) {
 	if l.plan == nil {
 		return
 	}
-	events, again, err := observe.Redelivered(ctx, l.stack.Topics(), l.stack.KafkaOptions()...)
+	letters := stack.DeadLetterTopic
+	if l.config.Stack.Kind == stack.External {
+		letters = "" // the topic of others is not known
+	}
+	found, err := observe.ReadAgain(ctx, l.stack.Topics(), letters, l.stack.KafkaOptions()...)
 	if err != nil {
-		l.warn("the events that were delivered again were not counted: " + err.Error())
+		l.warn("the events that were delivered again, and the dead letters, were not counted: " +
+			err.Error())
 		return
 	}
-	l.run.Deliveries = reports.Deliveries{Counted: true, Events: events, Again: again}
+	l.run.Letters = found.Letters
+	l.run.Deliveries = reports.Deliveries{Counted: true, Events: found.Events, Again: found.Again}
 }
 
 // measureClocks compares the clocks that stamp the stages with the lab's.

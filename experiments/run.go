@@ -92,7 +92,7 @@ func (l *load) measure(ctx context.Context) (*load, error) {
 	}
 	l.keep()
 	l.drain(ctx)
-	l.countDuplicates(ctx)
+	l.readAgain(ctx)
 	l.check(ctx)
 	l.readStagesSince(ctx)
 	return l, nil

@@ -153,6 +153,30 @@ func (c *Consistency) Sentence() string {
 		c.Status(), c.Rows, c.Documents, strings.Join(parts, ", "))
 }
 
+// Letters is the comparison of the records that nobody can read with the dead letters.
+type Letters struct {
+	// Unreadable is the number of such records, Missing of those without a dead letter.
+	Unreadable int64 `json:"unreadable"`
+	Missing    int64 `json:"missing"`
+	// Example is the place of a record without a dead letter.
+	Example string `json:"example,omitempty"`
+}
+
+// lettersVerdict is Fail with a record that went away without a dead letter. A pipeline that had
+// not drained may still write the letter.
+func (r *Run) lettersVerdict() Verdict {
+	verdict, l := Verdict{Status: Pass}, &r.Letters
+	if l.Missing == 0 {
+		return verdict
+	}
+	say := fail
+	if r.Consistency.Undrained != "" {
+		say = unknown
+	}
+	return say("%s no dead letter%s.", unit.Plural(l.Missing, "unreadable record has",
+		"unreadable records have"), because(l.Example))
+}
+
 // StatusInWords says what a status means, as the end of a sentence.
 func StatusInWords(status RowStatus) string {
 	switch status {

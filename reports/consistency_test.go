@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,5 +37,18 @@ func TestEveryRowStatusIsStored(t *testing.T) {
 		if status := c.Status(); status != want {
 			t.Errorf("%s is %s, want %s", c.Sentence(), status, want)
 		}
+	}
+}
+
+// TestLettersOnTheWay: a dead letter is not missed while the pipeline had not drained.
+func TestLettersOnTheWay(t *testing.T) {
+	t.Parallel()
+	run := goodRun(t)
+	run.Letters = Letters{Unreadable: 9, Missing: 1}
+	run.Consistency.NotDrained("the consumer is 3 records behind")
+	got := Judge(run)
+	if want := "1 unreadable record has no dead letter."; got.Status != Unknown ||
+		!slices.Contains(got.Reasons, want) {
+		t.Errorf("%s %q, want unknown and %q", got.Status, got.Reasons, want)
 	}
 }

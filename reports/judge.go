@@ -109,12 +109,13 @@ func (r *Run) concludeAgain() {
 }
 
 // Judge decides about a Run. Fail needs one row that is lost, stale, phantom, resurrected, corrupt
-// or under the wrong parent, or a crossed threshold. Unknown is a Run that cannot be trusted: cut
-// short, not drained, not checked, or not measured well; where the doubt may have crossed a
-// threshold, the threshold decides nothing either. Fail beats unknown, and unknown beats pass.
+// or under the wrong parent, an unreadable record without a dead letter, or a crossed threshold.
+// Unknown is a Run that cannot be trusted: cut short, not drained, not checked, or not measured
+// well; where the doubt may have crossed a threshold, the threshold decides nothing either. Fail
+// beats unknown, and unknown beats pass.
 func Judge(r *Run) Verdict {
 	verdict := Verdict{Status: Pass, Reasons: []string{}}
-	verdict = verdict.Merge(r.Consistency.verdict())
+	verdict = verdict.Merge(r.Consistency.verdict()).Merge(r.lettersVerdict())
 	spoilt := slices.Concat(r.spoilt(), r.hostDoubts())
 	var blind []Verdict
 	for _, v := range CheckThresholds(r).Violations {
@@ -153,6 +154,10 @@ func (r *Run) evidence() []string {
 		all = append(all, fmt.Sprintf("%s compared with %s %s.",
 			unit.Plural(c.Rows, "row was", "rows were"),
 			unit.Plural(c.Documents, "document", "documents"), when))
+	}
+	if n := r.Letters.Unreadable - r.Letters.Missing; n > 0 {
+		all = append(all, unit.Plural(n, "unreadable record has a dead letter.",
+			"unreadable records have dead letters."))
 	}
 	var kept []string
 	for _, l := range r.Limits() {

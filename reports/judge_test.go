@@ -35,6 +35,10 @@ var judgeCases = []struct {
 		"3 rows or documents are under the wrong parent."},
 	{"PostgreSQL lost a write", func(r *Run) { r.Consistency.Counts[SourceLoss] = 1 }, Unknown,
 		"PostgreSQL itself lost 1 acknowledged write."},
+	{"dead letters", func(r *Run) { r.Letters = Letters{Unreadable: 9} }, Pass, ""},
+	{"a dead letter is missing", func(r *Run) {
+		r.Letters = Letters{Unreadable: 9, Missing: 2, Example: "t, partition 0, offset 7"}
+	}, Fail, "2 unreadable records have no dead letter: t, partition 0, offset 7."},
 	{"p50", func(r *Run) { r.Summary.Latency = Latency{500, 600, 700, 800, 500} }, Fail,
 		"E2e p50 is 500, the limit is < 500 ms."},
 	{"p95", func(r *Run) { r.Summary.Latency = Latency{1, 2000, 2000, 2000, 1} }, Fail,

@@ -302,6 +302,9 @@ func (r *Run) mergeConsistency(runs []*Run) {
 			c.Counts[status] += n
 		}
 		c.Examples = append(c.Examples, o.Examples...)
+		if l := one.Letters; l.Missing > r.Letters.Missing || l.Unreadable > r.Letters.Unreadable {
+			r.Letters = l // all Runs read the same topics
+		}
 		if o.Error != "" {
 			wrong = append(wrong, o.Error)
 		}

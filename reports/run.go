@@ -36,6 +36,8 @@ type Run struct {
 	// Histograms hold the latency of each stage, entity, operation and second.
 	Histograms  histogram.Set `json:"histograms,omitempty"`
 	Consistency Consistency   `json:"consistency"`
+	// Letters is empty for a Run without a chaos plan.
+	Letters Letters `json:"letters,omitempty"`
 	// Faults is empty for a Run without a chaos plan.
 	Faults     []FaultWindow `json:"faults"`
 	Deliveries Deliveries    `json:"deliveries,omitempty"`

@@ -18,6 +18,9 @@ const (
 	Consumer  = "consumer"
 )
 
+// DeadLetterTopic takes the unwritable records of the Stack's own consumers.
+const DeadLetterTopic = kafka.DeadLetterTopic
+
 // ConsumerName is the name of the Stack's n-th consumer: consumer, consumer-2, consumer-3.
 func ConsumerName(n int) string {
 	if n == 1 {

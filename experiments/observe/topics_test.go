@@ -5,6 +5,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cdclab/cdclab/consumer/deadletter"
+	"github.com/cdclab/cdclab/reports"
 )
 
 // TestDuplicates: the same change of the same row counts as a duplicate, whatever the clocks say;
@@ -48,14 +51,67 @@ func TestDuplicates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	events, again, err := Redelivered(t.Context(), `^cdc\.public\..*`,
+	found, err := ReadAgain(t.Context(), `^cdc\.public\..*`, "cdc.dead-letter",
 		kgo.SeedBrokers(cluster.ListenAddrs()...))
-	if err != nil || events != 6 || again != 2 {
-		t.Errorf("%d events, %d again, %v; want 6 and 2", events, again, err)
+	if err != nil || found.Events != 6 || found.Again != 2 {
+		t.Errorf("%+v, %v; want 6 events and 2 again", found, err)
 	}
-	events, again, err = Redelivered(t.Context(), "^none$",
+	found, err = ReadAgain(t.Context(), "^none$", "cdc.dead-letter",
 		kgo.SeedBrokers(cluster.ListenAddrs()...))
-	if err != nil || events != 0 || again != 0 {
-		t.Errorf("of no topic %d events, %d again, %v", events, again, err)
+	if err != nil || found != (Reread{}) {
+		t.Errorf("of no topic %+v, %v", found, err)
 	}
+}
+
+// TestMissingLetters: a record that nobody can read, and that has no dead letter, is missed. A
+// second letter of the same record is no letter of another record.
+func TestMissingLetters(t *testing.T) {
+	t.Parallel()
+	const topic, letters = "cdc.public.customer", "cdc.dead-letter"
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic, letters))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	write := func(r *kgo.Record) {
+		t.Helper()
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, value := range []string{"poison", `{"op":"c"}`, "poison", "poison"} {
+		write(&kgo.Record{Topic: topic, Value: []byte(value)})
+	}
+	write(&kgo.Record{Topic: topic}) // a null record
+	letter := func(offset string) {
+		var headers []kgo.RecordHeader
+		for _, h := range [][2]string{{deadletter.HeaderRule, "decode"},
+			{deadletter.HeaderReason, "no JSON"}, {deadletter.HeaderTopic, topic},
+			{deadletter.HeaderPartition, "0"}, {deadletter.HeaderOffset, offset},
+			{deadletter.HeaderTimestamp, "1"}} {
+			headers = append(headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+		}
+		write(&kgo.Record{Topic: letters, Value: []byte("poison"), Headers: headers})
+	}
+	look := func(want reports.Letters) {
+		t.Helper()
+		found, err := ReadAgain(t.Context(), "^"+topic+"$", letters,
+			kgo.SeedBrokers(cluster.ListenAddrs()...))
+		if err != nil || found.Letters != want {
+			t.Errorf("%+v, %v; want %+v", found.Letters, err, want)
+		}
+	}
+	look(reports.Letters{Unreadable: 3, Missing: 3, Example: topic + ", partition 0, offset 0"})
+	letter("0")
+	letter("0")
+	letter("1") // of a readable record, which a rule refused
+	look(reports.Letters{Unreadable: 3, Missing: 2, Example: topic + ", partition 0, offset 2"})
+	letter("2")
+	letter("3")
+	look(reports.Letters{Unreadable: 3})
 }
