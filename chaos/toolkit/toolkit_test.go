@@ -15,13 +15,23 @@ import (
 	"github.com/cdclab/cdclab/chaos"
 )
 
-var builtIn = []string{"consumer-kill", "consumer-kill-loop", "consumer-stop", "mongo-latency",
-	"source-kills"}
+// builtIn names the plans of the folder chaos/plans.
+func builtIn(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob("../plans/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no plans: %v", err)
+	}
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".yaml"))
+	}
+	return names
+}
 
 // TestRoundTrip: an exported plan comes back whole.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, name := range builtIn {
+	for _, name := range builtIn(t) {
 		plan, err := chaos.Load(name)
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +84,7 @@ func TestToolkitValidates(t *testing.T) {
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the lab: %v\n%s", err, text)
 	}
-	for _, name := range builtIn {
+	for _, name := range builtIn(t) {
 		plan, err := chaos.Load(name)
 		if err != nil {
 			t.Fatal(err)
