@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -132,6 +133,9 @@ func (g *Generator) execute(ctx context.Context, requests []request) {
 		g.settle(of, fate, err)
 	}
 	switch {
+	case len(writes) == 1 && g.isTraced(writes[0].pending.ID):
+		fate, err := g.executeTraced(ctx, writes[0], statements[0])
+		known(writes, fate, err)
 	case len(writes) == 1:
 		fate, err := g.source.Execute(ctx, statements[0].SQL, statements[0].Arguments)
 		known(writes, fate, err)
@@ -231,4 +235,25 @@ func (g *Generator) record(p *tracker.Pending) {
 			g.seedFailure = fmt.Sprintf("insert into %s: %s", p.Entity, p.Reason)
 		}
 	}
+}
+
+// isTraced is true if the ID, alone, puts the write into the traced share. The ID is shifted,
+// because the ID also decides whether the write is tracked: the one choice must not decide the
+// other.
+func (g *Generator) isTraced(id int64) bool { return isSampled(id<<1, g.options.Trace) }
+
+// traceparent is W3C's trace context of a write: always the same of one version of one row, and of
+// no other.
+func traceparent(key string, id int64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", key, id))
+	return fmt.Sprintf("00-%x-%x-01", sum[:16], sum[16:24])
+}
+
+// executeTraced writes with a trace context, and logs the trace.
+func (g *Generator) executeTraced(ctx context.Context, w planned,
+	query source.Query) (ledger.Fate, error) {
+	parent := traceparent(w.choice.Row.Key, w.pending.ID)
+	g.logger.Infof("cdc: trace_id=%s of write %d, %s of %s %s", parent[3:35], w.pending.ID,
+		w.pending.Op, w.pending.Entity, w.choice.Row.Key)
+	return g.source.Traced(ctx, parent, query)
 }

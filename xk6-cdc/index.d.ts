@@ -134,6 +134,14 @@ declare module 'k6/x/cdc' {
      * on which there can be no threshold. Counts and rates, and the ledger, have every write. Default: 1.
      */
     trends?: number;
+    /**
+     * Share, 0 to 1, of the writes with a trace context; which ones follows from their IDs. k6's log has a line
+     * with the `trace_id` of each. The context is a transactional logical message of the prefix `traceparent`
+     * in front of the row, which costs the write two more round trips; the lab's own connector makes the
+     * message a header of the row's record, and the consumer's spans and log lines are in that trace. Writes of
+     * lab.transaction(), and writes sent together (`batch`), have none. Default: 0.
+     */
+    trace?: number;
     /** A write that was not visible after this time counts as timed out. Default: "30s". */
     timeout?: Duration;
     /** How long one statement, and the wait for a connection before it, may take. Default: "5s". */

@@ -49,6 +49,7 @@ type Options struct {
 	TrackerBudget    float64        `json:"trackerBudget"`
 	Sample           float64        `json:"sample"`
 	Trends           float64        `json:"trends"`
+	Trace            float64        `json:"trace"`
 	Timeout          types.Duration `json:"timeout"`
 	StatementTimeout types.Duration `json:"statementTimeout"`
 	AbortAfter       types.Duration `json:"abortAfter"`
@@ -250,6 +251,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf(`option "sample": want 0 to 1, got %v`, o.Sample)
 	case !isShare(o.Trends):
 		return fmt.Errorf(`option "trends": want 0 to 1, got %v`, o.Trends)
+	case !isShare(o.Trace):
+		return fmt.Errorf(`option "trace": want 0 to 1, got %v`, o.Trace)
 	case !isShare(o.TrackerBudget):
 		return errBudget(o.TrackerBudget)
 	case o.AbortAfter <= 0:

@@ -108,6 +108,7 @@ func TestOptionsErrorsNameTheOption(t *testing.T) {
 		{map[string]any{"mix": map[string]any{"insert": -1, "update": 2}}, `option "mix"`},
 		{map[string]any{"mix": map[string]any{}}, `option "mix"`},
 		{map[string]any{"trends": 1.5}, `option "trends": want 0 to 1`},
+		{map[string]any{"trace": 1.5}, `option "trace": want 0 to 1`},
 		{map[string]any{"mix": map[string]any{"insert": 0.5}},
 			`option "mix.insert": got a number 0.5, want a whole number`},
 		{map[string]any{"mix": "70/20/10"}, `option "mix": got a string, want an object`},

@@ -22,7 +22,14 @@ type emitter struct {
 	commitLSN kgo.RecordHeader
 	// source is common to all changes of the transaction.
 	source debezium.Source
+	// trace is the header with the trace context that the transaction's writer left in the log, in
+	// a logical message of the header's name before the rows; nil for none. Each record has the
+	// header.
+	trace []kgo.RecordHeader
 }
+
+// traceHeader is W3C's name of a trace context.
+const traceHeader = "traceparent"
 
 func commitHeader(lsn uint64) kgo.RecordHeader {
 	return kgo.RecordHeader{Key: debezium.HeaderCommitLSN, Value: strconv.AppendUint(nil, lsn, 10)}
@@ -63,7 +70,7 @@ func (e *emitter) put(
 ) error {
 	record := &kgo.Record{
 		Topic: t.topic, Key: key, Value: value,
-		Headers: append([]kgo.RecordHeader{e.commitLSN}, headers...),
+		Headers: slices.Concat([]kgo.RecordHeader{e.commitLSN}, e.trace, headers),
 	}
 	return e.session.out.send(ctx, record, e.acks, e.tx)
 }

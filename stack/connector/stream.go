@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cdclab/cdclab/consumer/debezium"
@@ -42,7 +44,7 @@ func (s *session) startStream(ctx context.Context, confirmed uint64) (*stream, e
 	publication := pgx.Identifier{s.config.Publication}.Sanitize()
 	err := pglogrepl.StartReplication(ctx, s.replication, s.config.Slot, whereConfirmed,
 		pglogrepl.StartReplicationOptions{PluginArgs: []string{
-			"proto_version '1'", "publication_names '" + publication + "'",
+			"proto_version '1'", "publication_names '" + publication + "'", "messages 'true'",
 		}})
 	if err != nil {
 		return nil, fmt.Errorf("start streaming from slot %s: %w", s.config.Slot, err)
@@ -218,6 +220,11 @@ func (s *stream) message(ctx context.Context, lsn uint64, message pglogrepl.Mess
 		return nil
 	case *pglogrepl.TruncateMessage:
 		return s.truncate(ctx, lsn, m)
+	case *pglogrepl.LogicalDecodingMessage:
+		if s.emit != nil && m.Transactional && m.Prefix == traceHeader {
+			s.emit.trace = []kgo.RecordHeader{{Key: m.Prefix, Value: bytes.Clone(m.Content)}}
+		}
+		return nil
 	}
 	return s.row(ctx, lsn, message)
 }

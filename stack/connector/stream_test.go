@@ -296,6 +296,32 @@ func TestConnectedBeforeAConnection(t *testing.T) {
 	}
 }
 
+// TestTraceOfATransaction: the records of a transaction have the trace context left in the log in
+// front of the rows, and no record of another transaction has.
+func TestTraceOfATransaction(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, servertest.SharedPostgres(t), 1)
+	l.exec(createItems)
+	l.start()
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	const message = "SELECT pg_logical_emit_message(%t, '%s', '%s')"
+	l.exec("INSERT INTO item VALUES (1, '')",
+		"BEGIN; "+fmt.Sprintf(message, true, "traceparent", parent)+
+			"; INSERT INTO item VALUES (2, ''); DELETE FROM item WHERE id = 2; COMMIT",
+		"BEGIN; "+fmt.Sprintf(message, true, "other", parent)+
+			"; INSERT INTO item VALUES (3, ''); COMMIT",
+		fmt.Sprintf(message, false, "traceparent", parent), "INSERT INTO item VALUES (4, '')")
+	l.drained()
+	var got []string
+	for _, g := range l.records() {
+		got = append(got, g.header("traceparent"))
+	}
+	want := []string{"", parent, parent, parent, "", ""} // the delete has a tombstone
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 var errTest = errors.New("the test says so")
 
 // TestLargeRow: a row of more than Kafka's usual largest batch, 1 MB, and the row's update.

@@ -40,21 +40,40 @@ func observed(t *testing.T, options stack.Options) *lab {
 		programs.Otelcol} {
 		servertest.NeedObserver(t, o)
 	}
+	options.Observe = true
+	return &lab{t, bringUp(t, options), map[string]time.Duration{}}
+}
+
+// tree is the root of the source tree.
+func tree(t *testing.T) string {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return root
+}
+
+// build builds a program of the tree.
+func build(t *testing.T, folder string) (path string) {
+	t.Helper()
 	golang, err := exec.LookPath("go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	options.ConsumerPath = filepath.Join(t.TempDir(), "consumer")
-	err = process.RunTool(t.Context(), process.Command{Kind: process.Tool, Path: golang, Dir: root,
-		Args: []string{"build", "-o", options.ConsumerPath, "./consumer/cmd/consumer"}})
+	path = filepath.Join(t.TempDir(), filepath.Base(folder))
+	err = process.RunTool(t.Context(), process.Command{Kind: process.Tool, Path: golang,
+		Dir: tree(t), Args: []string{"build", "-o", path, folder}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	options.Observe, options.Tree = true, root
+	return path
+}
+
+// bringUp brings a stack up for the length of the test, with a consumer built from the tree.
+func bringUp(t *testing.T, options stack.Options) *stack.Stack {
+	t.Helper()
+	options.ConsumerPath, options.Tree = build(t, "./consumer/cmd/consumer"), tree(t)
 	options.Say = func(line string) { t.Log(line) }
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -69,7 +88,7 @@ func observed(t *testing.T, options stack.Options) *lab {
 			t.Error(err)
 		}
 	})
-	return &lab{t, s, map[string]time.Duration{}}
+	return s
 }
 
 func (l *lab) exec(sql string, args ...any) {

@@ -134,6 +134,19 @@ func (s *Source) Transact(ctx context.Context, statements []Query) (ledger.Fate,
 	return ledger.Acked, nil
 }
 
+// traceMessage leaves a trace context in PostgreSQL's log, before the rows of its transaction.
+const traceMessage = "SELECT pg_logical_emit_message(true, 'traceparent', $1::text)"
+
+// Traced is Execute with a trace context, which a connector makes a header of the row's event.
+func (s *Source) Traced(ctx context.Context, parent string, query Query) (ledger.Fate, error) {
+	fate, err := s.Transact(ctx, []Query{{traceMessage, []any{parent}}, query})
+	var missing *NoRowError
+	if errors.As(err, &missing) {
+		missing.Statement-- // of the query alone
+	}
+	return fate, err
+}
+
 // send runs the statements in one round trip and stops at the first failure.
 func send(ctx context.Context, transaction pgx.Tx, statements []Query) error {
 	batch := &pgx.Batch{}

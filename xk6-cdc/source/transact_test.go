@@ -66,3 +66,29 @@ func TestTransactFates(t *testing.T) {
 	database.Kill()
 	check("the server is away", ledger.Failed, "", insert("8"), insert("9"))
 }
+
+// TestTraced: a write with a trace context is committed like any other, and the reason of a failed
+// write counts the write alone.
+func TestTraced(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), servertest.StartPostgres(t).DSN(), 1, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const key = "4c6f7574-0000-4000-8000-000000000001"
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	fate, err := s.Traced(t.Context(), parent, insertOf(key))
+	if fate != ledger.Acked || err != nil {
+		t.Errorf("%s, %v", fate, err)
+	}
+	remove := Query{`DELETE FROM public.customer WHERE id = $1`, []any{key}}
+	if fate, err = s.Traced(t.Context(), parent, remove); fate != ledger.Acked || err != nil {
+		t.Errorf("%s, %v", fate, err)
+	}
+	fate, err = s.Traced(t.Context(), parent, remove)
+	var missing *NoRowError
+	if fate != ledger.Failed || !errors.As(err, &missing) || missing.Statement != 0 {
+		t.Errorf("%s, %#v", fate, err)
+	}
+}
