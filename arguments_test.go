@@ -224,7 +224,8 @@ func TestFlagsAreClassified(t *testing.T) {
 	for _, command := range [][]string{{"bench"}, {"bench", sinkPeer}, {"up"}, {"check"},
 		{"replay"}, {"capture"}, {"dlq"}, {"merge"}, {"report"}, {"compare"}, {"baseline"},
 		{"fetch"}, {"compose"}, {"gate"}, {"trend"}, {"comment"}, {"history"}, {"annotate"},
-		{"chaos", "random"}, {"chaos", "matrix"}, {"chaos", "list"}, {"chaos", "export"}} {
+		{"chaos", "random"}, {"chaos", "matrix"}, {"chaos", "list"}, {"chaos", "export"},
+		{"gameday"}} {
 		var text bytes.Buffer
 		run(t.Context(), append(command, "-h"), terminal{&text, &text})
 		for _, name := range flagLine.FindAllStringSubmatch(text.String(), -1) {

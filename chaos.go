@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"github.com/cdclab/cdclab/chaos"
 	"github.com/cdclab/cdclab/chaos/check"
 	"github.com/cdclab/cdclab/chaos/faults"
+	"github.com/cdclab/cdclab/chaos/gameday"
 	"github.com/cdclab/cdclab/chaos/matrix"
 	"github.com/cdclab/cdclab/chaos/toolkit"
 	"github.com/cdclab/cdclab/experiments"
@@ -300,4 +303,61 @@ func runCell(ctx context.Context, kind string, seed uint64, path, folder string)
 		return nil, err
 	}
 	return result.Run, nil
+}
+
+// gameDay holds the plans of a file before the people at the terminal, and writes the report.
+func gameDay(ctx context.Context, t terminal, args []string) (int, error) {
+	set := flags("gameday", t)
+	dir := set.String("out", "", "`folder` of the report and the runs (default: runs/gameday-TIME)")
+	unattended := set.Bool("unattended", false,
+		"ask nobody: the votes are the file's, and each pause ends by itself")
+	positional, err := parse(set, args, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	day, err := gameday.Load(positional[0])
+	if err != nil {
+		return 0, err
+	}
+	folder, err := experiments.PrepareOut(*dir, "gameday", time.Now())
+	if err != nil {
+		return 0, err
+	}
+	defer folder.Close()
+	host := gameday.Host{Say: t.say, Now: time.Now,
+		Run: func(ctx context.Context, n int, s gameday.Step) (*reports.Run, string, error) {
+			name := strings.TrimSuffix(filepath.Base(s.Plan), ".yaml")
+			name = fmt.Sprintf("%d-%s", n, reports.FileName(name))
+			config := experiments.DefaultConfig()
+			config.Scenario, config.Stack.Kind, config.PlanPath = day.Scenario, day.Stack, s.Plan
+			config.Out, config.Command = filepath.Join(folder.Path, name), os.Args
+			config.Say = t.say
+			result, err := experiments.Run(ctx, config)
+			if result == nil {
+				return nil, name, err
+			}
+			return result.Run, name, err
+		}}
+	if !*unattended {
+		host.Lines = typed(os.Stdin)
+	}
+	record := host.Hold(ctx, day)
+	path := filepath.Join(folder.Path, "gameday.md")
+	if err := wholefile.Write(path, record.Markdown()); err != nil {
+		return 0, err
+	}
+	fmt.Fprintln(t.out, "report", fromHere(path))
+	return verdictCode(record.Status()), nil
+}
+
+// typed returns the lines of a terminal, and closes the channel at the terminal's end.
+func typed(from io.Reader) <-chan string {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for in := bufio.NewScanner(from); in.Scan(); {
+			lines <- in.Text()
+		}
+	}()
+	return lines
 }

@@ -66,6 +66,9 @@ func commands() []command {
 				"of overlapping faults, run the plan and shrink a plan that fails; convert plans " +
 				"to the Chaos Toolkit's experiments",
 			chaosCommand},
+		{"gameday", "FILE [--unattended]",
+			"hold a game day: plans with narration, a vote, pauses, an abort key, notes, a report",
+			gameDay},
 		{"report", "RUN.json [--format F] [--against BASE.json]",
 			"render a stored run again: text and a page, or html, markdown, junit, benchstat, csv",
 			report},
