@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 		"stack/servertest/expect"},
 	"stack/servertest": {"stack/mongodb", "stack/postgres", "stack/process", "stack/programs",
 		"stack/servertest/expect"},
-	"chaos": {"chaos/faults", "reports/impact", "stack"},
+	"chaos":         {"chaos/faults", "reports/impact", "stack"},
 	"chaos/gameday": {"chaos", "reports", "reports/impact", "reports/unit", "stack"},
 	"chaos/matrix": {"chaos", "chaos/faults", "reports", "reports/impact", "reports/unit",
 		"reports/wholefile", "stack"},
