@@ -42,6 +42,8 @@ type Plan struct {
 	Consumers int `yaml:"consumers"`
 	// Method lists the Faults, in any order; Faults of different targets may overlap.
 	Method []Fault `yaml:"method"`
+	// Rollbacks are always run after the last Fault was undone.
+	Rollbacks []Rollback `yaml:"rollbacks"`
 
 	// path is the file, with body as the whole text.
 	path string
@@ -129,6 +131,12 @@ func (p *Plan) CheckGiven(name string) error {
 		if f := &p.Method[i]; f.Target == name {
 			return p.refuse(f.node, "target",
 				fmt.Sprintf("%s of %s: the lab breaks nothing that it did not start", f.Kind, name))
+		}
+	}
+	for i := range p.Rollbacks {
+		if r := &p.Rollbacks[i]; r.Target == name {
+			return p.refuse(r.node, "target", fmt.Sprintf(
+				"rollback %s of %s: the lab did not start the part", r.Action, name))
 		}
 	}
 	return nil
@@ -245,6 +253,14 @@ func (p *Plan) validate(body ast.Node) error {
 			return err
 		}
 	}
+	for i := range p.Rollbacks {
+		if p.Rollbacks[i].node == nil {
+			return complain(body, "rollbacks", fmt.Sprintf("rollback %d is empty", i+1))
+		}
+		if err := p.Rollbacks[i].validate(max(1, p.Consumers)); err != nil {
+			return err
+		}
+	}
 	if length := p.Load.Duration; length != 0 && length <= p.End() {
 		return complain(body, "load", fmt.Sprintf(
 			"the load ends after %v, the last fault after %v: "+
@@ -315,12 +331,18 @@ type SteadyState struct {
 	Recovery time.Duration `yaml:"recovery"`
 	// P95 bounds the e2e p95 outside of the Faults; 0 is a Plan that does not say.
 	P95 time.Duration `yaml:"p95"`
+	// Lag bounds the committed writes that were not yet seen at the end of a second outside of the
+	// Faults; 0 is a Plan that does not say.
+	Lag int `yaml:"lag"`
 }
 
 // UnmarshalYAML decodes the steady-state mapping.
 func (s *SteadyState) UnmarshalYAML(node ast.Node) error {
 	type plain SteadyState
-	return decode(node, (*plain)(s), "recovery", "p95")
+	if err := decode(node, (*plain)(s), "recovery", "p95"); err != nil {
+		return err
+	}
+	return checkPositive(node, "lag", s.Lag, "writes")
 }
 
 // Expectations bound the effect of each Fault; 0 is an expectation that the Plan does not have.
@@ -329,6 +351,9 @@ type Expectations struct {
 	SteadyWithin time.Duration `yaml:"steady-within"`
 	// Degradation bounds the worst p95, as a multiple of the steady p95.
 	Degradation int `yaml:"degradation"`
+	// Lag bounds the committed writes that were not yet seen, under a Fault and until the steady
+	// state.
+	Lag int `yaml:"lag"`
 }
 
 // Expected is what the Plan expects of a Run, for the judge.
@@ -337,6 +362,7 @@ func (p *Plan) Expected() impact.Expected {
 		P95Ms:         float64(p.SteadyState.P95.Milliseconds()),
 		SteadySeconds: p.Expectations.SteadyWithin.Seconds(),
 		Degradation:   float64(p.Expectations.Degradation),
+		SteadyLag:     int64(p.SteadyState.Lag), Lag: int64(p.Expectations.Lag),
 	}
 }
 
@@ -346,12 +372,9 @@ func (e *Expectations) UnmarshalYAML(node ast.Node) error {
 	if err := decode(node, (*plain)(e), "steady-within"); err != nil {
 		return err
 	}
-	if err := checkWhole(node, "degradation"); err != nil {
-		return err
+	err := checkPositive(node, "degradation", e.Degradation, "times the steady p95")
+	if err == nil {
+		err = checkPositive(node, "lag", e.Lag, "writes")
 	}
-	if e.Degradation < 0 || e.Degradation == 0 && has(node, "degradation") {
-		return complain(node, "degradation",
-			fmt.Sprintf("degradation: %d is not a multiple of the steady p95", e.Degradation))
-	}
-	return nil
+	return err
 }

@@ -182,6 +182,21 @@ var mistakes = map[string]struct{ text, want string }{
 	"no degradation": {"expectations: {degradation: 0}\n" + head, "1:29: degradation: 0 is not"},
 	"half a degradation": {"expectations: {degradation: 2.5}\n" + head,
 		"1:29: degradation: 2.5 is not a whole number"},
+	"no lag": {"expectations: {lag: 0}\n" + head, "1:21: lag: 0 is not a number of writes"},
+	"half a lag": {strings.Replace(head, "recovery: 30s", "recovery: 30s\n  lag: 1.5", 1),
+		"5:8: lag: 1.5 is not a whole number"},
+	"a lag below none": {strings.Replace(head, "recovery: 30s", "recovery: 30s\n  lag: -1", 1),
+		"5:8: lag: -1 is not a number of writes above 0"},
+	"unknown action": {head + "  - {at: 1s, fault: kill, target: mongo}\n" +
+		"rollbacks:\n  - {action: pray, target: mongo}\n",
+		`8:14: unknown action "pray" of a rollback; there are start, restart`},
+	"rollback of nothing": {head + "  - {at: 1s, fault: kill, target: mongo}\n" +
+		"rollbacks:\n  - {action: start, target: consumer-2}\n",
+		`8:29: unknown target "consumer-2" of a rollback; there are postgres`},
+	"rollback of more": {head + "  - {at: 1s, fault: kill, target: mongo}\n" +
+		"rollbacks:\n  - {action: start, target: mongo, at: 1s}\n", `unknown field "at"`},
+	"empty rollback": {head + "  - {at: 1s, fault: kill, target: mongo}\nrollbacks:\n  -\n",
+		"rollback 1 is empty"},
 	"unknown expectation": {"expectations: {loss: 1}\n" + head, `1:16: unknown field "loss"`},
 	"no number": {head + "  - {at: 1s, fault: slicer, target: consumer-mongo, for: 1s, size: 0}\n",
 		`6:68: size: "0" is not a whole number from 1 to`},
@@ -259,13 +274,14 @@ func TestImpossible(t *testing.T) {
 
 func TestExpected(t *testing.T) {
 	t.Parallel()
-	plan, err := parse([]byte("expectations: {steady-within: 1500ms, degradation: 20}\n" +
-		strings.Replace(head, "recovery: 30s", "recovery: 30s\n  p95: 250ms", 1) +
+	plan, err := parse([]byte("expectations: {steady-within: 1500ms, degradation: 20, lag: 900}\n" +
+		strings.Replace(head, "recovery: 30s", "recovery: 30s\n  p95: 250ms\n  lag: 40", 1) +
 		"  - {at: 1s, fault: kill, target: mongo}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := impact.Expected{P95Ms: 250, SteadySeconds: 1.5, Degradation: 20}
+	want := impact.Expected{P95Ms: 250, SteadySeconds: 1.5, Degradation: 20,
+		SteadyLag: 40, Lag: 900}
 	if diff := cmp.Diff(want, plan.Expected()); diff != "" {
 		t.Error(diff)
 	}

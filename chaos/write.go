@@ -24,11 +24,13 @@ func (p *Plan) Text() ([]byte, error) {
 	add(&plan, "consumers", p.Consumers, p.Consumers > 0)
 	steady := yaml.MapSlice{{Key: "recovery", Value: p.SteadyState.Recovery.String()}}
 	add(&steady, "p95", p.SteadyState.P95.String(), p.SteadyState.P95 > 0)
+	add(&steady, "lag", p.SteadyState.Lag, p.SteadyState.Lag > 0)
 	add(&plan, "steady-state", steady, true)
 	var expected yaml.MapSlice
 	add(&expected, "steady-within", p.Expectations.SteadyWithin.String(),
 		p.Expectations.SteadyWithin > 0)
 	add(&expected, "degradation", p.Expectations.Degradation, p.Expectations.Degradation > 0)
+	add(&expected, "lag", p.Expectations.Lag, p.Expectations.Lag > 0)
 	add(&plan, "expectations", expected, len(expected) > 0)
 	var method []yaml.MapSlice
 	for i := range p.Method {
@@ -46,6 +48,12 @@ func (p *Plan) Text() ([]byte, error) {
 		method = append(method, one)
 	}
 	add(&plan, "method", method, true)
+	var rollbacks []yaml.MapSlice
+	for _, r := range p.Rollbacks {
+		rollbacks = append(rollbacks, yaml.MapSlice{{Key: "action", Value: r.Action},
+			{Key: "target", Value: r.Target}})
+	}
+	add(&plan, "rollbacks", rollbacks, len(rollbacks) > 0)
 	text, err := yaml.Marshal(plan)
 	if err != nil {
 		return nil, fmt.Errorf("write plan %s: %w", p.Name, err)

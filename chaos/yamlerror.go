@@ -62,6 +62,19 @@ func checkWhole(node ast.Node, member string) error {
 	return nil
 }
 
+// checkPositive refuses a member of a mapping that is no whole number above 0; n is the decoded
+// value, and 0 for a mapping without the member.
+func checkPositive(node ast.Node, member string, n int, unit string) error {
+	if err := checkWhole(node, member); err != nil {
+		return err
+	}
+	if n < 0 || n == 0 && has(node, member) {
+		return complain(node, member, fmt.Sprintf("%s: %d is not a number of %s above 0", member, n,
+			unit))
+	}
+	return nil
+}
+
 // has returns true if the mapping itself names the member, whatever the value.
 func has(node ast.Node, member string) bool {
 	for key := range members(node) {

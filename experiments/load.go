@@ -91,13 +91,17 @@ func (l *load) generate(ctx context.Context) error {
 	group.Go(func() { l.sampler.Watch(beside) })
 	group.Go(func() { l.pulse.Watch(beside) })
 	group.Go(func() { l.watchForDeaths(beside, stop) })
-	group.Go(func() { l.faults(beside) })
+	var unrolled error
+	group.Go(func() { unrolled = l.faults(beside) })
 	code, err := l.k6.run(ctx)
 	l.crossed, l.failed = code == k6ThresholdsFailed, code == k6MarkedAsFailed
 	ended := time.Now()
 	endBeside()
 	group.Wait()
 	l.run.Warnings = append(l.run.Warnings, prometheus...)
+	if unrolled != nil {
+		l.warn(oneLine(unrolled))
+	}
 	l.run.Host.CPUBusyPercent, l.run.Host.CPUStealPercent = observe.ReadCPU().Since(cpu)
 	return l.keepMeasured(err, ended)
 }
@@ -161,19 +165,21 @@ func (l *load) readStages(ctx context.Context) []observe.ConsumerStages {
 	return all
 }
 
-// faults waits for the measured load to begin and runs the plan from there.
-func (l *load) faults(ctx context.Context) {
+// faults waits for the measured load to begin and runs the plan from there, with the plan's
+// rollbacks. The error is of the rollbacks.
+func (l *load) faults(ctx context.Context) error {
 	started, err := waitForStart(ctx, l.k6.startedPath())
 	if err != nil {
-		return
+		return nil
 	}
 	l.began, l.before = started, l.readStages(ctx)
 	if l.plan == nil {
-		return
+		return nil
 	}
 	for _, window := range chaos.Run(ctx, l.plan, l.stack, started, l.config.Say) {
 		l.run.Faults = append(l.run.Faults, reportFault(window, l.plan))
 	}
+	return l.plan.RollBack(ctx, l.stack, l.config.Say)
 }
 
 // keepAlerts keeps and says what the observers were told, each alert with the fault before.

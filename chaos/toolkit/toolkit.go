@@ -100,13 +100,22 @@ func Export(plan *chaos.Plan, file, out string) ([]byte, error) {
 	return append(made, '\n'), nil
 }
 
-// method names the only action by the plan's faults.
+// method names the only action by the plan's faults and rollbacks. The lab runs the rollbacks, too,
+// because the Toolkit has nothing to roll back after the end of the lab's stack.
 func method(plan *chaos.Plan) string {
 	var all []string
 	for _, f := range plan.Method {
 		all = append(all, fmt.Sprintf("%s %s at %v", f.Kind, f.Target, f.At))
 	}
-	return "load with " + strings.Join(all, ", ")
+	name := "load with " + strings.Join(all, ", ")
+	all = nil
+	for _, r := range plan.Rollbacks {
+		all = append(all, r.Action+" "+r.Target)
+	}
+	if len(all) > 0 {
+		name += "; then " + strings.Join(all, ", ")
+	}
+	return name
 }
 
 // ErrForeign is an experiment that was not written by Export. Its actions are Python of others,

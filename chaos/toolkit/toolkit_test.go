@@ -28,6 +28,42 @@ func builtIn(t *testing.T) (names []string) {
 	return names
 }
 
+// TestRoundTripOfAll: each member of a plan comes back from an experiment.
+func TestRoundTripOfAll(t *testing.T) {
+	t.Parallel()
+	plan, err := chaos.Parse("all.yaml", []byte(`name: all
+description: Every member.
+load: {rate: 100, duration: 1m}
+consumers: 2
+steady-state: {recovery: 30s, p95: 500ms, lag: 40}
+expectations: {steady-within: 20s, degradation: 30, lag: 900}
+method:
+  - {at: 5s, fault: kill, target: consumer-2, restart-after: 1s, repeat: every 3s for 9s}
+rollbacks:
+  - {action: start, target: consumer-2}
+  - {action: restart, target: mongo}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := Export(plan, "all.json", "runs/all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Import("all.json", text)
+	hidden := cmpopts.IgnoreUnexported(chaos.Plan{}, chaos.Fault{}, chaos.Rollback{})
+	if diff := cmp.Diff(plan, back, hidden); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	if len(back.Rollbacks) != 2 || back.SteadyState.Lag != 40 || back.Expectations.Lag != 900 {
+		t.Errorf("%+v", back)
+	}
+	const action = "then start consumer-2, restart mongo"
+	if !strings.Contains(string(text), action) {
+		t.Errorf("the experiment does not name the rollbacks:\n%s", text)
+	}
+}
+
 // TestRoundTrip: an exported plan comes back whole.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()

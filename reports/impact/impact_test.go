@@ -129,8 +129,8 @@ func TestOfNothing(t *testing.T) {
 func TestExpected(t *testing.T) {
 	t.Parallel()
 	slow := run(func(second int, s *reports.Second) {
-		if second >= 21 && second < 30 {
-			s.P95 = 400
+		if s.Outstanding = 8; second >= 21 && second < 30 {
+			s.P95, s.Outstanding = 400, 300
 		}
 	})
 	slow.Stages = []reports.Stage{{Stage: reports.E2ESteady, Count: 9,
@@ -149,17 +149,20 @@ func TestExpected(t *testing.T) {
 		unmeasured []string
 	}{
 		"nothing expected": {Expected{}, slow, nil, nil},
-		"kept":             {Expected{20, 5.5, 20}, slow, nil, nil},
-		"broken": {Expected{19, 5, 19}, slow, []reports.Violation{
+		"kept":             {Expected{20, 5.5, 20, 8, 300}, slow, nil, nil},
+		"broken": {Expected{19, 5, 19, 7, 299}, slow, []reports.Violation{
 			{Name: "p95 of the steady state", Limit: "at most 19 ms", Value: 20},
+			{Name: "lag of the steady state", Limit: "at most 7 writes", Value: 8},
 			{Name: "steady state after kill of consumer", Limit: "at most 5 s", Value: 5.5},
 			{Name: "degradation under kill of consumer", Limit: "at most 19 times", Value: 20},
+			{Name: "lag under kill of consumer", Limit: "at most 299 writes", Value: 300},
 		}, nil},
-		"not told": {Expected{20, 5, 0}, endless, nil, []string{"p95 of the steady state",
+		"not told": {Expected{20, 5, 0, 0, 0}, endless, nil, []string{"p95 of the steady state",
 			"steady state after kill of consumer"}},
-		"nothing measured": {Expected{0, 5, 2}, &reports.Run{}, nil, []string{
-			"steady state after the faults", "degradation under the faults"}},
-		"not applied": {Expected{0, 1, 1}, missed, nil, nil},
+		"nothing measured": {Expected{0, 5, 2, 1, 1}, &reports.Run{}, nil, []string{
+			"lag of the steady state", "steady state after the faults",
+			"degradation under the faults", "lag under the faults"}},
+		"not applied": {Expected{0, 1, 1, 0, 1}, missed, nil, nil},
 	} {
 		broken, unmeasured := c.expected.Judge(c.run)
 		if diff := cmp.Diff(c.broken, broken); diff != "" {
@@ -185,7 +188,7 @@ func TestAddTo(t *testing.T) {
 			{Name: "steady state after kill of consumer", Limit: "at most 2 s", Value: 3.5}},
 		Unmeasured: []string{"p95 of the steady state"},
 	}
-	Expected{1000, 2, 50}.AddTo(r)
+	Expected{1000, 2, 50, 0, 0}.AddTo(r)
 	if diff := cmp.Diff(want, r.Thresholds); diff != "" {
 		t.Error(diff)
 	}
