@@ -73,11 +73,17 @@ func run(ctx context.Context, plan *Plan, bind func(*Fault) (*faults.Injection, 
 		say = func(string) {}
 	}
 	var one sync.Mutex
-	t := timeline{start: start, recovery: plan.SteadyState.Recovery, say: func(line string) {
-		one.Lock()
-		defer one.Unlock()
-		say(line)
-	}}
+	t := timeline{start: start, recovery: plan.SteadyState.Recovery,
+		turns: map[string]chan struct{}{}, say: func(line string) {
+			one.Lock()
+			defer one.Unlock()
+			say(line)
+		}}
+	for _, f := range plan.Method {
+		if t.turns[f.Target] == nil {
+			t.turns[f.Target] = make(chan struct{}, 1)
+		}
+	}
 	windows := make([]Window, len(plan.Method))
 	var group sync.WaitGroup
 	for n := range plan.Method {
@@ -104,6 +110,30 @@ type timeline struct {
 	start    time.Time
 	recovery time.Duration
 	say      func(string)
+	// turns holds a token for each target with a fault at work, or still being undone.
+	turns map[string]chan struct{}
+}
+
+// turn waits until no other fault is at work on the target of f, or still being undone: a slow part
+// may seem to serve in the middle of the start. late is true if there was anything to wait for.
+// Kinds that share their target do not wait.
+func (t *timeline) turn(ctx context.Context, f *Fault) (end func(), late bool, err error) {
+	if f.line().Shared {
+		return func() {}, false, nil
+	}
+	turn := t.turns[f.Target]
+	end = sync.OnceFunc(func() { <-turn })
+	select {
+	case turn <- struct{}{}:
+		return end, false, nil
+	default:
+	}
+	select {
+	case turn <- struct{}{}:
+		return end, true, nil
+	case <-ctx.Done():
+		return nil, true, context.Cause(ctx)
+	}
 }
 
 func (t *timeline) offset() time.Duration { return time.Since(t.start) }
@@ -111,14 +141,20 @@ func (t *timeline) offset() time.Duration { return time.Since(t.start) }
 // do takes one fault through one window: wait, healthy?, inject, hold, in force?, undo, healthy?
 func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *faults.Injection,
 	w *Window) {
-	if err := sleep(ctx, f.due(turn)-t.offset()); err != nil {
+	err := sleep(ctx, f.due(turn)-t.offset())
+	end, late := func() {}, false
+	if err == nil {
+		end, late, err = t.turn(ctx, f)
+	}
+	if err != nil {
 		w.Err = fmt.Errorf("%s %s: the run ended before its time: %w", f.Kind, f.Target, err)
 		return
 	}
+	defer end()
 	// A target broken before may be slow, and being slow now is not held against the target; nor
 	// is what another fault does meanwhile.
 	ready := target.Healthy
-	if turn > 0 {
+	if turn > 0 || late {
 		ready = func(ctx context.Context) error {
 			return t.untilHealthy(ctx, target.Healthy, t.offset()+patience*t.recovery)
 		}
@@ -152,6 +188,7 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *faults.In
 	t.say(fmt.Sprintf("chaos: end of %s %s after %v", f.Kind, f.Target,
 		(w.End - w.Start).Round(time.Millisecond)))
 	undone := undo(mending, target)
+	end()
 	var missing error
 	if injected && undone == nil && target.After != nil {
 		var more string
