@@ -61,6 +61,15 @@ func FindEngine(ctx context.Context) (*Engine, error) {
 	return e, nil
 }
 
+// Usable is nil where a Compose Stack can be brought up: FindEngine and CheckMemory have no error.
+func Usable(ctx context.Context) error {
+	e, err := FindEngine(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.CheckMemory(ctx, false), e.api.Close())
+}
+
 // read returns the output of docker with arguments.
 func (e *Engine) read(ctx context.Context, args ...string) (string, error) {
 	text, err := process.ReadTool(ctx, process.Command{Kind: process.Tool, Path: e.docker,
@@ -104,6 +113,15 @@ func (e *Engine) CheckMemory(ctx context.Context, observe bool) error {
 			"give the engine more", gibibytes(found.Info.MemTotal), gibibytes(wanted))
 	}
 	return nil
+}
+
+// dataFolder returns the folder where the engine keeps its data, in the engine's machine.
+func (e *Engine) dataFolder(ctx context.Context) (string, error) {
+	found, err := e.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return "", fmt.Errorf("ask the Docker engine where its data is: %w", err)
+	}
+	return found.Info.DockerRootDir, nil
 }
 
 func gibibytes(bytes int64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }

@@ -38,7 +38,7 @@ func fakeEngine(t *testing.T, memory int64) (host string) {
 		func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Api-Version", "1.41")
 			if strings.HasSuffix(r.URL.Path, "/info") {
-				fmt.Fprintf(w, `{"MemTotal": %d}`, memory)
+				fmt.Fprintf(w, `{"MemTotal": %d, "DockerRootDir": "/srv/engine"}`, memory)
 			}
 		}))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

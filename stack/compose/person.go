@@ -82,11 +82,15 @@ func (c Command) run(ctx context.Context, engine *Engine, args []string,
 	if c.Local {
 		all = append(all, "--file", filepath.Join(folder, "local", "compose.yaml"))
 	}
-	all = append(all, "--profile", "core")
-	if c.Observe {
-		all = append(all, "--profile", "observe")
+	for _, profile := range c.profiles(args[0]) {
+		all = append(all, "--profile", profile)
 	}
-	command := process.NewCommand(ctx, process.Tool, nil, engine.docker, append(all, args...)...)
+	data, err := engine.dataFolder(ctx)
+	if err != nil {
+		return err
+	}
+	command := process.NewCommand(ctx, process.Tool, []string{"CDCLAB_ENGINE_DATA=" + data},
+		engine.docker, append(all, args...)...)
 	command.Dir, command.Stdin, command.Stdout, command.Stderr = folder, c.In, out, errors
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	const farewell = 30 * time.Second
@@ -95,6 +99,22 @@ func (c Command) run(ctx context.Context, engine *Engine, args []string,
 		return fmt.Errorf("docker compose %s: %w", args[0], err)
 	}
 	return nil
+}
+
+// making are the commands of Compose that make something of each service. Other commands are about
+// the containers that are there.
+var making = []string{"up", "create", "run", "build", "pull", "push", "config", "watch"}
+
+// profiles returns the profiles asked for, and for a command that makes nothing all profiles: Compose
+// leaves the containers of other profiles alone.
+func (c Command) profiles(command string) []string {
+	switch {
+	case !slices.Contains(making, command):
+		return []string{"core", "observe", "load"}
+	case c.Observe:
+		return []string{"core", "observe"}
+	}
+	return []string{"core"}
 }
 
 // tryLogins is an error where a part that serves refuses its secret.
@@ -106,14 +126,21 @@ func (c Command) tryLogins(ctx context.Context, engine *Engine, secrets Secrets)
 		_ = c.run(ctx, engine, []string{"port", service, port}, &out, io.Discard)
 		return string(bytes.TrimSpace(out.Bytes()))
 	}
-	dsn := secrets.postgresURL(postgres.User, address(Postgres, "5432"))
-	err := postgres.With(ctx, dsn, func(conn *pgx.Conn) error { return conn.Ping(ctx) })
-	if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "28P01" {
-		return refusedSecret("PostgreSQL", postgresPassword)
+	// Without an address nothing is published, and somebody else's server may be at the usual port.
+	if at := address(Postgres, "5432"); at != "" {
+		dsn := secrets.postgresURL(postgres.User, at)
+		err := postgres.With(ctx, dsn, func(conn *pgx.Conn) error { return conn.Ping(ctx) })
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "28P01" {
+			return refusedSecret("PostgreSQL", postgresPassword)
+		}
 	}
-	client, err := mongodb.Connect(secrets.mongoURL(address(Mongo, "27017")))
+	at := address(Mongo, "27017")
+	if at == "" {
+		return nil
+	}
+	client, err := mongodb.Connect(secrets.mongoURL(at))
 	if err != nil {
-		return nil // nothing is published there
+		return nil
 	}
 	defer client.Disconnect(context.WithoutCancel(ctx))
 	_, err = mongodb.AskVersion(ctx, client)

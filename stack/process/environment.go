@@ -66,7 +66,9 @@ var passedOn = []variable{
 		"which Docker engine runs containers, and how it is reached", false},
 	{"CDCLAB_POSTGRES_PORT CDCLAB_KAFKA_PORT CDCLAB_KAFKA_METRICS_PORT CDCLAB_MONGO_PORT " +
 		"CDCLAB_TOXIPROXY_PORT CDCLAB_CONNECT_PORT CDCLAB_CONNECT_METRICS_PORT " +
-		"CDCLAB_CONSUMER_PORTS CDCLAB_PARTITIONS CDCLAB_PROFILE CDCLAB_TRACES", Tool,
+		"CDCLAB_CONSUMER_PORTS CDCLAB_PARTITIONS CDCLAB_PROFILE CDCLAB_TRACES " +
+		"CDCLAB_OTLP_PORT CDCLAB_PROMETHEUS_PORT CDCLAB_ALERTMANAGER_PORT " +
+		"CDCLAB_GRAFANA_PORT CDCLAB_LOADTEST_ID CDCLAB_ALERT_EMAIL", Tool,
 		"what stack/compose/compose.yaml leaves open", false},
 	{"CDCLAB_*", Lab, "the lab's own settings", false},
 	{"CDC_*", Lab, "addresses and secrets that flags default to", false},
