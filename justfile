@@ -52,7 +52,7 @@ chaos:
 
 # the proofs with real Kafka, Connect and Debezium (Java 17, mvn): the stack, conformance, its parts killed under load
 native:
-    CDCLAB_NATIVE=1 go test -timeout 40m ./stack ./experiments/... . -run 'Native|Conformance|Stories/native' && go build -o bin/cdclab . && bin/cdclab bench baseline --stack native --rate 500 && bin/cdclab bench smoke --stack native --chaos chaos/plans/source-kills.yaml
+    CDCLAB_NATIVE=1 go test -timeout 40m ./stack ./experiments/... . -run 'Native|Components|Conformance|Stories/native' && go build -o bin/cdclab . && bin/cdclab bench baseline --stack native --rate 500 && bin/cdclab bench smoke --stack native --chaos chaos/plans/source-kills.yaml
 
 # the proofs with a real Prometheus, Alertmanager and OpenTelemetry Collector (built once, 15 minutes): k6's outputs, the lag, every alert's rule, every configuration, every panel's query
 prometheus:

@@ -60,7 +60,7 @@ func testOptions(t *testing.T) Options {
 func upForTest(t *testing.T, options Options) *Stack {
 	t.Helper()
 	ctx := expect.Context(t)
-	if options.Kind == Native {
+	if options.Kind == Native || options.Kind == Compose {
 		ctx = nativeContext(t)
 	}
 	s, err := Up(ctx, options)

@@ -34,6 +34,7 @@ type composeFile struct {
 		Security    []string       `yaml:"security_opt"`
 		Health      map[string]any `yaml:"healthcheck"`
 		Environment map[string]string
+		DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
 	}
 	Secrets map[string]map[string]string
 }
@@ -92,6 +93,56 @@ func TestServices(t *testing.T) {
 				t.Errorf("%s mounts what is not there: %v", name, err)
 			}
 		}
+	}
+}
+
+// TestWhoEndsIsAwaited: Compose's `--wait` fails on a service that has ended, unless a service of
+// the same profile waits for the end.
+func TestWhoEndsIsAwaited(t *testing.T) {
+	t.Parallel()
+	services, ending := readFile(t).Services, 0
+	for name, s := range services {
+		if s.Restart != "no" || !slices.Contains(s.Profiles, "core") {
+			continue
+		}
+		ending++
+		isAwaited := false
+		for _, other := range services {
+			on := other.DependsOn[name].Condition
+			isAwaited = isAwaited || slices.Contains(other.Profiles, "core") &&
+				on == "service_completed_successfully"
+		}
+		if !isAwaited {
+			t.Errorf("nobody of the core waits for the end of %s", name)
+		}
+	}
+	if ending != 2 {
+		t.Errorf("%d services end, want topics and connector", ending)
+	}
+}
+
+// TestCollectorIsSilent: a collector that writes a line for each batch reads that line, too.
+func TestCollectorIsSilent(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("local/no-loki.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Exporters struct {
+			Debug struct {
+				Logger bool     `yaml:"use_internal_logger"`
+				Paths  []string `yaml:"output_paths"`
+			}
+		}
+	}
+	file.Exporters.Debug.Logger = true // the exporter's default
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	d := file.Exporters.Debug
+	if d.Logger || !slices.Equal(d.Paths, []string{os.DevNull}) {
+		t.Errorf("the exporter writes: %+v", d)
 	}
 }
 

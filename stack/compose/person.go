@@ -63,8 +63,9 @@ func (c Command) Run(ctx context.Context) error {
 	var said bytes.Buffer
 	err = c.run(ctx, engine, c.Args, c.Out, io.MultiWriter(c.Err, &said))
 	if err != nil && ctx.Err() == nil {
-		if taken := explain(errors.New(said.String())); takenPort.MatchString(said.String()) {
-			return fmt.Errorf("%w; the variables CDCLAB_..._PORT choose", taken)
+		if found := takenPort.FindStringSubmatch(said.String()); found != nil {
+			return fmt.Errorf("%s is in use by something else: end that, or choose another port "+
+				"(stack/compose/README.md names the variables)", found[1])
 		}
 	}
 	if isUp && ctx.Err() == nil {
@@ -105,8 +106,8 @@ func (c Command) run(ctx context.Context, engine *Engine, args []string,
 // the containers that are there.
 var making = []string{"up", "create", "run", "build", "pull", "push", "config", "watch"}
 
-// profiles returns the profiles asked for, and for a command that makes nothing all profiles: Compose
-// leaves the containers of other profiles alone.
+// profiles returns the profiles asked for, and for a command that makes nothing all profiles:
+// Compose leaves the containers of other profiles alone.
 func (c Command) profiles(command string) []string {
 	switch {
 	case !slices.Contains(making, command):

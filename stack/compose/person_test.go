@@ -15,18 +15,21 @@ import (
 )
 
 // recordingDocker puts a docker on PATH that has a Compose and the address of an engine, and writes
-// down the arguments of every other command of Compose and the lab's variables.
-func recordingDocker(t *testing.T, host string) (said func() string) {
+// down the arguments of every other command of Compose and the lab's variables. With a failure each
+// such command ends with 1 and the failure's words.
+func recordingDocker(t *testing.T, host, failure string) (said func() string) {
 	t.Helper()
 	folder := t.TempDir()
 	record := filepath.Join(folder, "record")
 	script := fmt.Sprintf(`#!/bin/sh
 case "$1 $2" in
 "compose version") echo 2.40.3 ;;
-"context inspect") echo "%s" ;;
-*) { echo "$@"; env | grep ^CDCLAB_ || :; } >>"%s" ;;
+"context inspect") echo "%[1]s" ;;
+*)
+    { echo "$@"; env | grep ^CDCLAB_ || :; } >>"%[2]s"
+    [ -z "%[3]s" ] || { echo "%[3]s" >&2; exit 1; } ;;
 esac
-`, host, record)
+`, host, record, failure)
 	if err := os.WriteFile(filepath.Join(folder, "docker"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -44,22 +47,20 @@ esac
 }
 
 // runCommand runs a person's command in a tree of its own.
-func runCommand(t *testing.T, observe bool, args ...string) {
+func runCommand(t *testing.T, observe bool, args ...string) error {
 	t.Helper()
 	tree := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(tree, "stack", "compose"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	c := Command{Tree: tree, Observe: observe, Args: args, Out: io.Discard, Err: io.Discard}
-	if err := c.Run(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	return c.Run(context.Background())
 }
 
 // TestCommandsOnWhatIsThere: whoever says `down` or `ps` means the containers of each profile, and
 // whoever says `up` means the profiles named.
 func TestCommandsOnWhatIsThere(t *testing.T) {
-	said := recordingDocker(t, fakeEngine(t, 16<<30))
+	said := recordingDocker(t, fakeEngine(t, 16<<30), "")
 	for _, c := range []struct {
 		args     []string
 		observe  bool
@@ -75,7 +76,9 @@ func TestCommandsOnWhatIsThere(t *testing.T) {
 		{[]string{"stop"}, true, []string{"core", "observe", "load"}},
 		{[]string{"logs", "grafana"}, false, []string{"core", "observe", "load"}},
 	} {
-		runCommand(t, c.observe, c.args...)
+		if err := runCommand(t, c.observe, c.args...); err != nil {
+			t.Fatal(err)
+		}
 		first, _, _ := strings.Cut(said(), "\n")
 		var got []string
 		words := strings.Fields(first)
@@ -90,10 +93,24 @@ func TestCommandsOnWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestCommandOnATakenPort: after Compose's own lines comes one sentence.
+func TestCommandOnATakenPort(t *testing.T) {
+	recordingDocker(t, fakeEngine(t, 16<<30), "Error response from daemon: driver failed "+
+		"programming external connectivity on endpoint x: Error starting userland proxy: listen "+
+		"tcp4 127.0.0.1:9090: bind: address already in use")
+	err := runCommand(t, true)
+	wantError(t, err, "127.0.0.1:9090 is in use by something else")
+	if strings.Contains(fmt.Sprint(err), "daemon") {
+		t.Errorf("Compose's lines come twice: %v", err)
+	}
+}
+
 // TestEngineFolder: the collector reads the containers' logs where this engine keeps its data.
 func TestEngineFolder(t *testing.T) {
-	said := recordingDocker(t, fakeEngine(t, 16<<30))
-	runCommand(t, true)
+	said := recordingDocker(t, fakeEngine(t, 16<<30), "")
+	if err := runCommand(t, true); err != nil {
+		t.Fatal(err)
+	}
 	if text := said(); !strings.Contains(text, "\nCDCLAB_ENGINE_DATA=/srv/engine\n") {
 		t.Errorf("Compose was called with\n%s", text)
 	}
