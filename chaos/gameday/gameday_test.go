@@ -198,7 +198,11 @@ func TestReport(t *testing.T) {
 		Step: d.Plans[0], Began: at, Ended: at.Add(time.Minute), Votes: &Vote{3, 1}, Run: run,
 		Folder: "1-consumer-kill", Notes: []Note{{at.Add(90 * time.Second), "lag | rises"},
 			{at.Add(2 * time.Minute), "! call <b>somebody</b>"}}}}}
+	run.Faults = append(run.Faults, run.Faults[0])
 	text := string(r.Markdown())
+	if again := "steady only 13 s after kill of consumer"; strings.Count(text, again) != 1 {
+		t.Errorf("a follow-up comes twice:\n%s", text)
+	}
 	for _, want := range []string{
 		"| consumer-kill | was disproved | 3 of 4 | 4 | 2 | 1 | " +
 			"[fail](1-consumer-kill/report.html) |",

@@ -3,6 +3,7 @@ package gameday
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -147,7 +148,7 @@ func (r *Record) followUps(b *bytes.Buffer) {
 	}
 }
 
-// questions are what the Day leaves open.
+// questions are the Day's open ends, each once: a fault may come again and again in a plan.
 func (r *Record) questions() (all []string) {
 	if r.Aborted != "" {
 		all = append(all, "The day was aborted: "+r.Aborted+". What has to change before the next?")
@@ -155,7 +156,7 @@ func (r *Record) questions() (all []string) {
 	for i := range r.Rounds {
 		all = append(all, r.Rounds[i].questions()...)
 	}
-	return all
+	return slices.Compact(all)
 }
 
 func (r *Round) questions() (all []string) {
