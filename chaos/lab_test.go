@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,12 +148,16 @@ func (l *lab) breakBy(t *testing.T, members string) Window {
 // labFaults are a fault of each kind, and kinds with other parameters.
 func labFaults() (all []string) {
 	for _, part := range []string{"consumer", "mongo", "connector", "kafka", "postgres"} {
+		loop := "4s"
+		if part == "mongo" {
+			loop = "20s" // the slow stand-in starts twice, in 5 s
+		}
 		all = append(all,
 			"fault: kill, target: "+part+", restart-after: 1s",
 			"fault: stop, target: "+part,
 			"fault: restart, target: "+part,
 			"fault: pause, target: "+part+", for: 2s",
-			"fault: crash-loop, target: "+part+", every: 500ms, for: 4s")
+			"fault: crash-loop, target: "+part+", every: 500ms, for: "+loop)
 	}
 	for _, part := range []string{"consumer", "mongo", "postgres"} {
 		all = append(all, "fault: kill-during-start, target: "+part)
@@ -168,6 +173,11 @@ func labFaults() (all []string) {
 	return append(all, "fault: descriptors-exhausted, target: consumer, for: 2s",
 		"fault: descriptors-exhausted, target: postgres, for: 2s",
 		"fault: cpu-stress, target: kafka, workers: 2, for: 1s",
+		"fault: memory-pressure, target: mongo, megabytes: 64, for: 3s",
+		"fault: clock-shifted, target: postgres, for: 2s",
+		"fault: clock-shifted, target: postgres, clock: behind, by: 24h, for: 2s",
+		"fault: index-builds, target: mongo, for: 2s",
+		"fault: log-truncated, target: kafka",
 		"fault: immediate-shutdown, target: postgres, restart-after: 1s",
 		"fault: slot-held, target: postgres, for: 2s",
 		"fault: table-locked, target: postgres, for: 1s",
@@ -212,9 +222,12 @@ func TestLabFaults(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range faults.Names() {
-		if !tried[name] {
-			t.Errorf("%s was not tried, or could not be applied", name)
+	for _, kind := range faults.Table() {
+		possible := slices.ContainsFunc(kind.Targets, func(target string) bool {
+			return kind.ImpossibleOn(stack.Embedded, target) == nil
+		})
+		if possible && !tried[kind.Name] {
+			t.Errorf("%s was not tried, or could not be applied", kind.Name)
 		}
 	}
 	l.endLoad()

@@ -27,6 +27,11 @@ func brokerKinds() []Kind {
 			Parameters: []Parameter{tableParameter},
 			Verified:   "the topic has another ID, and begins at offset 0",
 			Undone:     "the connector is started", Stacks: everyStack, bind: recreateTopic},
+		{Name: "log-truncated", Does: "deletes what the consumers have read of a table's topic, " +
+			"as retention does", Ends: AtOnce, Shared: true,
+			Parameters: []Parameter{tableParameter}, Stacks: everyStack,
+			Verified: "the topic begins at later offsets",
+			Undone:   "not at all: the records are gone", bind: truncateLog},
 		{Name: "broker-errors", Does: "refuses some requests for a partition as a broker does " +
 			"that leads the partition no more", Ends: Lasts, Shared: true,
 			Parameters: []Parameter{{Name: "every", Type: numberType, Default: "3", Least: 1,
@@ -152,6 +157,54 @@ func recreateTopic(s Site) *Injection {
 			return err
 		}
 		return connector.Start(ctx)
+	}
+	return i
+}
+
+// truncateLog deletes up to the group's committed offsets. No record is lost, because no consumer
+// reads a record twice without a restart.
+func truncateLog(s Site) *Injection {
+	var before int64
+	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
+	begins := func(ctx context.Context, admin *kadm.Client) (sum int64, err error) {
+		starts, err := admin.ListStartOffsets(ctx, s.topic())
+		if err := errors.Join(err, starts.Error()); err != nil {
+			return 0, fmt.Errorf("ask for the beginning of topic %s: %w", s.topic(), err)
+		}
+		starts.Each(func(start kadm.ListedOffset) { sum += start.Offset })
+		return sum, nil
+	}
+	i.Inject = func(ctx context.Context) error {
+		return withAdmin(s, func(admin *kadm.Client) (err error) {
+			if before, err = begins(ctx, admin); err != nil {
+				return err
+			}
+			committed, err := admin.FetchOffsets(ctx, s.Stack.Group())
+			if err != nil {
+				return fmt.Errorf("ask what the consumers have read: %w", err)
+			}
+			upTo := kadm.Offsets{}
+			for _, offset := range committed[s.topic()] {
+				upTo.Add(offset.Offset)
+			}
+			answers, err := admin.DeleteRecords(ctx, upTo)
+			return errors.Join(err, answers.Error())
+		})
+	}
+	i.During = func(ctx context.Context) (evidence string, err error) {
+		err = withAdmin(s, func(admin *kadm.Client) error {
+			now, err := begins(ctx, admin)
+			if err != nil {
+				return err
+			}
+			if now <= before {
+				return fmt.Errorf("topic %s lost no record: the consumers had read none", s.topic())
+			}
+			evidence = fmt.Sprintf("the first %d records of topic %s are gone", now-before,
+				s.topic())
+			return nil
+		})
+		return evidence, err
 	}
 	return i
 }

@@ -114,6 +114,7 @@ func TestDatabaseFaults(t *testing.T) {
 		}
 	})
 	t.Run("slot-invalidated", func(t *testing.T) { testInvalidated(t, server, conn) })
+	t.Run("clock-shifted", func(t *testing.T) { testClock(t, server) })
 	t.Run("immediate-shutdown", func(t *testing.T) { testShutdown(t, server) })
 }
 
@@ -189,4 +190,39 @@ func testShutdown(t *testing.T, server *postgres.Server) {
 	}
 	proven(t, i, "", "served during the fault")
 	i.Undo = func(context.Context) error { return nil } // it runs
+}
+
+// testClock: a clock that was not shifted is no evidence, and the machine's clock is back after the
+// end.
+func testClock(t *testing.T, server *postgres.Server) {
+	kind, _ := Find("clock-shifted")
+	site := siteAt(t, server, kind, Values{"clock": "behind", "by": "2h"})
+	if err := kind.ImpossibleOn(stack.Embedded, stack.Postgres); err != nil {
+		t.Skip(err)
+	}
+	i := kind.Bind(site)
+	proven(t, i, "", "the clock of postgres is off by 0s, want -2h0m0s")
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "the clock of postgres is off by -2h0m0s", "")
+	if text, err := i.After(t.Context()); err == nil {
+		t.Errorf("before the end: %q", text)
+	}
+	must(t, i.Undo(t.Context()))
+	if text, err := i.After(t.Context()); err != nil {
+		t.Errorf("after the end: %q, %v", text, err)
+	}
+}
+
+// TestNoOtherClock: a machine without libfaketime, and a part without a clock of its own, are told
+// before the run.
+func TestNoOtherClock(t *testing.T) {
+	t.Parallel()
+	if err := lacksClock(""); err == nil || !strings.Contains(err.Error(), "libfaketime") {
+		t.Error(err)
+	}
+	kind, _ := Find("clock-shifted")
+	err := kind.Impossible(Site{Target: stack.Postgres, Part: &idle{}})
+	if err == nil || !strings.Contains(err.Error(), "the machine's clock") {
+		t.Error(err)
+	}
 }

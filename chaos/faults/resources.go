@@ -23,6 +23,13 @@ func resourceKinds() []Kind {
 			Verified: "the workers took processor time",
 			Undone:   "the workers are killed; after a dead lab the next start kills them",
 			bind:     stressCPU},
+		{Name: "memory-pressure", Does: "holds memory of the machine beside the target",
+			Targets: everyPart, Parameters: []Parameter{{Name: "megabytes", Type: numberType,
+				Default: "256", Least: 1, Most: 65536, Does: "the memory to hold"}},
+			LeastFor: 2 * time.Second,
+			Verified: "a process of the lab's has so much resident memory",
+			Undone:   "the process is killed; after a dead lab the next start kills the process",
+			bind:     holdMemory},
 		{Name: "descriptors-exhausted", Does: "lowers the target's limit of file descriptors " +
 			"(RLIMIT_NOFILE) to half of the open ones",
 			// No MongoDB: WiredTiger panics without descriptors, and stays broken until a restart.
@@ -81,6 +88,60 @@ func stressCPU(s Site) *Injection {
 		return errors.Join(failed...)
 	}
 	return i
+}
+
+// memoryScript holds memory until its end: tail keeps a line that has no end yet.
+func memoryScript(megabytes int) string {
+	return fmt.Sprintf("{ head -c %d /dev/zero; sleep 1000000; } | tail -n 1", megabytes<<20)
+}
+
+// holdMemory starts a process of the Stack's, so that none outlives the lab for long.
+func holdMemory(s Site) *Injection {
+	var holder *child.Process
+	megabytes := s.With.Number("megabytes")
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) (err error) {
+		const name = "chaos-memory"
+		holder, err = s.Stack.Start(child.Command{Name: name, Path: "/bin/sh", Args: []string{"-c",
+			memoryScript(megabytes)}, Dir: s.Stack.Dir(), Log: s.Stack.Dir() + "/" + name + ".log"})
+		return err
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		held, err := treeMemory(ctx, holder.PID())
+		if err != nil {
+			return "", err
+		}
+		if held < uint64(megabytes)<<20 {
+			return "", fmt.Errorf("%d MB were held, want %d", held>>20, megabytes)
+		}
+		return fmt.Sprintf("%d MB held", held>>20), nil
+	}
+	i.Undo = func(context.Context) error {
+		if holder == nil {
+			return nil
+		}
+		err := holder.Kill()
+		holder = nil
+		return err
+	}
+	return i
+}
+
+// treeMemory adds up the resident memory of a process and the process's children.
+func treeMemory(ctx context.Context, pid int) (bytes uint64, err error) {
+	parent := &process.Process{Pid: int32(pid)}
+	children, err := parent.ChildrenWithContext(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look for the children of pid %d: %w", pid, err)
+	}
+	for _, p := range append(children, parent) {
+		memory, err := p.MemoryInfoWithContext(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("read the memory of pid %d: %w", p.Pid, err)
+		}
+		bytes += memory.RSS
+	}
+	return bytes, nil
 }
 
 // limitable refuses a target whose limits the lab cannot set.

@@ -2,7 +2,7 @@
 // the targets and parameters, the stacks where the lab can apply the fault, and how the fault is
 // applied, proven and undone. The package keeps no time and judges no run; package chaos does.
 // Start reading at Kind and Table; each family has a file
-// (process, network, broker, connector, database, resources, group).
+// (process, network, broker, connector, database with mongo, resources, clock, group).
 package faults
 
 import (
@@ -57,13 +57,16 @@ type Kind struct {
 
 	// notOn names targets that a kind of stack has, and not for this fault.
 	notOn map[string][]string
+	// lacks returns what this machine lacks for the fault; nil is a Kind for every machine.
+	lacks func() error
 	// unable returns why the fault cannot be applied at the Site; nil is a Kind for every Site.
 	unable func(Site) error
 	bind   func(Site) *Injection
 }
 
 var table = slices.Concat(processKinds(), networkKinds(), brokerKinds(), connectorKinds(),
-	databaseKinds(), resourceKinds(), groupKinds())
+	databaseKinds(), mongoKinds(), resourceKinds(), clockKinds(),
+	groupKinds())
 
 // Table lists every Kind by family, then in the family's order.
 func Table() []Kind { return slices.Clone(table) }
@@ -103,7 +106,8 @@ func (k Kind) TargetsOf(consumers int) []string {
 	return names
 }
 
-// ImpossibleOn returns why no stack of the kind can have the fault on the target, or nil.
+// ImpossibleOn returns why no stack of the kind, on this machine, can have the fault on the target,
+// or nil.
 func (k Kind) ImpossibleOn(kindOfStack, target string) error {
 	if !slices.Contains(k.Stacks, kindOfStack) {
 		return fmt.Errorf("the lab applies %s to the stacks %s, and not to %s", k.Name,
@@ -119,6 +123,9 @@ func (k Kind) ImpossibleOn(kindOfStack, target string) error {
 	}
 	if slices.Contains(k.notOn[kindOfStack], target) {
 		return fmt.Errorf("%s cannot be applied to %s on the %s stack", k.Name, target, kindOfStack)
+	}
+	if k.lacks != nil {
+		return k.lacks()
 	}
 	return nil
 }

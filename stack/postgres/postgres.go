@@ -12,8 +12,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
@@ -61,6 +64,32 @@ type Server struct {
 	owner *syscall.Credential
 	// more holds settings beyond a Stack's server's.
 	more []string
+
+	mu sync.Mutex
+	// clock are the variables that change the clock of the next start's processes.
+	clock []string
+}
+
+// SetClock has the processes of the next starts see a clock that is ahead by so much, or behind;
+// 0 is the machine's clock. The library is libfaketime's. Times between two events stay as they
+// are.
+func (p *Server) SetClock(library string, ahead time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clock = nil
+	if ahead != 0 {
+		p.clock = []string{"LD_PRELOAD=" + library,
+			fmt.Sprintf("FAKETIME=%+.3f", ahead.Seconds()), "FAKETIME_DONT_FAKE_MONOTONIC=1",
+			// No segment of shared memory that would outlive the server.
+			"FAKETIME_DISABLE_SHM=1"}
+	}
+}
+
+// environment returns the variables of the server's processes.
+func (p *Server) environment() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.clock)
 }
 
 // New takes the programs of programs.FindPostgres and the port to listen on; 0 is a free port.
@@ -136,6 +165,7 @@ func (p *Server) Start(ctx context.Context) error {
 	server := process.Command{
 		Path: filepath.Join(p.binDir, "postgres"), Args: []string{"-D", p.dataDir()},
 		Dir: p.dataDir(), Log: p.Folder.File("postgres.log"), Owner: p.owner,
+		Env: p.environment(),
 		// SIGQUIT is PostgreSQL's immediate shutdown, as after a crash.
 		Quit: syscall.SIGQUIT,
 	}
