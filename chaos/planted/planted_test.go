@@ -158,3 +158,22 @@ func TestWrongProgramsCompile(t *testing.T) {
 		}
 	}
 }
+
+// TestBugsAreTold: each bug stands in a table of PLANTED.md, beside the plan or the test that
+// notices the bug.
+func TestBugsAreTold(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root(t), "chaos", "PLANTED.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bugs(t) {
+		by := b.Plan
+		if by == "" {
+			by = strings.Fields(b.Test)[1]
+		}
+		if line := "| " + b.Name + " | `" + by + "`"; !strings.Contains(string(text), line) {
+			t.Errorf("PLANTED.md has no line %q", line)
+		}
+	}
+}
