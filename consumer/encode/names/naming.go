@@ -43,7 +43,7 @@ type naming struct {
 func nameMembers(columns []naming, taken func(member string) bool) {
 	const used = 1 << 30 // beside the number of columns that would have the member
 	claims := make(map[string]int, len(columns))
-	anyExact, claimed := false, len(columns)
+	anyExact := false
 	for i := range columns {
 		c := &columns[i]
 		anyExact = anyExact || c.exact
@@ -52,14 +52,12 @@ func nameMembers(columns []naming, taken func(member string) bool) {
 		if isSnakeCase(c.column) {
 			c.camel = entity.CamelCase(c.column)
 			claims[c.camel]++
-			claimed++
 		}
 	}
-	unique := len(claims) == claimed
 	var order []*naming
 	for i := range columns {
 		c := &columns[i]
-		if !anyExact && c.camel == "" && (unique || claims[c.own] == 1) && !taken(c.own) {
+		if !anyExact && c.camel == "" && claims[c.own] == 1 && !taken(c.own) {
 			c.member = c.own // of no other column, in any order
 			continue
 		}
