@@ -84,9 +84,12 @@ func (s Site) lookAtTopic(ctx context.Context,
 	return evidence, err
 }
 
+// nothingToUndo is the Undo of a fault whose effect stays, or ends by itself.
+func nothingToUndo(context.Context) error { return nil }
+
 func addPartitions(s Site) *Injection {
 	var before int
-	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
+	i := &Injection{Healthy: s.healthy, Undo: nothingToUndo}
 	i.Inject = func(ctx context.Context) error {
 		return withAdmin(s, func(admin *kadm.Client) error {
 			detail, err := describe(ctx, admin, s.topic())
@@ -165,7 +168,7 @@ func recreateTopic(s Site) *Injection {
 // reads a record twice without a restart.
 func truncateLog(s Site) *Injection {
 	var before int64
-	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
+	i := &Injection{Healthy: s.healthy, Undo: nothingToUndo}
 	begins := func(ctx context.Context, admin *kadm.Client) (sum int64, err error) {
 		starts, err := admin.ListStartOffsets(ctx, s.topic())
 		if err := errors.Join(err, starts.Error()); err != nil {

@@ -50,7 +50,7 @@ func walsender(ctx context.Context, dsn string) (pid int, err error) {
 func cutReplication(s Site) *Injection {
 	dsn := s.At.PostgresDSN
 	var before int
-	i := &Injection{Healthy: s.healthy, Undo: func(context.Context) error { return nil }}
+	i := &Injection{Healthy: s.healthy, Undo: nothingToUndo}
 	i.Inject = func(ctx context.Context) (err error) {
 		if before, err = walsender(ctx, dsn); err != nil {
 			return err

@@ -17,16 +17,11 @@ import (
 
 // mongoKinds are the faults of MongoDB itself, of the family database.
 func mongoKinds() []Kind {
-	kinds := []Kind{
-		{Name: "index-builds", Does: "builds an index of one collection after the other, and " +
-			"drops the index before", Verified: "MongoDB lists the index, and builds were finished",
-			Undone: "the index is dropped", bind: buildIndexes},
-	}
-	for i := range kinds {
-		kinds[i].Family, kinds[i].Targets = "database", []string{stack.Mongo}
-		kinds[i].Ends, kinds[i].Stacks, kinds[i].Shared = Lasts, everyStack, true
-	}
-	return kinds
+	return []Kind{{Name: "index-builds", Family: "database", Does: "builds an index of one " +
+		"collection after the other, and drops the index before", Ends: Lasts, Shared: true,
+		Targets: []string{stack.Mongo}, Stacks: everyStack,
+		Verified: "MongoDB lists the index, and builds were finished",
+		Undone:   "the index is dropped", bind: buildIndexes}}
 }
 
 // chaosIndex is the name of the index of index-builds.
