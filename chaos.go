@@ -240,7 +240,7 @@ func chaosMatrix(ctx context.Context, t terminal, args []string) (int, error) {
 	choice, rate, minutes := matrix.Choice{FirstSeed: 1, Seeds: 1}, 200, 0
 	set := flags("chaos matrix", t)
 	kinds := set.String("stack", stack.Embedded,
-		"kinds of stack, with commas: "+strings.Join(matrix.Stacks(), ", "))
+		"kinds of stack, with commas: "+strings.Join(stack.Started, ", "))
 	set.Uint64Var(&choice.FirstSeed, "seed", choice.FirstSeed, "the first `seed`")
 	atLeastOne(set, &choice.Seeds, "seeds", "`N` seeds, a run of each fault with each (default 1)")
 	set.StringVar(&choice.Kinds, "kinds", "",
@@ -255,9 +255,9 @@ func chaosMatrix(ctx context.Context, t terminal, args []string) (int, error) {
 	}
 	choice.Stacks = strings.FieldsFunc(*kinds, func(r rune) bool { return r == ',' })
 	for _, kind := range choice.Stacks {
-		if !slices.Contains(matrix.Stacks(), kind) {
+		if !slices.Contains(stack.Started, kind) {
 			return 0, fmt.Errorf("--stack %s: the lab breaks parts of %s", kind,
-				strings.Join(matrix.Stacks(), ", "))
+				strings.Join(stack.Started, ", "))
 		}
 	}
 	chosen, err := matrix.Choose(choice)

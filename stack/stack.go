@@ -41,6 +41,9 @@ const (
 	External = "external"
 )
 
+// Started are the kinds of Stacks whose parts the lab starts, and therefore may break.
+var Started = []string{Embedded, Native, Compose}
+
 // Options say which Stack to bring up; the zero value of each is a sound choice, but for
 // ConsumerPath.
 type Options struct {

@@ -141,9 +141,9 @@ func (k Kind) Impossible(s Site) error {
 // Bind binds the Kind to the Site.
 func (k Kind) Bind(s Site) *Injection { return k.bind(s) }
 
-// Stacks on which faults can be applied: the lab breaks nothing of an external pipeline.
+// What most faults can be applied to: the lab breaks nothing of an external pipeline.
 var (
-	everyStack = []string{stack.Embedded, stack.Native, stack.Compose}
+	everyStack = stack.Started
 	everyPart  = []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo,
 		stack.Consumer}
 	everyProxy = proxy.Names()

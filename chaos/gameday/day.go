@@ -54,9 +54,6 @@ type Vote struct {
 	No  int `yaml:"no"`
 }
 
-// Stacks are the kinds of stack on which the lab breaks parts.
-func Stacks() []string { return []string{stack.Embedded, stack.Native, stack.Compose} }
-
 // Load reads the Day at path, and every plan of the Day, so that no mistake shows in the middle of
 // the day.
 func Load(path string) (*Day, error) {
@@ -83,8 +80,9 @@ func parse(text []byte) (*Day, error) {
 		return nil, errors.New("stack: external: the lab breaks nothing that it did not start, " +
 			"and has no faults for such a pipeline; " +
 			"chaos/GAMEDAY.md says how to hold the day there")
-	case !slices.Contains(Stacks(), d.Stack):
-		return nil, fmt.Errorf("stack: %q is none of %s", d.Stack, strings.Join(Stacks(), ", "))
+	case !slices.Contains(stack.Started, d.Stack):
+		return nil, fmt.Errorf("stack: %q is none of %s", d.Stack,
+			strings.Join(stack.Started, ", "))
 	case d.Name == "":
 		return nil, errors.New("want name")
 	case len(d.Plans) == 0:

@@ -16,9 +16,6 @@ import (
 // clockForm is the time of an observation.
 const clockForm = "15:04:05"
 
-// goalSeconds is the goal for a recovery after a single fault.
-const goalSeconds = 10
-
 // Markdown is the report of the Day, with a page for follow-ups at the end.
 func (r *Record) Markdown() []byte {
 	var b bytes.Buffer
@@ -119,22 +116,14 @@ func (r *Round) faults(b *bytes.Buffer) {
 		seen, steady, p95, lag := "not known", "not known", "", ""
 		if i < len(impacts) {
 			one := impacts[i]
-			seen, steady = seconds(one.DetectSeconds, "never"), seconds(one.SteadySeconds,
-				fmt.Sprintf("not for %d s", impact.SteadyFor))
+			seen, steady = unit.SecondsOr("never", one.DetectSeconds),
+				unit.SecondsOr(fmt.Sprintf("not for %d s", impact.SteadyFor), one.SteadySeconds)
 			p95, lag = unit.Ms(one.WorstP95)+" ms", fmt.Sprint(one.MaxLag)
 		}
 		fmt.Fprintf(b, "| %s of %s | %s | %s | %s | %s | %s | %s | %s |\n",
 			shown.Markdown(f.Name), shown.Markdown(f.Target), unit.Number(f.StartSeconds),
 			unit.Number(f.EndSeconds), seen, steady, p95, lag, shown.Markdown(f.Detail))
 	}
-}
-
-// seconds is a time, or other words for no time.
-func seconds(s float64, otherwise string) string {
-	if s < 0 {
-		return otherwise
-	}
-	return unit.Number(s) + " s"
 }
 
 // followUps is the last page: the questions that the day leaves, and room for more.
@@ -189,9 +178,9 @@ func (r *Round) questions() (all []string) {
 				ask("no number showed %s. Is there an alert for this fault?", of)
 			case i.SteadySeconds < 0:
 				ask("not steady again for %d s after %s.", impact.SteadyFor, of)
-			case i.SteadySeconds > goalSeconds:
+			case i.SteadySeconds > impact.GoalSeconds:
 				ask("steady only %s s after %s; the goal is %d s.", unit.Number(i.SteadySeconds),
-					of, goalSeconds)
+					of, impact.GoalSeconds)
 			}
 		}
 	}

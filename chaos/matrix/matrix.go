@@ -17,6 +17,7 @@ import (
 	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/stack"
 )
 
 // Cell is a run of a fault on a target of a stack, with a seed.
@@ -37,6 +38,11 @@ type Cell struct {
 // name is unique in a Matrix, and is a name of a folder.
 func (c *Cell) name() string {
 	return fmt.Sprintf("%s-%s-%s-%d", c.Stack, c.Fault, c.Target, c.Seed)
+}
+
+// title names the Cell.
+func (c *Cell) title() string {
+	return fmt.Sprintf("%s, seed %d", title(c.Fault, c.Target, c.Stack), c.Seed)
 }
 
 // Matrix is the table, as stored in a file.
@@ -60,7 +66,8 @@ type Choice struct {
 // on the second target and so on, so that a Matrix without the time for all has tried every kind.
 func Choose(choice Choice) ([]*Cell, error) {
 	if len(choice.Stacks) == 0 {
-		return nil, errors.New("no stack: want at least one of " + strings.Join(Stacks(), ", "))
+		return nil, errors.New("no stack: want at least one of " +
+			strings.Join(stack.Started, ", "))
 	}
 	var all []*Cell
 	for n := range choice.Seeds {
@@ -170,7 +177,7 @@ func decode(text []byte) (*Matrix, error) {
 func known(c *Cell) bool {
 	kind, ok := faults.Find(c.Fault)
 	return ok && kind.Family == c.Family && slices.Contains(kind.TargetsOf(1), c.Target) &&
-		slices.Contains(Stacks(), c.Stack)
+		slices.Contains(stack.Started, c.Stack)
 }
 
 // encode is the Matrix as JSON, with a line for each member.

@@ -22,7 +22,7 @@ import (
 // TestChoose: a seed has each fault on each target of each stack, first every kind once.
 func TestChoose(t *testing.T) {
 	t.Parallel()
-	cells, err := Choose(Choice{Stacks: Stacks(), FirstSeed: 4, Seeds: 2})
+	cells, err := Choose(Choice{Stacks: stack.Started, FirstSeed: 4, Seeds: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestChoose(t *testing.T) {
 	for _, kind := range faults.Table() {
 		want += len(kind.TargetsOf(1))
 	}
-	if want *= 2 * len(Stacks()); len(cells) != want {
+	if want *= 2 * len(stack.Started); len(cells) != want {
 		t.Errorf("%d cells, want %d", len(cells), want)
 	}
 	seen, kinds := map[string]bool{}, map[string]bool{}
@@ -75,7 +75,7 @@ func TestChooseKinds(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	for kinds, want := range map[string]string{"fire": "no such fault", "[": "syntax error"} {
-		_, err := Choose(Choice{Stacks: Stacks(), Seeds: 1, Kinds: kinds})
+		_, err := Choose(Choice{Stacks: stack.Started, Seeds: 1, Kinds: kinds})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("kinds %s: %v, want %s", kinds, err, want)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/reports/impact"
+	"github.com/cdclab/cdclab/stack"
 )
 
 // Result is what a Cell's run showed.
@@ -100,12 +101,34 @@ type Row struct {
 	Lost, Stale, Wrong int64
 }
 
+// title names the Row.
+func (row *Row) title() string { return title(row.Fault, row.Target, row.Stack) }
+
+func title(fault, target, stack string) string {
+	return fmt.Sprintf("%s of %s on %s", fault, target, stack)
+}
+
 // Rows makes a Row of the cells with the same stack, fault and target, in the order of the table of
 // faults within each stack.
 func Rows(cells []*Cell) []Row {
-	groups := map[string][]*Cell{}
+	var rows []Row
+	for _, g := range groupsOf(cells) {
+		rows = append(rows, g.Row)
+	}
+	return rows
+}
+
+// group is a Row with the Row's cells.
+type group struct {
+	Row
+	Cells []*Cell
+}
+
+// groupsOf is Rows, with the cells.
+func groupsOf(cells []*Cell) []group {
+	byName := map[string][]*Cell{}
 	var names []string
-	for _, name := range Stacks() {
+	for _, name := range stack.Started {
 		for _, kind := range faults.Table() {
 			for _, target := range kind.TargetsOf(1) {
 				id := (&Cell{Stack: name, Fault: kind.Name, Target: target}).name()
@@ -116,15 +139,15 @@ func Rows(cells []*Cell) []Row {
 	for _, c := range cells {
 		one := *c
 		one.Seed = 0
-		groups[one.name()] = append(groups[one.name()], c)
+		byName[one.name()] = append(byName[one.name()], c)
 	}
-	var rows []Row
+	var groups []group
 	for _, id := range names {
-		if of := groups[id]; len(of) > 0 {
-			rows = append(rows, rowOf(of))
+		if of := byName[id]; len(of) > 0 {
+			groups = append(groups, group{rowOf(of), of})
 		}
 	}
-	return rows
+	return groups
 }
 
 func rowOf(cells []*Cell) Row {
@@ -226,16 +249,12 @@ func Summarize(cells []*Cell) Summary {
 		}
 	}
 	for _, row := range Rows(cells) {
-		if row.SteadyMax > goalSeconds || row.Unsteady > 0 {
-			s.Slow = append(s.Slow, fmt.Sprintf("%s of %s on %s", row.Fault, row.Target,
-				row.Stack))
+		if row.SteadyMax > impact.GoalSeconds || row.Unsteady > 0 {
+			s.Slow = append(s.Slow, row.title())
 		}
 	}
 	return s
 }
-
-// goalSeconds is the goal for a recovery after a single fault.
-const goalSeconds = 10
 
 // Status is fail with a failed cell, else unknown with a cell that is unknown or missing. Cells
 // that are impossible, or unknown as expected, do not count.

@@ -14,11 +14,7 @@ import (
 	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/reports/wholefile"
-	"github.com/cdclab/cdclab/stack"
 )
-
-// Stacks are the kinds of stack on which the lab breaks parts.
-func Stacks() []string { return []string{stack.Embedded, stack.Native, stack.Compose} }
 
 // Runner runs a plan, stored at path, on a stack of the kind with the seed, and leaves the run in
 // folder. A run that was interrupted is an error.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/impact"
 	"github.com/cdclab/cdclab/reports/unit"
 	"github.com/cdclab/cdclab/shown"
 )
@@ -25,13 +25,12 @@ var pageTemplate = template.Must(template.New("matrix").Funcs(template.FuncMap{
 
 // line is a Cell on one line.
 func (c *Cell) line() string {
-	name := fmt.Sprintf("%s of %s on %s, seed %d", c.Fault, c.Target, c.Stack, c.Seed)
 	r := c.Result
 	if r == nil {
-		return name + ": could not run: " + shown.Line(c.Failed)
+		return c.title() + ": could not run: " + shown.Line(c.Failed)
 	}
-	text := fmt.Sprintf("%s: %s; steady after %s, p99 %s ms, %d again, %d not right (%s s)", name,
-		strings.ToUpper(string(r.Status)), recovery(r.SteadySeconds, r.SteadySeconds, 1),
+	text := fmt.Sprintf("%s: %s; steady after %s, p99 %s ms, %d again, %d not right (%s s)",
+		c.title(), strings.ToUpper(string(r.Status)), recovery(r.SteadySeconds, r.SteadySeconds, 1),
 		unit.Ms(r.WorstP99), r.Deliveries.Again, r.bad(), unit.Number(r.TookSeconds))
 	if r.Status != reports.Pass && len(r.Reasons) > 0 {
 		text += ": " + shown.Line(r.Reasons[0])
@@ -40,20 +39,12 @@ func (c *Cell) line() string {
 }
 
 // seen is the time until the numbers show a fault.
-func seen(seconds float64) string {
-	if seconds < 0 {
-		return "never"
-	}
-	return unit.Number(seconds) + " s"
-}
+func seen(seconds float64) string { return unit.SecondsOr("never", seconds) }
 
 // recovery is the median and the greatest recovery.
 func recovery(p50, most float64, runs int) string {
-	switch {
-	case p50 < 0:
-		return "not known"
-	case runs < 2:
-		return unit.Number(p50) + " s"
+	if p50 < 0 || runs < 2 {
+		return unit.SecondsOr("not known", p50)
 	}
 	return unit.Number(p50) + " / " + unit.Number(most) + " s"
 }
@@ -83,9 +74,8 @@ func WriteText(w io.Writer, m *Matrix, cells []*Cell) error {
 		if row.Runs == 0 {
 			continue
 		}
-		name := fmt.Sprintf("%s of %s on %s", row.Fault, row.Target, row.Stack)
-		fmt.Fprintf(&b, "%-46s %5d %10s %14s %10s %7d %6d %5d %5d %5d  %s\n", name, row.Runs,
-			seen(row.Detect), recovery(row.Steady50, row.SteadyMax, row.Runs),
+		fmt.Fprintf(&b, "%-46s %5d %10s %14s %10s %7d %6d %5d %5d %5d  %s\n", row.title(),
+			row.Runs, seen(row.Detect), recovery(row.Steady50, row.SteadyMax, row.Runs),
 			unit.Ms(row.WorstP99)+" ms", row.MaxLag, row.Again, row.Lost, row.Stale, row.Wrong,
 			verdict(row))
 		if row.Status != reports.Pass {
@@ -112,12 +102,12 @@ func (s Summary) sentence(rate int) string {
 func (s Summary) notes(cells []*Cell) (lines []string) {
 	if len(s.Slow) > 0 {
 		lines = append(lines, fmt.Sprintf("above the goal of %d s, or not steady for %d s before "+
-			"the end: %s", goalSeconds, goalSeconds, strings.Join(s.Slow, ", ")))
+			"the end: %s", impact.GoalSeconds, impact.SteadyFor, strings.Join(s.Slow, ", ")))
 	}
 	var missing []string
 	for _, c := range cells {
 		if c.Result == nil && c.Impossible == "" {
-			name := fmt.Sprintf("%s of %s on %s, seed %d", c.Fault, c.Target, c.Stack, c.Seed)
+			name := c.title()
 			if c.Failed != "" {
 				name += " (" + c.Failed + ")"
 			}
@@ -133,12 +123,6 @@ func (s Summary) notes(cells []*Cell) (lines []string) {
 // Verdict is the verdict about the cells.
 func Verdict(cells []*Cell) reports.Status { return Summarize(cells).Status() }
 
-// pageRow is a Row of the page, with its cells.
-type pageRow struct {
-	Row
-	Cells []*Cell
-}
-
 // page is the whole Matrix as one HTML page, readable without scripts and without a network.
 func (m *Matrix) page() ([]byte, error) {
 	s := Summarize(m.Cells)
@@ -146,30 +130,23 @@ func (m *Matrix) page() ([]byte, error) {
 		Sentence   string
 		Status     reports.Status
 		Notes      []string
-		Rows       []pageRow
+		Rows       []group
 		Commits    []string
-		Impossible []Row
+		Impossible []group
 	}{Sentence: s.sentence(m.Rate), Status: s.Status(), Notes: s.notes(m.Cells)}
-	byName := map[string][]*Cell{}
 	for _, c := range m.Cells {
-		id := filepath.Join(c.Stack, c.Fault, c.Target)
 		if c.Result != nil {
-			byName[id] = append(byName[id], c)
 			view.Commits = append(view.Commits, reports.ShortHash(c.Result.Commit))
 		}
 	}
 	slices.Sort(view.Commits)
 	view.Commits = slices.Compact(view.Commits)
-	for _, row := range Rows(m.Cells) {
-		id := filepath.Join(row.Stack, row.Fault, row.Target)
+	for _, g := range groupsOf(m.Cells) {
 		switch {
-		case row.Runs > 0:
-			view.Rows = append(view.Rows, pageRow{row, byName[id]})
-		case slices.ContainsFunc(m.Cells, func(c *Cell) bool {
-			return c.Impossible != "" && c.Stack == row.Stack && c.Fault == row.Fault &&
-				c.Target == row.Target
-		}):
-			view.Impossible = append(view.Impossible, row)
+		case g.Runs > 0:
+			view.Rows = append(view.Rows, g)
+		case slices.ContainsFunc(g.Cells, func(c *Cell) bool { return c.Impossible != "" }):
+			view.Impossible = append(view.Impossible, g)
 		}
 	}
 	var b bytes.Buffer

@@ -21,6 +21,8 @@ const (
 	minShare = 0.5
 	// SteadyFor is how many seconds in a row must be steady again.
 	SteadyFor = 10
+	// GoalSeconds is the goal for a recovery after a single fault.
+	GoalSeconds = 10
 	// leastSteady is how many seconds tell what is steady.
 	leastSteady = 3
 	// behindFor seconds of the offered writes may wait at the end of a steady second.

@@ -55,14 +55,6 @@ func textImpacts(b *bytes.Buffer, all []impact.Impact) {
 	}
 }
 
-// seenText is the time until the numbers show the fault.
-func seenText(i impact.Impact) string {
-	if i.DetectSeconds < 0 {
-		return "never"
-	}
-	return unit.Number(i.DetectSeconds) + " s"
-}
-
 // signText is the sign by which the numbers show the fault.
 func signText(i impact.Impact) string {
 	switch {
@@ -74,10 +66,10 @@ func signText(i impact.Impact) string {
 	return i.By
 }
 
+// seenText is the time until the numbers show the fault.
+func seenText(i impact.Impact) string { return unit.SecondsOr("never", i.DetectSeconds) }
+
 // steadyText is the time from the fault's end until the steady state.
 func steadyText(i impact.Impact) string {
-	if i.SteadySeconds < 0 {
-		return fmt.Sprintf("not for %d s", impact.SteadyFor)
-	}
-	return unit.Number(i.SteadySeconds) + " s"
+	return unit.SecondsOr(fmt.Sprintf("not for %d s", impact.SteadyFor), i.SteadySeconds)
 }

@@ -52,6 +52,14 @@ func Duration(v float64) string {
 	return Number(v) + " ms"
 }
 
+// SecondsOr prints seconds, or other words for a time below 0, which means no time.
+func SecondsOr(otherwise string, s float64) string {
+	if s < 0 {
+		return otherwise
+	}
+	return Number(s) + " s"
+}
+
 // Bytes prints a number of bytes in powers of 1024, such as "61.0 MiB".
 func Bytes(n int64) string {
 	const kibi = 1 << 10
