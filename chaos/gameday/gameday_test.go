@@ -99,6 +99,17 @@ func TestUnattended(t *testing.T) {
 	}
 }
 
+// TestQuestionsComeOnce: an open end that comes again later in the day is one follow-up.
+func TestQuestionsComeOnce(t *testing.T) {
+	t.Parallel()
+	round := func(plan string) Round { return Round{Step: Step{Plan: plan}, Failed: "no stack"} }
+	r := &Record{Rounds: []Round{round("kill"), round("pause"), round("kill")}}
+	want := []string{"kill: not run: no stack.", "pause: not run: no stack."}
+	if diff := cmp.Diff(want, r.questions()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestPeople: people vote, begin each plan, and note what they see while the plan runs.
 func TestPeople(t *testing.T) {
 	t.Parallel()

@@ -145,7 +145,12 @@ func (r *Record) questions() (all []string) {
 	for i := range r.Rounds {
 		all = append(all, r.Rounds[i].questions()...)
 	}
-	return slices.Compact(all)
+	asked := map[string]bool{}
+	return slices.DeleteFunc(all, func(what string) bool {
+		before := asked[what]
+		asked[what] = true
+		return before
+	})
 }
 
 func (r *Round) questions() (all []string) {
