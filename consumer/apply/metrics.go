@@ -140,7 +140,9 @@ func (m *eventMetrics) countViolation(rule, name string, severity entity.Severit
 // countSchemaChanges counts the changes of a table. Columns beyond the first columnsMax of the
 // process are counted together, because a row may have thousands.
 func (m *eventMetrics) countSchemaChanges(name string, changes []encode.SchemaChange) {
-	others := map[[2]string]float64{} // by kind and severity
+	var counter prometheus.Counter
+	var column string
+	var kind encode.ChangeKind // of counter, as column is
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	labels := m.columns[name]
@@ -150,19 +152,19 @@ func (m *eventMetrics) countSchemaChanges(name string, changes []encode.SchemaCh
 	}
 	for i := range changes {
 		c := &changes[i]
-		kind := [2]string{string(c.Kind), string(c.Severity)}
-		known := labels[c.Column]
-		if !known && m.labelled < columnsMax {
-			known, labels[c.Column] = true, true
-			m.labelled++
+		label := c.Column
+		if !labels[label] {
+			if m.labelled < columnsMax {
+				labels[label] = true
+				m.labelled++
+			} else {
+				label = otherField
+			}
 		}
-		if known {
-			m.Changes.WithLabelValues(name, c.Column, kind[0], kind[1]).Inc()
-		} else {
-			others[kind]++
+		if counter == nil || label != column || c.Kind != kind {
+			column, kind = label, c.Kind
+			counter = m.Changes.WithLabelValues(name, label, string(kind), string(c.Severity))
 		}
-	}
-	for kind, n := range others {
-		m.Changes.WithLabelValues(name, otherField, kind[0], kind[1]).Add(n)
+		counter.Inc()
 	}
 }
