@@ -242,7 +242,8 @@ func laidOver(changes []change) change {
 	}
 	last := newer[len(newer)-1]
 	both := *last
-	both.elements, both.absent = slices.Clip(last.elements), slices.Clip(last.absent)
+	both.absent = slices.Clip(last.absent)
+	runs := [][]byte{last.elements}
 	var known map[string]struct{} // members of the changes so far, from the last on
 	ended := len(newer)           // what the changes from here on lack is known
 	for i := len(newer) - 2; i >= 0; i-- {
@@ -271,20 +272,26 @@ func laidOver(changes []change) change {
 			known[name] = struct{}{}
 			return len(known) > before
 		}
-		for rest := c.elements; len(rest) > 0; {
-			element, after, ok := bsoncore.ReadElement(rest)
+		from, to := 0, 0 // a run of new members
+		for to < len(c.elements) {
+			element, _, ok := bsoncore.ReadElement(c.elements[to:])
 			if !ok {
 				break
 			}
-			if rest = after; isNew(element.Key()) {
-				both.elements = append(both.elements, element...)
+			if !isNew(element.Key()) {
+				runs, from = append(runs, c.elements[from:to]), to+len(element)
 			}
+			to += len(element)
 		}
+		runs = append(runs, c.elements[from:to])
 		for _, name := range c.absent {
 			if isNew(name) {
 				both.absent = append(both.absent, name)
 			}
 		}
+	}
+	if len(runs) > 1 {
+		both.elements = slices.Concat(runs...)
 	}
 	return both
 }
