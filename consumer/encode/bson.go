@@ -14,7 +14,7 @@ import (
 	"github.com/cdclab/cdclab/consumer/entity"
 )
 
-// writer appends values as BSON elements. Names are given with their NUL at the end.
+// writer appends values as BSON elements.
 type writer struct {
 	reader
 	text []byte // of a scalar stored as text
@@ -28,7 +28,7 @@ const maxNesting = 80
 // indexes are the names of an array's first items.
 var indexes = func() (names [128]string) {
 	for i := range names {
-		names[i] = strconv.Itoa(i) + "\x00"
+		names[i] = strconv.Itoa(i)
 	}
 	return names
 }()
@@ -37,11 +37,12 @@ func nameOfIndex(i int) string {
 	if i < len(indexes) {
 		return indexes[i]
 	}
-	return strconv.Itoa(i) + "\x00"
+	return strconv.Itoa(i)
 }
 
+// appendHead appends the type and name of an element. The name has no NUL.
 func appendHead(dst []byte, t bsoncore.Type, name string) []byte {
-	return append(append(dst, byte(t)), name...)
+	return append(append(append(dst, byte(t)), name...), 0)
 }
 
 func appendNull(dst []byte, name string) []byte { return appendHead(dst, bsoncore.TypeNull, name) }
@@ -314,7 +315,7 @@ func (w *writer) appendObject(dst []byte, name string, v debezium.Value, depth i
 				seen[escaped] = true
 			}
 			of := items{kind: entity.Any}
-			dst, _ = w.appendItem(dst, escaped+"\x00", of, value, false, depth+1)
+			dst, _ = w.appendItem(dst, escaped, of, value, false, depth+1)
 			if clash || w.isSpent(dst) {
 				break
 			}

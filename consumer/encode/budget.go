@@ -32,8 +32,11 @@ func CutState(text string) string {
 	return strings.Clone(text[:entity.StateMaxBytes])
 }
 
-// keptMax bounds the memory kept from event to event, in bytes.
-const keptMax = 1 << 20
+// Bounds of the memory kept from event to event: bytes, and schema changes of 96 bytes each.
+const (
+	keptMax        = 1 << 20
+	changesKeptMax = 4_096
+)
 
 // SizeError says that an event would become a document larger than Limit bytes.
 type SizeError struct{ Limit int }

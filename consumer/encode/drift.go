@@ -226,13 +226,9 @@ func cutType(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// compareColumns lists the differences between two sets of columns.
-func (t *Table) compareColumns(before, after []sight) []SchemaChange {
-	var all []SchemaChange
+// compareColumns appends the differences between two sets of columns.
+func (t *Table) compareColumns(before, after []sight, all []SchemaChange) []SchemaChange {
 	report := func(kind ChangeKind, column, from, to string) {
-		if all == nil {
-			all = make([]SchemaChange, 0, len(before)+len(after))
-		}
 		all = append(all, t.newSchemaChange(kind, column, from, to))
 	}
 	clear(t.earlier)
@@ -322,10 +318,9 @@ func belongsTo(k entity.Kind, t *debezium.Type) bool {
 	return fit && t != nil
 }
 
-// compareWithSpec compares the first event's columns with the Spec's, the only columns known of the
-// table.
-func (t *Table) compareWithSpec(columns []sight) []SchemaChange {
-	var all []SchemaChange
+// compareWithSpec appends the differences between the first event's columns and the Spec's, the
+// only columns known of the table.
+func (t *Table) compareWithSpec(columns []sight, all []SchemaChange) []SchemaChange {
 	report := func(kind ChangeKind, column, from, to string) {
 		all = append(all, t.newSchemaChange(kind, column, from, to))
 	}

@@ -106,7 +106,10 @@ func (e *Encoder) Encode(t *Table, event *debezium.Event, facts Facts) (*Encoded
 	}
 	o.Elements, o.Absent, o.Missing = o.Elements[:0], o.Absent[:0], o.Missing[:0]
 	o.References, o.States, o.Violations = o.References[:0], o.States[:0], o.Violations[:0]
-	o.Changes, o.Drifted, o.Names = nil, nil, e.table.NamesVersion()
+	if cap(o.Changes) > changesKeptMax {
+		o.Changes = nil
+	}
+	o.Changes, o.Drifted, o.Names = o.Changes[:0], nil, e.table.NamesVersion()
 	e.texts, e.refs, e.states = e.texts[:0], e.refs[:0], e.states[:0]
 	e.budget = budgetOf(facts.Size)
 	e.fault = nil
@@ -208,7 +211,8 @@ func (e *Encoder) encodeColumns(event *debezium.Event) {
 	}
 	e.out.Names = e.names
 	if e.shape == nil || !e.shape.fits(row, keyed) {
-		e.shape, e.out.Changes = e.table.findOrMakePlan(row, keyed, event.Source.TsUs)
+		e.shape, e.out.Changes = e.table.findOrMakePlan(row, keyed, event.Source.TsUs,
+			e.out.Changes)
 	}
 	for i := range e.shape.columns {
 		e.encodeCell(&e.shape.columns[i], row[i].Value, event)
@@ -233,14 +237,14 @@ func (e *Encoder) encodeCell(c *column, v debezium.Value, event *debezium.Event)
 			return
 		}
 		if o.Elements = appendNull(o.Elements, c.member); c.exact != "" {
-			o.Absent = append(o.Absent, c.exact[:len(c.exact)-1])
+			o.Absent = append(o.Absent, c.exact)
 		}
 		if c.field != nil && c.field.Required {
 			e.breakRule(entity.RuleRequired, c.field, "is null")
 		}
 		return
 	case kind >= debezium.String && !c.key && v.UnavailableAs(c.t):
-		o.Missing = append(o.Missing, c.memberName())
+		o.Missing = append(o.Missing, c.member)
 		return
 	}
 	var s scalar
@@ -323,7 +327,7 @@ func (e *Encoder) storeScalar(c *column, s *scalar) bool {
 	}
 	switch {
 	case !e.fine:
-		o.Absent = append(o.Absent, c.exact[:len(c.exact)-1])
+		o.Absent = append(o.Absent, c.exact)
 	case s.is == isArray:
 		o.Elements, ok = e.appendArray(o.Elements, c.exact, c.items, s.v, true, 0)
 	default:
@@ -334,7 +338,7 @@ func (e *Encoder) storeScalar(c *column, s *scalar) bool {
 
 // recordState notes a value with ruled transitions, and the value before where the event tells it.
 func (e *Encoder) recordState(c *column, s *scalar, event *debezium.Event) {
-	state, spans := State{Member: c.memberName()}, stateSpans{}
+	state, spans := State{Member: c.member}, stateSpans{}
 	state.Value, spans.value = e.knownState(c.field.rules, e.textOf(s))
 	if cell := event.Before.Get(c.name); cell != nil {
 		var was scalar

@@ -51,7 +51,7 @@ func (e *Encoder) storeDrifted(c *column, v debezium.Value, op debezium.Op) stri
 	if op != debezium.Update {
 		return "stored by its own type"
 	}
-	o.Drifted = append(o.Drifted, Drifted{c.memberName(), slices.Clone(o.Elements[elements:]),
+	o.Drifted = append(o.Drifted, Drifted{c.member, slices.Clone(o.Elements[elements:]),
 		slices.Clone(o.Absent[absent:])})
 	o.Elements, o.Absent = o.Elements[:elements], o.Absent[:absent]
 	return left + ", unless the row is newer than the type"
@@ -77,6 +77,6 @@ func (e *Encoder) lost(c *column) {
 	defer e.table.mu.Unlock()
 	if !e.table.reported[change] && len(e.table.reported) < reportedMax {
 		e.table.reported[change] = true
-		e.out.Changes = append(slices.Clip(e.out.Changes), change)
+		e.out.Changes = append(e.out.Changes, change)
 	}
 }

@@ -33,8 +33,7 @@ type column struct {
 	t     *debezium.Type
 	json  debezium.Kind
 	field *field // nil: by t
-	// member, and exact for its exact text, end in NUL, as in BSON. exact is empty where the member
-	// needs no exact text.
+	// exact is the member of the exact text; empty where the member needs no exact text.
 	member, exact string
 	kind          entity.Kind
 	form          form
@@ -48,8 +47,6 @@ type column struct {
 	// nameless: a part of the name is lost, or the name is empty.
 	nameless bool
 }
-
-func (c *column) memberName() string { return c.member[:len(c.member)-1] }
 
 // fits is true if the row has this shape, with the very same Types.
 func (p *plan) fits(row debezium.Row, keyed bool) bool {
@@ -78,7 +75,8 @@ func (c *column) isSpecialNumber(v debezium.Value) bool {
 
 // findOrMakePlan finds the shape of a row, or makes it and says what is new. commit is the event's,
 // in microseconds since 1970, or 0 where the commit is not known.
-func (t *Table) findOrMakePlan(row debezium.Row, keyed bool, commit int64) (*plan, []SchemaChange) {
+func (t *Table) findOrMakePlan(row debezium.Row, keyed bool, commit int64,
+	changes []SchemaChange) (*plan, []SchemaChange) {
 	columns := sightsOfRow(row)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,29 +86,22 @@ func (t *Table) findOrMakePlan(row debezium.Row, keyed bool, commit int64) (*pla
 		}
 		known := p.merge(columns)
 		if known == nil {
-			return p, nil
-		}
-		if !p.late {
-			t.noteStoredTypes(known.sights)
+			return p, changes
 		}
 		known = t.compilePlan(known.sights, keyed, p.late)
 		if t.plans[i] = known; p == t.current {
 			t.current = known
 		}
-		return known, nil
+		return known, changes
 	}
 	// A shape older than the current one is a replay, or a partition that lags: no news.
 	late := t.current != nil && commit != 0 && commit < t.since
-	var changes []SchemaChange
 	switch {
 	case late:
 	case t.current != nil:
-		changes = t.compareColumns(t.current.sights, columns)
+		changes = t.compareColumns(t.current.sights, columns, changes)
 	case len(t.spec.Fields) > 0:
-		changes = t.compareWithSpec(columns)
-	}
-	if !late {
-		t.noteStoredTypes(columns)
+		changes = t.compareWithSpec(columns, changes)
 	}
 	made := t.compilePlan(columns, keyed, late)
 	t.rememberPlan(made)
@@ -147,56 +138,44 @@ func (p *plan) merge(columns []sight) *plan {
 	return &plan{sights: merged}
 }
 
-// noteStoredTypes notes how columns are stored.
-func (t *Table) noteStoredTypes(columns []sight) {
-	if len(t.stored) > columnsMax {
-		clear(t.stored)
-	}
-	for _, c := range columns {
-		if t.fields[c.name] != nil {
-			if first := t.declared[c.name]; first == nil && c.t != nil {
-				t.declared[c.name] = c.t
-			}
-			continue
-		}
-		was, known := t.stored[c.name]
-		if !known || was.t == nil && was.json == debezium.Null {
-			t.stored[c.name] = c
-		} else if kind := relateTypes(was, c, true); kind == "" || kind == Widened {
-			t.stored[c.name] = c
-		}
-	}
-}
-
-// compilePlan makes the plan of a shape. The types of a late shape are not compared with the stored
-// types.
+// compilePlan makes the plan of a shape, and notes how columns are stored. The types of a late
+// shape are neither noted nor compared with the stored types.
 func (t *Table) compilePlan(columns []sight, keyed, late bool) *plan {
 	p := &plan{sights: columns, keyed: keyed, late: late, columns: make([]column, len(columns))}
-	free, named := make([]*column, 0, len(columns)), make([]string, 0, len(columns))
-	exact := make([]bool, 0, len(columns))
+	free, named := make([]*column, 0, len(columns)), make([]names.Name, 0, len(columns))
+	if !late && len(t.stored) > columnsMax {
+		clear(t.stored)
+	}
 	for i, s := range columns {
 		c := &p.columns[i]
 		*c = column{name: s.name, t: s.t, json: s.json, field: t.fields[s.name]}
 		_, whole := entity.EscapeName(s.name)
 		c.nameless = !whole || s.name == ""
 		if c.field != nil {
+			if !late && c.t != nil && t.declared[c.name] == nil {
+				t.declared[c.name] = c.t
+			}
 			t.compileField(c)
 			continue
+		}
+		was, relation := s, ChangeKind("")
+		if !late {
+			was, relation = t.noteStored(s)
 		}
 		if c.nameless {
 			continue // never written
 		}
 		c.kind, c.form, c.items = entity.Any, formOfType(s.t), itemsOfType(entity.Any, s.t)
 		if c.key = keyed && s.name == "id"; c.key {
-			c.member = entity.KeyMember + "\x00"
+			c.member = entity.KeyMember
 			continue
 		}
-		if !late {
-			t.holdToStored(c)
-		}
-		free, named, exact = append(free, c), append(named, s.name), append(exact, c.mayNeedExact())
+		c.holdTo(was, relation)
+		free = append(free, c)
+		named = append(named, names.Name{Column: s.name, Exact: c.mayNeedExact()})
 	}
-	for i, n := range t.names.Columns(named, exact) {
+	t.names.Name(named)
+	for i, n := range named {
 		free[i].setMemberName(n.Member, n.Exact)
 	}
 	t.unkept.Store(t.names.IsOpen())
@@ -217,8 +196,8 @@ func (c *column) mayNeedExact() bool {
 }
 
 func (c *column) setMemberName(member string, exact bool) {
-	if c.member = member + "\x00"; exact {
-		c.exact = member + entity.ExactSuffix + "\x00"
+	if c.member = member; exact {
+		c.exact = member + entity.ExactSuffix
 	}
 }
 
@@ -244,13 +223,25 @@ func (t *Table) compileField(c *column) {
 	}
 }
 
-// holdToStored keeps a column without a Field to its stored type.
-func (t *Table) holdToStored(c *column) {
-	was, known := t.stored[c.name]
-	if !known {
-		return
+// noteStored notes how a column without a Field is stored, and returns the stored type, and how the
+// column's own type differs.
+func (t *Table) noteStored(s sight) (stored sight, relation ChangeKind) {
+	stored, known := t.stored[s.name]
+	if known && (stored.t != nil || stored.json != debezium.Null) {
+		relation = relateTypes(stored, s, true)
 	}
-	switch relateTypes(was, sight{t: c.t, json: c.json}, true) {
+	if relation != "" && relation != Widened {
+		return stored, relation
+	}
+	if stored != s {
+		t.stored[s.name] = s
+	}
+	return s, ""
+}
+
+// holdTo keeps a column without a Field to its stored type.
+func (c *column) holdTo(was sight, relation ChangeKind) {
+	switch relation {
 	case Narrowed:
 		c.loose = true
 		if k := was.naturalKind(); k != c.form.naturalKind() {

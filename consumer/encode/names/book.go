@@ -50,41 +50,36 @@ func New(fields map[string]string, taken map[string]bool, max int) *Book {
 // Known returns the name that the column has; zero where the column has none.
 func (b *Book) Known(column string) Name { return b.names[column] }
 
-// Columns returns the members of the columns, in their order; exact says which columns may need a
-// companion. A column keeps its name, because a member has one meaning for ever. A column whose
-// values once had exact texts goes on to claim the companion, so that the old text ends with the
-// next value.
-func (b *Book) Columns(columns []string, exact []bool) []Name {
+// Name fills in the members of the columns; Exact says which columns may need a companion. A column
+// keeps its name, because a member has one meaning for ever. A column whose values once had exact
+// texts goes on to claim the companion, so that the old text ends with the next value.
+func (b *Book) Name(columns []Name) {
 	if len(b.names) > b.max { // the store's log is read again
 		clear(b.names)
 		clear(b.members)
 		b.kept, b.lacking, b.entries = 0, 0, 0
 	}
-	given := make([]Name, len(columns))
 	var fresh []naming
-	var places []int
-	for i, column := range columns {
-		known := b.names[column]
-		n := Name{Column: column, Member: known.Member, Exact: exact[i] || known.Exact}
-		if known.Member != "" &&
-			(known.Exact || !exact[i] || b.members[n.Companion()].column == "") {
-			given[i] = n
-			b.Give(n) // before the fresh names, which must leave the companion free
+	for i := range columns {
+		n := &columns[i]
+		known := b.names[n.Column]
+		needs := n.Exact && !known.Exact
+		n.Member, n.Exact = known.Member, n.Exact || known.Exact
+		if n.Member != "" && (!needs || b.members[n.Companion()].column == "") {
+			b.Give(*n) // before the fresh names, which must leave the companion free
 			continue
 		}
 		if fresh == nil {
-			fresh, places = make([]naming, 0, len(columns)-i), make([]int, 0, len(columns)-i)
+			fresh = make([]naming, 0, len(columns)-i)
 		}
-		fresh, places = append(fresh, naming{column: column, exact: n.Exact}), append(places, i)
+		fresh = append(fresh, naming{Name: n})
 	}
 	nameMembers(fresh, func(member string) bool {
 		return b.taken[member] || b.members[member].column != ""
 	})
-	for i, c := range fresh {
-		given[places[i]] = Name{c.column, c.member, c.exact}
-		b.Give(given[places[i]])
+	for _, c := range fresh {
+		b.Give(*c.Name)
 	}
-	return given
 }
 
 // Give remembers a name. A column of the spec has its member by the spec, and only the companion is

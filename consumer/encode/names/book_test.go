@@ -2,6 +2,7 @@ package names
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -42,14 +43,18 @@ func TestMembersAreOfOneColumn(t *testing.T) {
 				books[i] = start() // a restart
 			}
 			b := books[i]
-			var named []string
-			var exact []bool
+			var asked []Name
 			for _, column := range columns {
 				if column != "declared" && random.IntN(3) == 0 {
-					named, exact = append(named, column), append(exact, random.IntN(3) == 0)
+					asked = append(asked, Name{Column: column, Exact: random.IntN(3) == 0})
 				}
 			}
-			b.Columns(named, exact)
+			name := func() []Name {
+				named := slices.Clone(asked)
+				b.Name(named)
+				return named
+			}
+			name()
 			if random.IntN(3) == 0 {
 				b.Give(Name{"declared", "declared", true})
 			}
@@ -62,12 +67,12 @@ func TestMembersAreOfOneColumn(t *testing.T) {
 					log = append(log, lacking)
 				}
 				if b.TakeEntry(log[entries]) {
-					b.Columns(named, exact)
+					name()
 				}
 			}
-			for j, n := range b.Columns(named, exact) {
-				if n.Column != named[j] || n.Member == "" || exact[j] && !n.Exact {
-					t.Fatalf("seed %d: %+v of %s", seed, n, named[j])
+			for j, n := range name() {
+				if n.Column != asked[j].Column || n.Member == "" || asked[j].Exact && !n.Exact {
+					t.Fatalf("seed %d: %+v of %+v", seed, n, asked[j])
 				}
 				own(n)
 			}

@@ -27,13 +27,12 @@ func isSnakeCase(name string) bool {
 	return words > 1 && within
 }
 
-// naming is a column looking for the name of its member.
+// naming is a column looking for the name of its member. Exact: the column may have an exact text
+// too, and needs a free member for the text.
 type naming struct {
-	column string
-	exact  bool // may have an exact text too, and needs a free member for the text
-	member string
-	own    string // the column's name as a member
-	camel  string // "" where the name is not in snake_case
+	*Name
+	own   string // the column's name as a member
+	camel string // "" where the name is not in snake_case
 }
 
 // nameMembers gives the columns their members: snake_case becomes camelCase, any other name stays.
@@ -46,11 +45,11 @@ func nameMembers(columns []naming, taken func(member string) bool) {
 	anyExact := false
 	for i := range columns {
 		c := &columns[i]
-		anyExact = anyExact || c.exact
-		c.own, _ = entity.EscapeName(c.column)
+		anyExact = anyExact || c.Exact
+		c.own, _ = entity.EscapeName(c.Column)
 		claims[c.own]++
-		if isSnakeCase(c.column) {
-			c.camel = entity.CamelCase(c.column)
+		if isSnakeCase(c.Column) {
+			c.camel = entity.CamelCase(c.Column)
 			claims[c.camel]++
 		}
 	}
@@ -58,19 +57,19 @@ func nameMembers(columns []naming, taken func(member string) bool) {
 	for i := range columns {
 		c := &columns[i]
 		if !anyExact && c.camel == "" && claims[c.own] == 1 && !taken(c.own) {
-			c.member = c.own // of no other column, in any order
+			c.Member = c.own // of no other column, in any order
 			continue
 		}
 		order = append(order, c)
 	}
 	slices.SortFunc(order, func(a, b *naming) int {
-		if a.exact != b.exact {
-			if a.exact {
+		if a.Exact != b.Exact {
+			if a.Exact {
 				return -1
 			}
 			return 1
 		}
-		return strings.Compare(a.column, b.column)
+		return strings.Compare(a.Column, b.Column)
 	})
 	// The underscores of the last column of the same own name; fewer are not free any more.
 	type sameName struct {
@@ -84,23 +83,23 @@ func nameMembers(columns []naming, taken func(member string) bool) {
 				return false
 			}
 			exact := member + entity.ExactSuffix
-			return !c.exact || claims[exact] < used && !taken(exact)
+			return !c.Exact || claims[exact] < used && !taken(exact)
 		}
 		if c.camel != "" && claims[c.camel] == 1 && free(c.camel) {
-			c.member = c.camel
+			c.Member = c.camel
 		} else {
-			same := sameName{c.own, c.exact}
-			for c.member = c.own + underscores[same]; !free(c.member) ||
-				c.member != c.own && claims[c.member] > 0; {
-				c.member += "_"
+			same := sameName{c.own, c.Exact}
+			for c.Member = c.own + underscores[same]; !free(c.Member) ||
+				c.Member != c.own && claims[c.Member] > 0; {
+				c.Member += "_"
 			}
-			if len(c.member) > len(c.own) {
-				underscores[same] = c.member[len(c.own):]
+			if len(c.Member) > len(c.own) {
+				underscores[same] = c.Member[len(c.own):]
 			}
 		}
-		claims[c.member] |= used
-		if c.exact {
-			claims[c.member+entity.ExactSuffix] |= used
+		claims[c.Member] |= used
+		if c.Exact {
+			claims[c.Member+entity.ExactSuffix] |= used
 		}
 	}
 }
