@@ -14,6 +14,7 @@ import (
 
 	"github.com/cdclab/cdclab/experiments"
 	"github.com/cdclab/cdclab/experiments/gating"
+	"github.com/cdclab/cdclab/reports/gate"
 	"github.com/cdclab/cdclab/reports/wholefile"
 )
 
@@ -47,6 +48,8 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	asJSON := set.Bool("json", false, "gate.json on standard output, instead of the text")
 	calibrate := set.Int("calibrate", 0, "run `N` gates of the head against itself, then planted "+
 		"slowdowns, and print the table of error rates; takes hours")
+	from := set.String("from", "", "with --calibrate: go on from the `file` calibration.json of "+
+		"an earlier part, such as one that Ctrl-C ended")
 	save := set.Bool("save", false,
 		"with --calibrate: store the table for this machine in baselines/gate, to be committed")
 	if _, err := parse(set, args, 0, 0); err != nil {
@@ -55,12 +58,20 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	if err := checkSides(set); err != nil {
 		return 0, err
 	}
-	if *calibrate < 0 || *save && *calibrate == 0 {
-		return 0, errors.New("--calibrate: want a number of gates; --save belongs to --calibrate")
+	if *calibrate < 0 || *calibrate == 0 && (*save || *from != "") {
+		return 0, errors.New("--calibrate: want a number of gates; --save and --from belong to " +
+			"--calibrate")
 	}
 	c.Lab.Say, c.Lab.Command = t.say, os.Args
 	if *calibrate > 0 {
-		return calibrateGate(ctx, t, c, *calibrate, *save, *asJSON)
+		var before *gate.Calibration
+		if *from != "" {
+			var err error
+			if before, err = gate.ReadCalibration(*from); err != nil {
+				return 0, err
+			}
+		}
+		return calibrateGate(ctx, t, c, *calibrate, before, *save, *asJSON)
 	}
 	result, out, err := gating.Run(ctx, c)
 	if result == nil {
@@ -95,8 +106,8 @@ func checkSides(set *flag.FlagSet) (err error) {
 }
 
 func calibrateGate(ctx context.Context, t terminal, c gating.Config, gates int,
-	save, asJSON bool) (int, error) {
-	result, out, err := gating.Calibrate(ctx, c, gates)
+	before *gate.Calibration, save, asJSON bool) (int, error) {
+	result, out, err := gating.Calibrate(ctx, c, gates, before)
 	if result == nil {
 		return 0, err
 	}

@@ -19,7 +19,7 @@ var harmlessFlags = strings.Fields(`
 	against alerts-faster all all-letters as base base-consumer batch-max branch brokers budget
 	calibrate chaos commit commit-interval consumer consumers database days dead-letter-topic dir
 	drain-timeout draw dry-run duplicate duplicates duration entity epoch events fetch-max-bytes
-	follow format group head head-consumer held-max-bytes id instance json k6 kafka kafka-sasl
+	follow format from group head head-consumer held-max-bytes id instance json k6 kafka kafka-sasl
 	kafka-tls keep kinds ledger listen local-images log-level max metadata-max-age minutes mix
 	mongo-connect-timeout mongo-database mongo-insecure-tls mongo-pool-max mongo-select-timeout
 	mongo-timeout more-runs nesting-max no-validate observe out page parked-max parked-retry

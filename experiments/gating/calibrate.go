@@ -2,7 +2,6 @@ package gating
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cdclab/cdclab/experiments"
-	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/reports/gate"
 )
@@ -28,9 +26,14 @@ var Plants = []string{"cpu=200us", "sleep=5ms", "trips=1"}
 const drawnGates = 400
 
 // Calibrate runs gates real gates with the head on both sides, then one gate for each of Plants,
-// and draws more from the Runs. What was measured before an interrupt counts.
-func Calibrate(ctx context.Context, c Config, gates int) (*gate.Calibration, string, error) {
+// and draws more from the Runs. What was measured before an interrupt counts. The gates of before,
+// an earlier part of the same calibration, are not run again; nil for none.
+func Calibrate(ctx context.Context, c Config, gates int, before *gate.Calibration) (
+	*gate.Calibration, string, error) {
 	begin := time.Now()
+	if before == nil {
+		before = gate.NewCalibration(c.Rule)
+	}
 	if err := c.Rule.Validate(); err != nil {
 		return nil, "", err
 	}
@@ -52,39 +55,43 @@ func Calibrate(ctx context.Context, c Config, gates int) (*gate.Calibration, str
 	if err != nil {
 		return nil, "", err
 	}
-	result := &gate.Calibration{SchemaVersion: gate.SchemaVersion, Rule: c.Rule,
-		StartTime: begin.UTC(), Commit: made.builds[0].Commit}
-	for _, m := range gate.Primary {
-		result.Metrics = append(result.Metrics, m.Name)
+	result := gate.NewCalibration(c.Rule)
+	result.StartTime, result.Commit = begin.UTC(), made.builds[0].Commit
+	result.Host, result.Conditions = s.warm.Provenance.Host, conditions(s.warm)
+	if !before.Precedes(result) {
+		return nil, "", errors.Join(s.Close(ctx), errors.New("the earlier part of the calibration "+
+			"is of another machine, rule, load or version"))
 	}
-	for i, path := range made.paths {
-		trial := gate.Trial{Planted: all[i].planted}
-		times := 1
+	result.Missing = s.runTrials(ctx, all, made.paths, gates, before, result)
+	err = s.Close(ctx)
+	result.Minutes = before.Minutes + time.Since(begin).Minutes()
+	result.Measure(drawnGates)
+	return result, s.out, err
+}
+
+// runTrials runs the gates that before lacks: gates gates of the first build against itself, and
+// one against each other build. The returned sentence says why gates are missing, "" for none.
+func (s *session) runTrials(ctx context.Context, all []wanted, paths []string, gates int,
+	before, result *gate.Calibration) (missing string) {
+	for i, path := range paths {
+		trial, times := before.Trial(all[i].planted), 1
 		if trial.Planted == "" {
 			times = gates
 		}
-		s.programs = map[gate.Side]string{gate.Base: made.paths[0], gate.Head: path}
-		for n := 0; n < times && !s.broken; n++ {
-			s.say(fmt.Sprintf("gate %d of %d: %s against %s", n+1, times, all[0].revision,
+		s.programs = map[gate.Side]string{gate.Base: paths[0], gate.Head: path}
+		for n := trial.Gates + 1; n <= times && !s.broken; n++ {
+			s.say(fmt.Sprintf("gate %d of %d: %s against %s", n, times, all[0].revision,
 				all[i].revision+" "+all[i].planted))
-			if endedBy := s.addGate(ctx, c.Rule, &trial); endedBy != "" {
-				s.say("this gate does not count: " + endedBy)
-				result.Missing = endedBy
+			if missing = s.addGate(ctx, result.Rule, &trial); missing != "" {
+				s.say("this gate does not count: " + missing)
 			}
 		}
 		result.Trials = append(result.Trials, trial)
 	}
 	if !s.broken { // gates in doubt are made up for by the others, or Measure says what is missing
-		result.Missing = ""
+		return ""
 	}
-	if len(s.attempts) > 0 {
-		run := s.attempts[0].Run
-		result.Host, result.Conditions = run.Provenance.Host, conditions(run)
-	}
-	err = s.Close(ctx)
-	result.Minutes = time.Since(begin).Minutes()
-	result.Measure(drawnGates)
-	return result, s.out, err
+	return missing
 }
 
 // addGate runs one gate and adds the gate and its pairs to a trial.
@@ -127,16 +134,12 @@ func knownRates(run *reports.Run, rule gate.Rule) (*gate.Rates, error) {
 		return nil, err
 	}
 	path := RatesPath(root, run.Provenance.Host.Fingerprint) + ".json"
-	text, err := namedfile.Read(path, namedfile.Small)
+	stored, err := gate.ReadCalibration(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	var stored gate.Calibration
-	if err := json.Unmarshal(text, &stored); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if stored.SchemaVersion != gate.SchemaVersion || stored.Rule != rule ||
 		stored.Conditions != conditions(run) {

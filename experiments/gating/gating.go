@@ -69,6 +69,8 @@ type session struct {
 	// programs are the consumers of the sides.
 	programs map[gate.Side]string
 	attempts []gate.Attempt
+	// warm is the Run that warmed the stack up; all have its host and conditions.
+	warm *reports.Run
 	// broken is true if no further Run can be made.
 	broken bool
 	// slowest is the longest Run so far.
@@ -119,7 +121,7 @@ func open(ctx context.Context, c Config, begin time.Time, consumer string) (*ses
 		budget: c.Budget}
 	s.say("warming up: a run that does not count")
 	began := time.Now()
-	if _, _, err := s.Measure(ctx, consumer); err != nil {
+	if s.warm, _, err = s.Measure(ctx, consumer); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
 	s.slowest = time.Since(began)
@@ -128,13 +130,8 @@ func open(ctx context.Context, c Config, begin time.Time, consumer string) (*ses
 
 // describe fills in the common facts of the session's Runs, and the known error rates.
 func (s *session) describe(result *gate.Result) {
-	i := slices.IndexFunc(s.attempts, func(a gate.Attempt) bool { return a.Run != nil })
-	if i < 0 {
-		return
-	}
-	run := s.attempts[i].Run
-	result.Host, result.Conditions = run.Provenance.Host, conditions(run)
-	rates, err := knownRates(run, result.Rule)
+	result.Host, result.Conditions = s.warm.Provenance.Host, conditions(s.warm)
+	rates, err := knownRates(s.warm, result.Rule)
 	if err != nil {
 		s.say("without error rates: " + err.Error())
 	}

@@ -173,6 +173,34 @@ func TestAddGate(t *testing.T) {
 	}
 }
 
+// TestCalibrationGoesOn: the gates of an earlier part are not run again, and their pairs count.
+func TestCalibrationGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		builds := []wanted{{revision: "head"}, {revision: "head", planted: "sleep=5ms"}}
+		part := func(gates int, before *gate.Calibration) (*gate.Calibration, int) {
+			d := &double{factor: 1}
+			s := sessionOf(t, d, 0)
+			c := gate.NewCalibration(gate.DefaultRule)
+			missing := s.runTrials(t.Context(), builds, []string{"base", "head"}, gates, before, c)
+			if missing != "" {
+				t.Fatal(missing)
+			}
+			return c, d.runs
+		}
+		first, runs := part(1, gate.NewCalibration(gate.DefaultRule))
+		rule := gate.DefaultRule
+		if runs != 2*rule.Runs+2*rule.MoreRuns || len(first.Trials) != 2 {
+			t.Errorf("%d runs, %+v", runs, first.Trials)
+		}
+		whole, runs := part(3, first)
+		if same := whole.Trials[0]; runs != 2*2*rule.Runs || same.Gates != 3 ||
+			len(same.Pairs) != 3*rule.Runs || whole.Trials[1].Gates != 1 {
+			t.Errorf("%d runs more, %+v", runs, whole.Trials)
+		}
+	})
+}
+
 // TestSlowdownsAreNowhereElse: the planted slowdowns work, and only a build with the tag has the
 // file.
 func TestSlowdownsAreNowhereElse(t *testing.T) {

@@ -2,12 +2,14 @@ package gate
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sort"
 	"time"
 
+	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/reports"
 )
 
@@ -73,6 +75,54 @@ type Calibration struct {
 	// machine.
 	Missing string `json:"missing,omitempty"`
 	Rates   Rates  `json:"rates"`
+}
+
+// NewCalibration is a Calibration without a Trial.
+func NewCalibration(rule Rule) *Calibration {
+	c := &Calibration{SchemaVersion: SchemaVersion, Rule: rule}
+	for _, m := range Primary {
+		c.Metrics = append(c.Metrics, m.Name)
+	}
+	return c
+}
+
+// ReadCalibration reads a calibration.json. The error names the file and what is wrong.
+func ReadCalibration(path string) (*Calibration, error) {
+	text, err := namedfile.Read(path, namedfile.Small)
+	if err != nil {
+		return nil, err
+	}
+	var c Calibration
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	for i, trial := range c.Trials {
+		for j, pair := range trial.Pairs {
+			if len(pair.Base) != len(c.Metrics) || len(pair.Head) != len(c.Metrics) {
+				return nil, fmt.Errorf("read %s: trials[%d].pairs[%d]: want a value of each of "+
+					"the %d metrics for both sides", path, i, j, len(c.Metrics))
+			}
+		}
+	}
+	return &c, nil
+}
+
+// Precedes returns true if the other Calibration can go on with the Trials of c: no Trial is there,
+// or machine, conditions, rule, metrics and schema version are the same.
+func (c *Calibration) Precedes(other *Calibration) bool {
+	return len(c.Trials) == 0 || c.SchemaVersion == other.SchemaVersion && c.Rule == other.Rule &&
+		slices.Equal(c.Metrics, other.Metrics) && c.Conditions == other.Conditions &&
+		c.Host.Fingerprint == other.Host.Fingerprint
+}
+
+// Trial returns the trial of a planted slowdown so far, "" for the same build.
+func (c *Calibration) Trial(planted string) Trial {
+	for _, trial := range c.Trials {
+		if trial.Planted == planted {
+			return trial
+		}
+	}
+	return Trial{Planted: planted}
 }
 
 // Rates are error rates of the rule.

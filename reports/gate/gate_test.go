@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -258,10 +260,7 @@ func TestCompareErrorRate(t *testing.T) {
 func TestCalibration(t *testing.T) {
 	t.Parallel()
 	machine := simulated{rand.New(rand.NewPCG(3, 3)), 0.06}
-	c := &Calibration{SchemaVersion: SchemaVersion, Rule: DefaultRule}
-	for _, metric := range Primary {
-		c.Metrics = append(c.Metrics, metric.Name)
-	}
+	c := NewCalibration(DefaultRule)
 	pairs := func(n int, factor float64) (all []Pair) {
 		for range n {
 			all = append(all, Pair{machine.runs(3, 1), machine.runs(3, factor)})
@@ -302,6 +301,49 @@ func TestCalibration(t *testing.T) {
 		"sleep 20ms a batch: e2e p50 +"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &b)
+		}
+	}
+}
+
+// TestCalibrationIsReadAgain: a calibration goes on only with the same machine, load and rule, and
+// a damaged file is an error that names the place.
+func TestCalibrationIsReadAgain(t *testing.T) {
+	t.Parallel()
+	c := NewCalibration(DefaultRule)
+	c.Host.Fingerprint, c.Conditions = "one", "embedded"
+	c.Trials = []Trial{{Gates: 2, Pairs: []Pair{{[]float64{1, 2, 3}, []float64{4, 5, 6}}}}}
+	var text bytes.Buffer
+	if err := c.WriteJSON(&text); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "calibration.json")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(text.String())
+	read, err := ReadCalibration(path)
+	if err != nil || read.Trial("").Gates != 2 || read.Trial("sleep=5ms").Gates != 0 {
+		t.Fatalf("%+v, %v", read, err)
+	}
+	next := NewCalibration(DefaultRule)
+	next.Host.Fingerprint, next.Conditions = "one", "embedded"
+	if !read.Precedes(next) || !NewCalibration(Rule{}).Precedes(next) {
+		t.Error("the same machine, load and rule do not go on")
+	}
+	next.Host.Fingerprint = "another"
+	if read.Precedes(next) {
+		t.Error("another machine goes on")
+	}
+	for want, bad := range map[string]string{
+		"unexpected end":                   text.String()[:text.Len()/2],
+		"trials[0].pairs[0]: want a value": strings.Replace(text.String(), "3\n", "3, 7\n", 1),
+	} {
+		write(bad)
+		if _, err := ReadCalibration(path); err == nil || !strings.Contains(err.Error(), path) ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }
