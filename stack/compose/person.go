@@ -3,7 +3,6 @@ package compose
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -11,12 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-
-	"github.com/cdclab/cdclab/stack/mongodb"
-	"github.com/cdclab/cdclab/stack/postgres"
 	"github.com/cdclab/cdclab/stack/process"
 )
 
@@ -69,7 +62,12 @@ func (c Command) Run(ctx context.Context) error {
 		}
 	}
 	if isUp && ctx.Err() == nil {
-		if wrong := c.tryLogins(ctx, engine, secrets); wrong != nil {
+		address := func(service, port string) string {
+			var out bytes.Buffer
+			_ = c.run(ctx, engine, []string{"port", service, port}, &out, io.Discard)
+			return string(bytes.TrimSpace(out.Bytes()))
+		}
+		if wrong := secrets.tryLogins(ctx, address); wrong != nil {
 			return wrong
 		}
 	}
@@ -116,45 +114,4 @@ func (c Command) profiles(command string) []string {
 		return []string{"core", "observe"}
 	}
 	return []string{"core"}
-}
-
-// tryLogins is an error where a part that serves refuses its secret.
-func (c Command) tryLogins(ctx context.Context, engine *Engine, secrets Secrets) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*process.HealthLimit)
-	defer cancel()
-	address := func(service, port string) string {
-		var out bytes.Buffer
-		_ = c.run(ctx, engine, []string{"port", service, port}, &out, io.Discard)
-		return string(bytes.TrimSpace(out.Bytes()))
-	}
-	// Without an address nothing is published, and somebody else's server may be at the usual port.
-	if at := address(Postgres, "5432"); at != "" {
-		dsn := secrets.postgresURL(postgres.User, at)
-		err := postgres.With(ctx, dsn, func(conn *pgx.Conn) error { return conn.Ping(ctx) })
-		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "28P01" {
-			return refusedSecret("PostgreSQL", postgresPassword)
-		}
-	}
-	at := address(Mongo, "27017")
-	if at == "" {
-		return nil
-	}
-	client, err := mongodb.Connect(secrets.mongoURL(at))
-	if err != nil {
-		return nil
-	}
-	defer client.Disconnect(context.WithoutCancel(ctx))
-	_, err = mongodb.AskVersion(ctx, client)
-	var refused mongo.CommandError
-	const authenticationFailed = 18
-	if errors.As(err, &refused) && refused.Code == authenticationFailed {
-		return refusedSecret("MongoDB", mongoPassword)
-	}
-	return nil
-}
-
-func refusedSecret(part, name string) error {
-	path := filepath.Join("stack", "compose", secretsFolder, name)
-	return fmt.Errorf("%s refuses the password in %s: its data was made with another; put that "+
-		"one back, or remove the data with `%s`", part, path, "./just compose down --volumes")
 }

@@ -99,11 +99,14 @@ func (s Secrets) forK6() []byte {
 		s.mongoURL("mongo:27017"))
 }
 
+// passwordsOfRoles are the secrets by PostgreSQL's roles.
+var passwordsOfRoles = map[string]string{postgres.User: postgresPassword,
+	postgres.Generator: generatorPassword, postgres.Connector: connectorPassword,
+	postgres.Check: checkPassword}
+
 func (s Secrets) postgresURL(role, address string) string {
-	password := map[string]string{postgres.User: postgresPassword,
-		postgres.Generator: generatorPassword, postgres.Connector: connectorPassword,
-		postgres.Check: checkPassword}[role]
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(role, s[password]), Host: address,
+	password := s[passwordsOfRoles[role]]
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(role, password), Host: address,
 		Path: postgres.Database, RawQuery: "sslmode=disable"}
 	return u.String()
 }
