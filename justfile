@@ -16,9 +16,10 @@ bench *args:
 test *args:
     go run ./stack/servertest/skips --begin bin/skipped.jsonl && go build ./... ./xk6-cdc/... && go vet ./... ./xk6-cdc/... && go tool staticcheck ./... ./xk6-cdc/... && go test -race -run '^$' ./... ./xk6-cdc/... > /dev/null && CDCLAB_SKIPPED="$PWD/bin/skipped.jsonl" go test -race -p 1 -count=1 -timeout 40m "$@" ./... ./xk6-cdc/... && go run ./stack/servertest/skips bin/skipped.jsonl
 
-# install the fast MongoDB stand-in and PostgreSQL into the user's cache, once (about 6 minutes)
-fetch:
-    @go build -o bin/cdclab . && exec bin/cdclab fetch
+# install the fast MongoDB stand-in and PostgreSQL into the user's cache, once (about 6 minutes); ./just fetch mongod: MongoDB itself
+[no-exit-message]
+fetch *args:
+    @go build -o bin/cdclab . && root=$PWD && cd "$CDCLAB_FROM" && exec "$root/bin/cdclab" fetch "$@"
 
 # bring a stack up and hold it until Ctrl-C, or ./just down from elsewhere
 up *args:

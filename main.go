@@ -104,8 +104,9 @@ func commands() []command {
 		{"compose", "[--local-images] [--observe] [COMMAND...]",
 			"run a command of Docker Compose on the pipeline in containers (default: up --detach " +
 				"--wait); secrets are made before", composeFile},
-		{"fetch", "[prometheus|observers]", "install the fast MongoDB stand-in and PostgreSQL, " +
-			"or a Prometheus for the tests, or the programs of --observe, into the user's cache",
+		{"fetch", "[mongod|prometheus|observers]", "install the fast MongoDB stand-in and " +
+			"PostgreSQL, or MongoDB itself, or a Prometheus for the tests, or the programs of " +
+			"--observe, into the user's cache",
 			fetch},
 	}
 }

@@ -149,6 +149,8 @@ func fetch(ctx context.Context, t terminal, args []string) (int, error) {
 		return 0, err
 	case len(what) == 0:
 		return exitPass, programs.Fetch(ctx, "", t.say)
+	case what[0] == programs.Mongod && len(what) == 1:
+		return exitPass, programs.FetchMongod(ctx, "", t.say)
 	case what[0] == "prometheus" && len(what) == 1:
 		return exitPass, programs.FetchObservers(ctx, "", t.say, programs.Prometheus,
 			programs.Promtool)
@@ -162,8 +164,8 @@ func fetch(ctx context.Context, t terminal, args []string) (int, error) {
 	case what[0] == "compose" && len(what) == 2:
 		return exitPass, programs.FetchInto(ctx, "", what[1], t.say)
 	}
-	return 0, fmt.Errorf("got %q, want nothing, prometheus, observers (perhaps with a "+
-		"folder for copies), or compose and a folder",
+	return 0, fmt.Errorf("got %q, want nothing, mongod, prometheus, observers (perhaps "+
+		"with a folder for copies), or compose and a folder",
 		shown.Command(what))
 }
 

@@ -107,6 +107,36 @@ func fileSizes(root string) (map[string]int64, error) {
 	return sizes, err
 }
 
+// fill replaces a folder, whose lock is the caller's, by the folder that bring leaves below work,
+// and seals the folder. Without all of that the old folder stays, and nothing new.
+func fill(root string, bring func(work string) (folder string, err error)) error {
+	// A killed lab's unfinished work is nobody's any more.
+	left, err := filepath.Glob(root + ".fetch-*")
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	work, err := os.MkdirTemp(filepath.Dir(root), filepath.Base(root)+".fetch-*")
+	if err != nil {
+		return err
+	}
+	folder, err := bring(work)
+	if err == nil {
+		err = seal(folder)
+	}
+	if err == nil {
+		err = os.RemoveAll(root) // a damaged one
+	}
+	if err == nil {
+		err = os.Rename(folder, root)
+	}
+	return errors.Join(err, os.RemoveAll(work))
+}
+
 // adopt seals the unsealed folder of an older lab when all wanted files, patterns below root, are
 // there and usable is nil. A cache that cannot be written stays unsealed and is used.
 func adopt(root string, wanted []string, usable func() error) error {

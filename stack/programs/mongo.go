@@ -43,7 +43,11 @@ func FindMongo(ctx context.Context, kind, cacheDir string, say func(string)) (Mo
 		}
 		return all[0], nil
 	case Mongod:
-		path, err := exec.LookPath(Mongod)
+		path, err := findMongod(cacheDir)
+		if err == nil && path == "" {
+			err = fmt.Errorf("no %s on PATH or in %s: `./just fetch mongod` puts it there", Mongod,
+				cacheDir)
+		}
 		return MongoProgram{Mongod, path}, err
 	case SecantusRS:
 		path, err := findSecantusRS(cacheDir)
@@ -61,8 +65,9 @@ func FindMongo(ctx context.Context, kind, cacheDir string, say func(string)) (Mo
 }
 
 // FindMongos finds a program of each kind on this machine, the best first: mongod and secantusd-rs
-// on PATH, secantusd-rs and secantusd-py in the cache. Without any, secantusd-py is put into the
-// cache, which takes some seconds and the Python package index. CDCLAB_MONGO_KIND leaves one kind.
+// on PATH, else in the cache, and secantusd-py in the cache. Without any, secantusd-py is put into
+// the cache, which takes some seconds and the Python package index. CDCLAB_MONGO_KIND leaves one
+// kind.
 func FindMongos(
 	ctx context.Context, cacheDir string, say func(string),
 ) (all []MongoProgram, err error) {
@@ -70,11 +75,14 @@ func FindMongos(
 		one, err := FindMongo(ctx, kind, cacheDir, say)
 		return []MongoProgram{one}, err
 	}
-	if path, err := exec.LookPath(Mongod); err == nil {
+	path, err := findMongod(cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	if path != "" {
 		all = append(all, MongoProgram{Mongod, path})
 	}
-	path, err := findSecantusRS(cacheDir)
-	if err != nil {
+	if path, err = findSecantusRS(cacheDir); err != nil {
 		return nil, err
 	}
 	if path != "" {
@@ -138,7 +146,7 @@ func MongoNote(kind string) string {
 		return "MongoDB is the stand-in secantusd-rs: compare only runs on the same server"
 	case SecantusPy:
 		return "MongoDB is the slow stand-in secantusd-py " +
-			"(run ./just fetch once, or put a mongod on PATH), " +
+			"(run ./just fetch mongod once for MongoDB itself, or ./just fetch), " +
 			"written to over one connection, from one partition a topic: " +
 			"compare only runs on the same server"
 	}

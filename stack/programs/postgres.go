@@ -159,49 +159,28 @@ func fetchPostgresInto(ctx context.Context, root string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// The lock is ours: a killed lab's unfinished fetch is nobody's any more.
-	left, err := filepath.Glob(root + ".fetch-*")
-	if err != nil {
-		return err
-	}
-	for _, path := range left {
-		if err := os.RemoveAll(path); err != nil {
-			return err
+	return fill(root, func(work string) (string, error) {
+		extracted := filepath.Join(work, "programs")
+		fetched := make(chan error, 1)
+		go func() { fetched <- downloadPostgres(work) }()
+		select {
+		case err := <-fetched:
+			if err == nil {
+				err = unpackPostgres(filepath.Join(work, "download"), extracted)
+			}
+			if err == nil {
+				_, err = postgresMajor(ctx, filepath.Join(extracted, "bin"))
+			}
+			return extracted, err
+		case <-ctx.Done():
+			// The download cannot be interrupted, but cleans up behind itself if the lab lives on.
+			go func() {
+				<-fetched
+				_ = os.RemoveAll(work)
+			}()
+			return "", ctx.Err()
 		}
-	}
-	work, err := os.MkdirTemp(filepath.Dir(root), filepath.Base(root)+".fetch-*")
-	if err != nil {
-		return err
-	}
-	extracted := filepath.Join(work, "programs")
-	fetched := make(chan error, 1)
-	go func() { fetched <- downloadPostgres(work) }()
-	select {
-	case err = <-fetched:
-	case <-ctx.Done():
-		// The download cannot be interrupted, but cleans up behind itself if the lab lives on.
-		go func() {
-			<-fetched
-			_ = os.RemoveAll(work)
-		}()
-		return ctx.Err()
-	}
-	if err == nil {
-		err = unpackPostgres(filepath.Join(work, "download"), extracted)
-	}
-	if err == nil {
-		_, err = postgresMajor(ctx, filepath.Join(extracted, "bin"))
-	}
-	if err == nil {
-		err = seal(extracted)
-	}
-	if err == nil {
-		err = os.RemoveAll(root) // a damaged one
-	}
-	if err == nil {
-		err = os.Rename(extracted, root)
-	}
-	return errors.Join(err, os.RemoveAll(work))
+	})
 }
 
 // downloadPostgres puts the archive of PostgreSQL's programs into the folder "download" in work.

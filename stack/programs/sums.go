@@ -38,8 +38,10 @@ func sumsOf(prefix string) map[string][]string {
 }
 
 // checkSum compares a sum in hexadecimal with the right sums of the artefact.
-func checkSum(name, sum string) error {
-	right := sumsOf(name)[""]
+func checkSum(name, sum string) error { return compareSum(name, sum, sumsOf(name)[""]) }
+
+// compareSum is checkSum with the right sums at hand.
+func compareSum(name, sum string, right []string) error {
 	switch {
 	case len(right) == 0:
 		return fmt.Errorf("%s has no sum in stack/programs/sums.txt: not used", name)
@@ -52,16 +54,25 @@ func checkSum(name, sum string) error {
 
 // checkFile compares a file with the right sums of the artefact.
 func checkFile(path, name string) error {
-	file, err := namedfile.Open(path)
+	sum, err := sumFile(path)
 	if err != nil {
 		return fmt.Errorf("check %s: %w", name, err)
+	}
+	return checkSum(name, sum)
+}
+
+// sumFile returns the SHA-256 sum of a file in hexadecimal.
+func sumFile(path string) (string, error) {
+	file, err := namedfile.Open(path)
+	if err != nil {
+		return "", err
 	}
 	defer file.Close()
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
-		return fmt.Errorf("check %s: %w", name, err)
+		return "", err
 	}
-	return checkSum(name, hex.EncodeToString(hash.Sum(nil)))
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // unpackedMost bounds what an archive may become; PostgreSQL becomes 60 MB.

