@@ -83,7 +83,11 @@ func adviseStandIn(r *reports.Run) string {
 		return ""
 	}
 	sentence := fmt.Sprintf("MongoDB is the stand-in %s, so the numbers are not those of a real "+
-		"server; give a mongod for those.", kind)
+		"server", kind)
+	if r.Provenance.Stack != "compose" { // whose images are another fetch
+		sentence += "; `./just fetch mongod` brings one, once"
+	}
+	sentence += "."
 	if kind == "secantusd-py" {
 		sentence += " This one is slow; `./just fetch` installs the fast one."
 	}

@@ -69,3 +69,26 @@ func TestNotDrainedIsNotLost(t *testing.T) {
 		}
 	}
 }
+
+// TestStandInIsNamed: a run on a stand-in says how to get MongoDB itself, where a fetch helps, and
+// a run on MongoDB says nothing of the kind.
+func TestStandInIsNamed(t *testing.T) {
+	t.Parallel()
+	const hint = "`./just fetch mongod`"
+	for _, c := range []struct {
+		stack, kind      string
+		standIn, hinting bool
+	}{
+		{"embedded", "secantusd-rs", true, true}, {"native", "secantusd-py", true, true},
+		{"compose", "secantusd-rs", true, false}, {"native", "mongod", false, false},
+		{"external", "given", false, false},
+	} {
+		run := example(t, "good")
+		run.Provenance.Stack, run.Provenance.MongoKind = c.stack, c.kind
+		text := strings.Join(Recommendations(run), "\n")
+		if strings.Contains(text, "stand-in") != c.standIn ||
+			strings.Contains(text, hint) != c.hinting || strings.Count(text, hint) > 1 {
+			t.Errorf("%+v: %s", c, text)
+		}
+	}
+}
