@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"path/filepath"
 	"slices"
 
@@ -14,23 +15,35 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/cdclab/cdclab/stack/connect"
 	"github.com/cdclab/cdclab/stack/kafka"
 	"github.com/cdclab/cdclab/stack/mongodb"
 	"github.com/cdclab/cdclab/stack/postgres"
 	"github.com/cdclab/cdclab/stack/process"
 )
 
-// tryLogins is an error where a part that serves refuses its secret, because the part's data was
-// made with another. address returns where a port of a service is published, "" for nowhere: then
-// somebody else's server may be at the usual port.
+// Ways out after a refused password.
+const (
+	// otherData is for a part that keeps the password in its data.
+	otherData = "its data was made with another; put that one back, or remove the data with " +
+		"`./just compose down --volumes`"
+	// otherStart is for a part that reads the secret when it starts.
+	otherStart = "it was started with another; put that one back, or start it again with " +
+		"`./just compose up --detach --force-recreate connect`"
+)
+
+// tryLogins is an error where a part that serves refuses its secret. address returns where a port
+// of a service is published, "" for nowhere: then somebody else's server may be at the usual port.
 func (s Secrets) tryLogins(ctx context.Context, address func(service, port string) string) error {
 	for _, login := range []struct {
 		part, service, port string
 		try                 func(ctx context.Context, address string) (refused string)
+		way                 string
 	}{
-		{"PostgreSQL", Postgres, "5432", s.tryPostgres},
-		{"Kafka", Kafka, "9092", s.tryKafka},
-		{"MongoDB", Mongo, "27017", s.tryMongo},
+		{"PostgreSQL", Postgres, "5432", s.tryPostgres, otherData},
+		{"Kafka", Kafka, "9092", s.tryKafka, otherData},
+		{"MongoDB", Mongo, "27017", s.tryMongo, otherData},
+		{"Kafka Connect", Connect, "8083", s.tryConnect, otherStart},
 	} {
 		at := address(login.service, login.port)
 		if at == "" {
@@ -39,9 +52,8 @@ func (s Secrets) tryLogins(ctx context.Context, address func(service, port strin
 		ctx, cancel := context.WithTimeout(ctx, 4*process.HealthLimit)
 		refused := login.try(ctx, at)
 		if cancel(); refused != "" {
-			return fmt.Errorf("%s refuses the password in %s: its data was made with another; put "+
-				"that one back, or remove the data with `./just compose down --volumes`",
-				login.part, filepath.Join("stack", "compose", secretsFolder, refused))
+			return fmt.Errorf("%s refuses the password in %s: %s", login.part,
+				filepath.Join("stack", "compose", secretsFolder, refused), login.way)
 		}
 	}
 	return nil
@@ -84,6 +96,17 @@ func (s Secrets) tryMongo(ctx context.Context, address string) (refused string) 
 	const authenticationFailed = 18
 	if e := (mongo.CommandError{}); errors.As(err, &e) && e.Code == authenticationFailed {
 		return mongoPassword
+	}
+	return ""
+}
+
+func (s Secrets) tryConnect(ctx context.Context, address string) (refused string) {
+	const connector = "cdclab" // the name in connect.sh
+	at := url.URL{Scheme: "http", User: url.UserPassword(loginUser, s[connectPassword]),
+		Host: address}
+	_, err := connect.Client{URL: at.String()}.Status(ctx, connector)
+	if errors.Is(err, connect.ErrRefused) {
+		return connectPassword
 	}
 	return ""
 }

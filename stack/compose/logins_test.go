@@ -2,6 +2,8 @@ package compose
 
 import (
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -17,9 +19,9 @@ import (
 	"github.com/cdclab/cdclab/stack/servertest"
 )
 
-// TestRefusedSecrets: a part whose data was made with another password is told by the file of the
-// secret, also where the password is not of the part's first user. Sound secrets, and parts that
-// are not published, are no error.
+// TestRefusedSecrets: a part that has another password is told by the file of the secret, also
+// where the password is not of the part's first user. Sound secrets are no error, nor are parts
+// that are not published.
 func TestRefusedSecrets(t *testing.T) {
 	t.Parallel()
 	server := servertest.SharedPostgres(t)
@@ -32,15 +34,21 @@ func TestRefusedSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sound := Secrets{kafkaPassword: "of Kafka"}
+	sound := Secrets{kafkaPassword: "of Kafka", connectPassword: "of Connect"}
 	sound[mongoPassword], _ = uri.User.Password()
 	for role, name := range passwordsOfRoles {
 		sound[name] = server.Password(role)
 	}
 	cluster := servertest.Kafka(t, kfake.EnableSASL(),
 		kfake.Superuser(kafka.Mechanism, loginUser, sound[kafkaPassword]))
+	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, given, _ := r.BasicAuth(); given != sound[connectPassword] {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(worker.Close)
 	published := map[string]string{Postgres: dsn.Host, Kafka: cluster.ListenAddrs()[0],
-		Mongo: uri.Host}
+		Mongo: uri.Host, Connect: worker.Listener.Addr().String()}
 	address := func(service, _ string) string { return published[service] }
 	if err := sound.tryLogins(t.Context(), address); err != nil {
 		t.Fatal(err)
@@ -56,7 +64,8 @@ func TestRefusedSecrets(t *testing.T) {
 	})
 	for name, part := range map[string]string{postgresPassword: "PostgreSQL",
 		generatorPassword: "PostgreSQL", connectorPassword: "PostgreSQL",
-		checkPassword: "PostgreSQL", kafkaPassword: "Kafka", mongoPassword: "MongoDB"} {
+		checkPassword: "PostgreSQL", kafkaPassword: "Kafka", mongoPassword: "MongoDB",
+		connectPassword: "Kafka Connect"} {
 		wrong := maps.Clone(sound)
 		wrong[name] = "another"
 		refuses.Store(name == kafkaPassword)
