@@ -43,7 +43,7 @@ FROM maven:3.9.11-eclipse-temurin-17 AS jars
 COPY stack/programs/pom.xml /jars/
 RUN mvn -B -q --strict-checksums -f /jars/pom.xml -Ddist=/jars process-resources
 
-FROM apache/kafka:4.3.0 AS kafka
+FROM apache/kafka:4.3.0@sha256:0be4c9eb3565733612d2836d65636fd611a219ebcf5b4162e5ac259ea0ecb907 AS kafka
 COPY --from=jars /jars/agents/ /opt/agents/
 
 FROM quay.io/debezium/connect:3.6.3.Final AS connect
@@ -56,8 +56,8 @@ COPY --from=build /out/probe /
 FROM percona/mongodb_exporter:0.47.1 AS mongodb-exporter
 COPY --from=build /out/probe /
 
-FROM grafana/loki:3.5.5 AS loki
+FROM grafana/loki:3.5.5@sha256:31628519045e7f28692a7ae73b4a3fd293dccb425585ed5d16ceea3b5c9592e6 AS loki
 COPY --from=build /out/probe /
 
-FROM grafana/tempo:2.8.2 AS tempo
+FROM grafana/tempo:2.8.2@sha256:0ef775495967cd5d7a6b2e146b6ea695d624803c8db8349fb8ce4164f719f9b7 AS tempo
 COPY --from=build /out/probe /
