@@ -20,6 +20,9 @@ import (
 // which nobody builds.
 type wanted struct{ revision, planted, given string }
 
+// String names a revision and what is planted in it, such as "main sleep=5ms".
+func (w wanted) String() string { return strings.TrimSpace(w.revision + " " + w.planted) }
+
 // check returns an error for a given program that cannot be a program.
 func (w wanted) check() error {
 	if w.given == "" {
@@ -62,7 +65,7 @@ func makeBuilds(ctx context.Context, all []wanted, say func(string)) (made *buil
 		if one.given != "" {
 			makeOne = made.keep
 		} else {
-			say("building the consumer of " + one.revision + one.planted)
+			say("building the consumer of " + one.String())
 		}
 		build, path, err := makeOne(ctx, root, fmt.Sprint(i), one)
 		if err != nil {

@@ -80,8 +80,7 @@ func (s *session) runTrials(ctx context.Context, all []wanted, paths []string, g
 		}
 		s.programs = map[gate.Side]string{gate.Base: paths[0], gate.Head: path}
 		for n := trial.Gates + 1; n <= times && !s.broken; n++ {
-			s.say(fmt.Sprintf("gate %d of %d: %s against %s", n, times, all[0].revision,
-				all[i].revision+" "+all[i].planted))
+			s.say(fmt.Sprintf("gate %d of %d: %s against %s", n, times, all[0], all[i]))
 			if missing = s.addGate(ctx, result.Rule, &trial); missing != "" {
 				s.say("this gate does not count: " + missing)
 			}
