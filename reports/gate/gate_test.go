@@ -277,6 +277,11 @@ func TestCalibration(t *testing.T) {
 		strings.Contains(empty.String(), "0.0 %") {
 		t.Errorf("of no sound run: %v, %q\n%s", err, none.Missing, &empty)
 	}
+	none.Missing = "The gate was interrupted."
+	empty.Reset()
+	if err := none.WriteText(&empty); err != nil || strings.Contains(empty.String(), "..") {
+		t.Errorf("%v, two full stops in\n%s", err, &empty)
+	}
 	c.Measure(400)
 	if row := c.Rates.Find(SameBuild, Drawn); row == nil || row.Failed > 4 || row.Gates != 400 {
 		t.Errorf("%+v of the same build", row)

@@ -158,7 +158,7 @@ func (c *Calibration) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "| %s | %.1f %% | %s |\n", metric, noise, smallest)
 	}
 	if c.Missing != "" {
-		fmt.Fprintf(&b, "\nNOT WHOLE: %s.\n", c.Missing)
+		fmt.Fprintf(&b, "\nNOT WHOLE: %s.\n", strings.TrimSuffix(c.Missing, "."))
 	}
 	for _, trial := range c.Trials {
 		if trial.Planted != "" {
