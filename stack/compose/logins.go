@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
+	"net/http"
 	"path/filepath"
 	"slices"
 
@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"github.com/cdclab/cdclab/stack/connect"
 	"github.com/cdclab/cdclab/stack/kafka"
 	"github.com/cdclab/cdclab/stack/mongodb"
 	"github.com/cdclab/cdclab/stack/postgres"
@@ -101,11 +100,17 @@ func (s Secrets) tryMongo(ctx context.Context, address string) (refused string) 
 }
 
 func (s Secrets) tryConnect(ctx context.Context, address string) (refused string) {
-	const connector = "cdclab" // the name in connect.sh
-	at := url.URL{Scheme: "http", User: url.UserPassword(loginUser, s[connectPassword]),
-		Host: address}
-	_, err := connect.Client{URL: at.String()}.Status(ctx, connector)
-	if errors.Is(err, connect.ErrRefused) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/", nil)
+	if err != nil {
+		return ""
+	}
+	request.SetBasicAuth(loginUser, s[connectPassword])
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusUnauthorized {
 		return connectPassword
 	}
 	return ""

@@ -54,9 +54,6 @@ const (
 // ErrNoConnector is the answer for a missing connector.
 var ErrNoConnector = errors.New("no such connector")
 
-// ErrRefused is the answer to a wrong password.
-var ErrRefused = errors.New("the worker refuses the password")
-
 // Health is nil when the connector and every task run, and at least one task exists.
 func (s *Status) Health() error {
 	if s.Connector.State != stateRunning {
@@ -189,8 +186,6 @@ func (c Client) do(ctx context.Context, method, path string, body, into any) err
 		return fmt.Errorf("ask Kafka Connect: %s %s: %w", method, path, err)
 	}
 	switch {
-	case response.StatusCode == http.StatusUnauthorized:
-		return fmt.Errorf("ask Kafka Connect: %s %s: %w", method, path, ErrRefused)
 	case response.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("ask Kafka Connect: %s %s: %w", method, path, ErrNoConnector)
 	case response.StatusCode >= http.StatusBadRequest:
