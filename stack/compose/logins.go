@@ -33,7 +33,8 @@ const (
 
 // tryLogins is an error where a part that serves refuses its secret. address returns where a port
 // of a service is published, "" for nowhere: then somebody else's server may be at the usual port.
-func (s Secrets) tryLogins(ctx context.Context, address func(service, port string) string) error {
+func (s Secrets) tryLogins(ctx context.Context,
+	address func(ctx context.Context, service, port string) string) error {
 	for _, login := range []struct {
 		part, service, port string
 		try                 func(ctx context.Context, address string) (refused string)
@@ -44,12 +45,11 @@ func (s Secrets) tryLogins(ctx context.Context, address func(service, port strin
 		{"MongoDB", Mongo, "27017", s.tryMongo, otherData},
 		{"Kafka Connect", Connect, "8083", s.tryConnect, otherStart},
 	} {
-		at := address(login.service, login.port)
-		if at == "" {
-			continue
-		}
 		ctx, cancel := context.WithTimeout(ctx, 4*process.HealthLimit)
-		refused := login.try(ctx, at)
+		refused := ""
+		if at := address(ctx, login.service, login.port); at != "" {
+			refused = login.try(ctx, at)
+		}
 		if cancel(); refused != "" {
 			return fmt.Errorf("%s refuses the password in %s: %s", login.part,
 				filepath.Join("stack", "compose", secretsFolder, refused), login.way)

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -49,7 +50,12 @@ func TestRefusedSecrets(t *testing.T) {
 	t.Cleanup(worker.Close)
 	published := map[string]string{Postgres: dsn.Host, Kafka: cluster.ListenAddrs()[0],
 		Mongo: uri.Host, Connect: worker.Listener.Addr().String()}
-	address := func(service, _ string) string { return published[service] }
+	address := func(ctx context.Context, service, _ string) string {
+		if _, bounded := ctx.Deadline(); !bounded {
+			t.Errorf("the question where %s is published has no limit", service)
+		}
+		return published[service]
+	}
 	if err := sound.tryLogins(t.Context(), address); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +80,7 @@ func TestRefusedSecrets(t *testing.T) {
 			!strings.Contains(err.Error(), "secrets/"+name+":") {
 			t.Errorf("%s: %v", name, err)
 		}
-		nowhere := func(_, _ string) string { return "" }
+		nowhere := func(context.Context, string, string) string { return "" }
 		if err := wrong.tryLogins(t.Context(), nowhere); err != nil {
 			t.Errorf("%s, nothing published: %v", name, err)
 		}

@@ -62,7 +62,7 @@ func (c Command) Run(ctx context.Context) error {
 		}
 	}
 	if isUp && ctx.Err() == nil {
-		address := func(service, port string) string {
+		address := func(ctx context.Context, service, port string) string {
 			var out bytes.Buffer
 			_ = c.run(ctx, engine, []string{"port", service, port}, &out, io.Discard)
 			return string(bytes.TrimSpace(out.Bytes()))
