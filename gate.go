@@ -64,7 +64,7 @@ func gateBuilds(ctx context.Context, t terminal, args []string) (int, error) {
 	}
 	c.Lab.Say, c.Lab.Command = t.say, os.Args
 	if *calibrate > 0 {
-		var before *gate.Calibration
+		before := gate.NewCalibration(c.Rule)
 		if *from != "" {
 			var err error
 			if before, err = gate.ReadCalibration(*from); err != nil {

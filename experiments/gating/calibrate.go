@@ -27,13 +27,10 @@ const drawnGates = 400
 
 // Calibrate runs gates real gates with the head on both sides, then one gate for each of Plants,
 // and draws more from the Runs. What was measured before an interrupt counts. The gates of before,
-// an earlier part of the same calibration, are not run again; nil for none.
+// an earlier part of the same calibration, are not run again.
 func Calibrate(ctx context.Context, c Config, gates int, before *gate.Calibration) (
 	*gate.Calibration, string, error) {
 	begin := time.Now()
-	if before == nil {
-		before = gate.NewCalibration(c.Rule)
-	}
 	if err := c.Rule.Validate(); err != nil {
 		return nil, "", err
 	}
