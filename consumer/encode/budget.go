@@ -32,10 +32,11 @@ func CutState(text string) string {
 	return strings.Clone(text[:entity.StateMaxBytes])
 }
 
-// Bounds of the memory kept from event to event: bytes, and schema changes of 96 bytes each.
+// keptMax bounds the memory kept from event to event, in bytes, of which a SchemaChange takes
+// changeBytes.
 const (
-	keptMax        = 1 << 20
-	changesKeptMax = 4_096
+	keptMax     = 1 << 20
+	changeBytes = 96
 )
 
 // SizeError says that an event would become a document larger than Limit bytes.

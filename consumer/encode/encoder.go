@@ -101,14 +101,12 @@ func (e *Encoder) Encode(t *Table, event *debezium.Event, facts Facts) (*Encoded
 		e.table, e.shape = t, nil
 	}
 	o := &e.out
-	if cap(o.Elements)+cap(e.texts)+cap(e.text)+cap(e.scratch) > keptMax {
-		o.Elements, e.texts, e.text, e.scratch = nil, nil, nil, nil
+	if cap(o.Elements)+cap(e.texts)+cap(e.text)+cap(e.scratch)+
+		changeBytes*cap(o.Changes) > keptMax {
+		o.Elements, e.texts, e.text, e.scratch, o.Changes = nil, nil, nil, nil, nil
 	}
 	o.Elements, o.Absent, o.Missing = o.Elements[:0], o.Absent[:0], o.Missing[:0]
 	o.References, o.States, o.Violations = o.References[:0], o.States[:0], o.Violations[:0]
-	if cap(o.Changes) > changesKeptMax {
-		o.Changes = nil
-	}
 	o.Changes, o.Drifted, o.Names = o.Changes[:0], nil, e.table.NamesVersion()
 	e.texts, e.refs, e.states = e.texts[:0], e.refs[:0], e.states[:0]
 	e.budget = budgetOf(facts.Size)
