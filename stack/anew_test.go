@@ -203,6 +203,9 @@ func (l *anewLab) remakeTopics(t *testing.T, rounds int) {
 		_, lines[i] = l.used(t, member)
 	}
 	others, worst := 0, time.Duration(0)
+	// Each topic has its few lines, so that a rate of lines needs a rate of topics.
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
 	for round := 1; round <= rounds; round++ {
 		for n := range roundOf { // on their way while the topic goes
 			l.writer.Produce(l.ctx, l.row(anewTopic, 1_000_000*round+n), nil)
@@ -225,6 +228,7 @@ func (l *anewLab) remakeTopics(t *testing.T, rounds int) {
 		if first > metadataAge+time.Second {
 			t.Errorf("round %d: the first row after %v", round, first)
 		}
+		<-second.C
 	}
 	if n := l.missing(t, "other", 0, others); n > 0 {
 		expect.Before(l.ctx, t, "the other topic's rows are there", func() error {
