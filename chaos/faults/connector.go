@@ -119,16 +119,14 @@ func dropSlot(s Site) *Injection {
 		if err := own.open(ctx); err != nil {
 			return err
 		}
-		// The connector is back within a blink: a statement of its own for each step would lose.
+		// The connector is back within a blink: a statement of its own for each step would lose,
+		// and so would a wait of pg_terminate_backend, which looks every 100 ms.
 		const drop = `DO $$
-			DECLARE sender int;
+			DECLARE began timestamptz := clock_timestamp();
 			BEGIN
-				FOR n IN 1..200 LOOP
-					SELECT active_pid INTO sender FROM pg_replication_slots
-						WHERE slot_name = '` + stack.Slot + `';
-					IF sender IS NOT NULL THEN
-						PERFORM pg_terminate_backend(sender, 5000);
-					END IF;
+				WHILE clock_timestamp() < began + '20 s' LOOP
+					PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots
+						WHERE slot_name = '` + stack.Slot + `' AND active_pid IS NOT NULL;
 					BEGIN
 						PERFORM pg_drop_replication_slot('` + stack.Slot + `');
 						RETURN;
@@ -136,7 +134,7 @@ func dropSlot(s Site) *Injection {
 						NULL;
 					END;
 				END LOOP;
-				RAISE EXCEPTION 'the slot was in use 200 times';
+				RAISE EXCEPTION 'the slot was in use for 20 s';
 			END $$`
 		if err := own.exec(ctx, drop); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cdclab/cdclab/hop/pg"
 	"github.com/cdclab/cdclab/stack"
@@ -107,6 +108,7 @@ func TestDatabaseFaults(t *testing.T) {
 	t.Run("slot-dropped", func(t *testing.T) {
 		exec(t, "SELECT pg_create_logical_replication_slot('"+stack.Slot+"', 'pgoutput')")
 		i := bound(t, server, "slot-dropped")
+		stream(t, server.DSN())
 		must(t, i.Inject(t.Context()))
 		proven(t, i, "slot cdclab was dropped before ", "")
 		if err := i.Inject(t.Context()); err == nil || !strings.Contains(err.Error(), "cdclab") {
@@ -126,6 +128,32 @@ func awaitWaiting(t *testing.T, dsn string) {
 		err := ask(t.Context(), dsn, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)", nil,
 			&waiting)
 		if err == nil && !waiting {
+			err = context.DeadlineExceeded
+		}
+		return err
+	}))
+}
+
+// stream streams from the slot, and again at once after each break, until the test ends.
+func stream(t *testing.T, dsn string) {
+	t.Helper()
+	config, err := pgconn.ParseConfig(dsn)
+	must(t, err)
+	config.RuntimeParams["replication"] = "database"
+	go func() {
+		for t.Context().Err() == nil {
+			conn, err := pgconn.ConnectConfig(t.Context(), config)
+			if err != nil {
+				continue
+			}
+			_, _ = conn.Exec(t.Context(), "START_REPLICATION SLOT "+stack.Slot+
+				" LOGICAL 0/0 (proto_version '1', publication_names 'none')").ReadAll()
+			_ = conn.Close(context.Background())
+		}
+	}()
+	must(t, until(t.Context(), func() error {
+		pid, err := walsender(t.Context(), dsn)
+		if err == nil && pid == 0 {
 			err = context.DeadlineExceeded
 		}
 		return err
