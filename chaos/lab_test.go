@@ -191,6 +191,7 @@ func labFaults() (all []string) {
 		"fault: member-hangs, target: consumer, for: 8s",
 		"fault: poison-records, target: consumer, for: 2s",
 		"fault: slot-dropped, target: connector",
+		"fault: snapshot-interrupted, target: connector",
 		"fault: slot-invalidated, target: connector")
 }
 

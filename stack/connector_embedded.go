@@ -60,6 +60,9 @@ func (s *Stack) prepareSource(context.Context) error {
 	return nil
 }
 
+// ConnectorApplication names the sessions of the embedded connector in pg_stat_activity.
+const ConnectorApplication = connector.ApplicationName
+
 func newSource(config connector.Config, died func(string)) (*source, error) {
 	listener, err := net.Listen("tcp", process.Loopback(0))
 	if err != nil {

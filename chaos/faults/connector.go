@@ -21,6 +21,11 @@ func connectorKinds() []Kind {
 			Ends: AtOnce, Verified: "the slot is gone, or begins later than the dropped slot ended",
 			Undone: "the connector makes a slot and takes a snapshot", Loses: snapshot,
 			Stacks: []string{stack.Embedded}, bind: dropSlot},
+		{Name: "snapshot-interrupted", Does: "drops the replication slot, and kills the " +
+			"connector in the middle of the new snapshot", Ends: AtOnce,
+			Verified: "the connector was killed while it read a table, and there is no slot",
+			Undone:   "the connector is started and takes a snapshot from the beginning",
+			Loses:    snapshot, Stacks: []string{stack.Embedded}, bind: interruptSnapshot},
 		{Name: "slot-invalidated", Does: "stops the connector until PostgreSQL needs more log " +
 			"than max_slot_wal_keep_size", Ends: AtOnce,
 			Verified: "wal_status of the slot is lost",
@@ -157,6 +162,77 @@ func dropSlot(s Site) *Injection {
 	i.After = func(ctx context.Context) (string, error) {
 		now, err := awaitWalsender(ctx, dsn)
 		return fmt.Sprintf("walsender %d streams from a new slot", now), err
+	}
+	return i
+}
+
+// snapshotTries bounds the snapshots that may end before the kill.
+const snapshotTries = 20
+
+// interruptSnapshot waits until the connector reads a table. The slot comes when the snapshot is
+// whole.
+func interruptSnapshot(s Site) *Injection {
+	drop, own := dropSlot(s), &session{dsn: s.At.PostgresDSN}
+	var killed bool
+	look := func(ctx context.Context) (reads, whole bool, err error) {
+		err = own.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
+				WHERE application_name = $2 AND query LIKE 'SELECT % FROM ONLY %'),
+			EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`,
+			stack.Slot, stack.ConnectorApplication).Scan(&reads, &whole)
+		if err != nil {
+			err = fmt.Errorf("look for the snapshot: %w", err)
+		}
+		return reads, whole, err
+	}
+	i := &Injection{Healthy: s.healthy, After: drop.After}
+	i.Inject = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, walsenderLimit)
+		defer cancel()
+		if err := own.open(ctx); err != nil {
+			return err
+		}
+		tick := time.NewTicker(time.Millisecond) // a snapshot of few rows takes some ten
+		defer tick.Stop()
+		for range snapshotTries {
+			if err := errors.Join(drop.Inject(ctx), drop.Undo(ctx)); err != nil {
+				return err
+			}
+			for reads, whole := false, false; !reads && !whole; <-tick.C {
+				var err error
+				if reads, whole, err = look(ctx); err != nil {
+					return err
+				}
+			}
+			killed = true
+			if err := s.Part.Kill(); err != nil {
+				return err
+			}
+			if _, whole, err := look(ctx); err != nil || !whole {
+				return err
+			}
+			if err := s.Part.Start(ctx); err != nil {
+				return err
+			}
+		}
+		return fmt.Errorf("%d snapshots were whole before the kill", snapshotTries)
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		_, whole, err := look(ctx)
+		if err != nil {
+			return "", err
+		}
+		if whole {
+			return "", fmt.Errorf("slot %s is there: the snapshot was whole", stack.Slot)
+		}
+		return fmt.Sprintf("the connector was killed while it read a table, and there is no "+
+			"slot %s", stack.Slot), nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		err := own.close(ctx)
+		if !killed || s.Part.Health(ctx) == nil {
+			return err
+		}
+		return errors.Join(err, s.Part.Start(ctx))
 	}
 	return i
 }

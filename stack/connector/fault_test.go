@@ -190,7 +190,7 @@ func TestBackendTerminatedUnderWritesLosesNothing(t *testing.T) {
 	for range 3 {
 		w.more(t, 40)
 		l.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
-			"WHERE datname = current_database() AND application_name = 'cdclab connector'")
+			"WHERE datname = current_database() AND application_name = '" + ApplicationName + "'")
 	}
 	w.stop()
 	l.drained()

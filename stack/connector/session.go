@@ -29,6 +29,9 @@ type session struct {
 	replication *pgconn.PgConn
 }
 
+// ApplicationName names the connector's sessions in pg_stat_activity.
+const ApplicationName = "cdclab connector"
+
 // session connects, takes a missing snapshot, and streams until ctx ends or something breaks.
 // streamed is true if the streaming began.
 func (c *Connector) session(ctx context.Context, out *outlet) (streamed bool, err error) {
@@ -70,7 +73,7 @@ func (s *session) connect(ctx context.Context) error {
 	s.db = config.Database
 	// value.go reads values in these formats, whatever the server's defaults are.
 	for name, value := range map[string]string{
-		"application_name": "cdclab connector", "timezone": "UTC", "datestyle": "ISO",
+		"application_name": ApplicationName, "timezone": "UTC", "datestyle": "ISO",
 		"intervalstyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex",
 	} {
 		config.RuntimeParams[name] = value
