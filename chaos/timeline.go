@@ -152,12 +152,15 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *faults.In
 	}
 	defer end()
 	// A target broken before may be slow, and being slow now is not held against the target; nor
-	// is what another fault does meanwhile.
+	// is what another fault does meanwhile, which is not waited for either.
 	ready := target.Healthy
-	if turn > 0 || late {
+	switch {
+	case turn > 0 || late:
 		ready = func(ctx context.Context) error {
 			return t.untilHealthy(ctx, target.Healthy, t.offset()+patience*t.recovery)
 		}
+	case others(target):
+		ready = func(context.Context) error { return nil }
 	}
 	if err := ready(ctx); err != nil && !others(target) {
 		w.Err = fmt.Errorf("%s %s: not healthy before the fault: %w", f.Kind, f.Target, err)

@@ -214,8 +214,8 @@ func TestFaultThatIsNotInForceIsNotApplied(t *testing.T) {
 	})
 }
 
-// TestOverlap: a fault on a target that another fault has made sick is applied, and the recovery
-// counts from the end of the last fault.
+// TestOverlap: a fault on a target that another fault has made sick, so that a look takes until
+// after the other fault, is applied in time; the recovery counts from the end of the last fault.
 func TestOverlap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -241,6 +241,13 @@ func TestOverlap(t *testing.T) {
 				}
 			} else {
 				i.Undo = func(context.Context) error { return nil } // it is back, and still sick
+				look, slow := i.Healthy, time.After(11*time.Second)
+				i.Healthy = func(ctx context.Context) error {
+					if time.Since(p.begin) < 3*time.Second {
+						<-slow
+					}
+					return look(ctx)
+				}
 			}
 			return whole.under(f, i), err
 		}
