@@ -166,7 +166,8 @@ func labFaults() (all []string) {
 		for _, kind := range []string{"latency, latency: 50ms, jitter: 20ms",
 			"latency, direction: up, latency: 50ms", "bandwidth, rate: 20", "partition",
 			"partition, direction: down", "partition, direction: up", "timeout, timeout: 300ms",
-			"reset-peer", "reset-peer, after: 100ms", "slow-close", "slicer", "limit-data"} {
+			"reset-peer", "reset-peer, after: 100ms", "slow-close", "slicer", "limit-data",
+			"hold"} {
 			all = append(all, "fault: "+kind+", target: "+wire+", for: 2s")
 		}
 	}

@@ -53,13 +53,17 @@ type Wire struct {
 	Remove       func(string) error
 	// Bytes counts the bytes through the proxy since the proxy's start.
 	Bytes func() (int64, error)
+	// Hold, Held and Deliver are the proxy's.
+	Hold    func() error
+	Held    func() (int64, error)
+	Deliver func() error
 }
 
 func wireOf(p *proxy.Proxy) Wire {
 	return Wire{p.Name(), p.Listen(), p.Add, p.Remove, func() (int64, error) {
 		in, out, err := p.Bytes()
 		return in + out, err
-	}}
+	}, p.Hold, p.Held, p.Deliver}
 }
 
 // Find finds the target of a fault of the Kind in s.

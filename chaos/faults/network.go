@@ -70,6 +70,13 @@ func networkKinds() []Kind {
 				Most: 1_000_000, Does: "microseconds between two packets"}, "delay"}),
 		reached(toxic("limit-data", "limit_data", "ends each connection after an amount of data",
 			both, numberOf("bytes", "bytes", "4096", "the bytes of a connection", mostBytes))),
+		{Name: "hold", Family: networkFamily, Does: "holds what open connections send and " +
+			"delivers it at the end, also of a client that is gone, after younger packets of " +
+			"later connections",
+			Targets: everyProxy, Ends: Lasts, Stacks: everyStack, Shared: true,
+			Verified: "the proxy holds bytes",
+			Undone:   "what is held is delivered; nothing held is no evidence",
+			bind:     holdPackets},
 	}
 }
 
@@ -182,6 +189,25 @@ func reached(k Kind) Kind {
 		return i
 	}
 	return k
+}
+
+// holdPackets is nothing for connections opened later, so that only held bytes are evidence.
+func holdPackets(s Site) *Injection {
+	return &Injection{Healthy: s.healthy, Bytes: s.Wire.Bytes,
+		Inject: func(context.Context) error { return s.Wire.Hold() },
+		During: func(context.Context) (string, error) {
+			n, err := s.Wire.Held()
+			if err != nil {
+				return "", err
+			}
+			if n == 0 {
+				return "", fmt.Errorf("proxy %s holds nothing: it is bypassed, or no open "+
+					"connection sent anything", s.Wire.Name)
+			}
+			return fmt.Sprintf("proxy %s holds %d bytes", s.Wire.Name, n), nil
+		},
+		Undo: func(context.Context) error { return s.Wire.Deliver() },
+	}
 }
 
 // withProbe adds the evidence of a connection of the lab's own, because connections of the pipeline

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cdclab/cdclab/stack/proxy"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
 // echo is a server behind a real proxy; the server returns what it gets.
@@ -115,6 +116,34 @@ func TestToxics(t *testing.T) {
 	}
 }
 
+// TestHold: what an open connection sends comes at the end, and the evidence counts the bytes held.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("hold")
+	site := echo(t)
+	conn, err := net.Dial("tcp", site.Wire.Listen)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetDeadline(time.Now().Add(soon)))
+	send := func() { _, err := conn.Write([]byte(".")); must(t, err) }
+	answered := func() { _, err := io.ReadFull(conn, make([]byte, 1)); must(t, err) }
+	send()
+	answered()
+	i := kind.Bind(site)
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "", "proxy consumer-mongo holds nothing")
+	send()
+	expect.True(t, "a byte is held", func() bool {
+		evidence, _ := i.During(t.Context())
+		return evidence == "proxy consumer-mongo holds 1 bytes"
+	})
+	if _, err := talk(t, site, 10, soon); err != nil {
+		t.Errorf("a connection opened later: %v", err)
+	}
+	must(t, i.Undo(t.Context()))
+	answered()
+}
+
 // TestSlowClose: the evidence is a close of the lab's own, and a toxic that somebody took away
 // leaves none.
 func TestSlowClose(t *testing.T) {
@@ -168,7 +197,7 @@ func TestBypassed(t *testing.T) {
 		}
 		i := kind.Bind(site)
 		must(t, i.Inject(t.Context()))
-		proven(t, i, "", "no bytes through proxy consumer-mongo: it is bypassed")
+		proven(t, i, "", "it is bypassed")
 		must(t, i.Undo(t.Context()))
 	}
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -64,23 +63,27 @@ func (p farProxy) remove(name string) error {
 	return p.api.RemoveToxic(&client.ToxicOptions{ProxyName: p.name, ToxicName: name})
 }
 
-func (p farProxy) bytes() (in, out int64, err error) {
+func (p farProxy) counts(d stream.Direction) (bytes, held int64, err error) {
 	found, err := p.api.Proxy(p.name)
 	if err != nil {
 		return 0, 0, err
 	}
-	counts := map[string]int64{}
 	for _, toxic := range found.ActiveToxics {
-		if count, ok := toxic.Attributes[bytesAttribute].(float64); ok {
-			counts[toxic.Name] = int64(count)
+		if toxic.Name == counterName(d) {
+			bytes, hasBytes := toxic.Attributes[bytesAttribute].(float64)
+			held, hasHeld := toxic.Attributes[heldAttribute].(float64)
+			if hasBytes && hasHeld {
+				return int64(bytes), int64(held), nil
+			}
 		}
 	}
-	in, hasIn := counts[counterName(stream.Upstream)]
-	out, hasOut := counts[counterName(stream.Downstream)]
-	if !hasIn || !hasOut {
-		return 0, 0, errors.New("somebody took the counters away")
-	}
-	return in, out, nil
+	return 0, 0, errNoCounter
+}
+
+func (p farProxy) hold(d stream.Direction, holds bool) error {
+	_, err := p.api.UpdateToxic(&client.ToxicOptions{ProxyName: p.name, ToxicName: counterName(d),
+		Toxicity: 1, Attributes: client.Attributes{holdsAttribute: holds}})
+	return err
 }
 
 // stop leaves the container to its owner.

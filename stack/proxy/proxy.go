@@ -14,7 +14,6 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/Shopify/toxiproxy/v2/stream"
-	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 )
 
@@ -68,8 +67,10 @@ type Proxy struct {
 type toxicList interface {
 	add(t Toxic) error
 	remove(name string) error
-	// bytes counts the bytes since the Proxy's start.
-	bytes() (in, out int64, err error)
+	// counts returns the bytes through the counter of a direction, and the bytes held there.
+	counts(d stream.Direction) (bytes, held int64, err error)
+	// hold begins or ends the holding of the counter of a direction.
+	hold(d stream.Direction, holds bool) error
 	stop()
 }
 
@@ -104,7 +105,7 @@ func (p *Proxy) Add(t Toxic) error {
 		t.Name = t.Type
 	}
 	var err error = toxiproxy.ErrInvalidToxicType
-	if t.Type != byteCounterType {
+	if t.Type != counterType {
 		err = p.toxics.add(t)
 	}
 	if err != nil {
@@ -125,71 +126,109 @@ func (p *Proxy) Remove(name string) error {
 // connections. Two zeros under load mean that the Proxy is bypassed. A container that does not
 // answer is an error.
 func (p *Proxy) Bytes() (in, out int64, err error) {
-	if in, out, err = p.toxics.bytes(); err != nil {
+	in, _, err = p.toxics.counts(stream.Upstream)
+	if err == nil {
+		out, _, err = p.toxics.counts(stream.Downstream)
+	}
+	if err != nil {
 		return 0, 0, fmt.Errorf("count the bytes through %s: %w", p.name, err)
 	}
 	return in, out, nil
 }
 
-// ownProxy is a Proxy of this process.
-type ownProxy struct {
-	proxy   *toxiproxy.Proxy
-	in, out *byteCounter
+// Hold keeps what the clients of the connections that are open send. Connections opened later pass.
+func (p *Proxy) Hold() error {
+	if err := p.toxics.hold(stream.Upstream, true); err != nil {
+		return fmt.Errorf("hold at %s: %w", p.name, err)
+	}
+	return nil
 }
 
+// Held counts the bytes kept since Hold.
+func (p *Proxy) Held() (int64, error) {
+	_, held, err := p.toxics.counts(stream.Upstream)
+	if err != nil {
+		return 0, fmt.Errorf("count the bytes held at %s: %w", p.name, err)
+	}
+	return held, nil
+}
+
+// Deliver ends Hold, and delivers what was kept, also of clients that are gone. So a write reaches
+// the server after the younger writes of another connection, as with a packet that lay in the
+// network for long.
+func (p *Proxy) Deliver() error {
+	if err := p.toxics.hold(stream.Upstream, false); err != nil {
+		return fmt.Errorf("deliver what %s holds: %w", p.name, err)
+	}
+	return nil
+}
+
+// errNoCounter is a Proxy without the counter of a direction.
+var errNoCounter = errors.New("somebody took the counters away")
+
+// ownProxy is a Proxy of this process.
+type ownProxy struct{ proxy *toxiproxy.Proxy }
+
 func newServer(log zerolog.Logger) *toxiproxy.ApiServer {
-	registerByteCounter()
+	registerCounter()
 	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), log)
 }
 
 // listen makes a Proxy of this process that counts bytes.
 func listen(server *toxiproxy.ApiServer, name, address, upstream string) (*ownProxy, error) {
-	p := &ownProxy{proxy: toxiproxy.NewProxy(server, name, address, upstream)}
-	var err error
-	if p.in, err = p.count(stream.Upstream); err != nil {
-		return nil, err
-	}
-	if p.out, err = p.count(stream.Downstream); err != nil {
-		return nil, err
+	p := &ownProxy{toxiproxy.NewProxy(server, name, address, upstream)}
+	for _, d := range []stream.Direction{stream.Upstream, stream.Downstream} {
+		if err := p.put(counterName(d), counterType, d, struct{}{}); err != nil {
+			return nil, err
+		}
 	}
 	return p, server.Collection.Add(p.proxy, true)
 }
 
-func (p *ownProxy) add(t Toxic) error {
-	_, err := p.put(t.Name, t.Type, t.direction(), t.Attributes)
-	return err
-}
+func (p *ownProxy) add(t Toxic) error { return p.put(t.Name, t.Type, t.direction(), t.Attributes) }
 
 func (p *ownProxy) remove(name string) error {
 	return p.proxy.Toxics.RemoveToxic(context.Background(), name)
 }
 
-func (p *ownProxy) bytes() (in, out int64, err error) {
-	return p.in.bytes.Load(), p.out.bytes.Load(), nil
+// counter is the counter of a direction.
+func (p *ownProxy) counter(d stream.Direction) (*counter, error) {
+	wrapper := p.proxy.Toxics.GetToxic(counterName(d))
+	if wrapper == nil {
+		return nil, errNoCounter
+	}
+	c, ok := wrapper.Toxic.(*counter)
+	if !ok {
+		return nil, errors.New("toxiproxy made another toxic than the one registered")
+	}
+	return c, nil
+}
+
+func (p *ownProxy) counts(d stream.Direction) (bytes, held int64, err error) {
+	c, err := p.counter(d)
+	if err != nil {
+		return 0, 0, err
+	}
+	return c.bytes.Load(), c.held.Load(), nil
+}
+
+func (p *ownProxy) hold(d stream.Direction, holds bool) error {
+	c, err := p.counter(d)
+	if err == nil {
+		c.hold(holds)
+	}
+	return err
 }
 
 func (p *ownProxy) stop() { p.proxy.Stop() }
 
-func (p *ownProxy) put(
-	name, kind string, d stream.Direction, attributes any,
-) (*toxics.ToxicWrapper, error) {
+func (p *ownProxy) put(name, kind string, d stream.Direction, attributes any) error {
 	text, err := json.Marshal(map[string]any{
 		"name": name, "type": kind, "stream": d.String(), "toxicity": 1, "attributes": attributes,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p.proxy.Toxics.AddToxicJson(bytes.NewReader(text))
-}
-
-func (p *ownProxy) count(d stream.Direction) (*byteCounter, error) {
-	wrapper, err := p.put(counterName(d), byteCounterType, d, struct{}{})
-	if err != nil {
-		return nil, err
-	}
-	counter, ok := wrapper.Toxic.(*byteCounter)
-	if !ok {
-		return nil, errors.New("toxiproxy made another toxic than the one registered")
-	}
-	return counter, nil
+	_, err = p.proxy.Toxics.AddToxicJson(bytes.NewReader(text))
+	return err
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,14 +20,21 @@ import (
 	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
-// echo starts a server that sends every byte back.
-func echo(t *testing.T) (address string) {
+// echo is a server that sends every byte back, and keeps what came, of all connections together.
+type echo struct {
+	address string
+	mu      sync.Mutex
+	got     bytes.Buffer
+}
+
+func newEcho(t *testing.T) *echo {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
+	e := &echo{address: listener.Addr().String()}
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -34,11 +43,23 @@ func echo(t *testing.T) (address string) {
 			}
 			go func() {
 				defer conn.Close()
-				io.Copy(conn, conn)
+				io.Copy(conn, io.TeeReader(conn, e))
 			}()
 		}
 	}()
-	return listener.Addr().String()
+	return e
+}
+
+func (e *echo) Write(packet []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.got.Write(packet)
+}
+
+func (e *echo) received() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.got.String()
 }
 
 // roundTrip sends "hello" and returns the time until "hello" is back.
@@ -63,7 +84,7 @@ func roundTrip(t *testing.T, conn net.Conn) time.Duration {
 
 func TestProxyDelaysAndCounts(t *testing.T) {
 	t.Parallel()
-	p, err := Start(ConsumerMongo, echo(t))
+	p, err := Start(ConsumerMongo, newEcho(t).address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +164,9 @@ func TestProxyOfAContainer(t *testing.T) {
 	}
 	api, listen := addresses[0], addresses[1]
 	file := filepath.Join(t.TempDir(), "toxiproxy.json")
+	server := newEcho(t)
 	text := fmt.Sprintf(`[{"name": %q, "listen": %q, "upstream": %q, "enabled": true}]`,
-		ConsumerMongo, listen, echo(t))
+		ConsumerMongo, listen, server.address)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +180,7 @@ func TestProxyOfAContainer(t *testing.T) {
 		return err
 	})
 	wantDelaysAndCounts(t, p)
+	wantHolds(t, p, server)
 	if err := p.Remove(counterName(stream.Upstream)); err != nil {
 		t.Fatal(err)
 	}
@@ -183,14 +206,14 @@ func TestProxyOfAContainer(t *testing.T) {
 
 func TestProxyRefusesUnknownToxics(t *testing.T) {
 	t.Parallel()
-	p, err := Start(ConsumerMongo, echo(t))
+	p, err := Start(ConsumerMongo, newEcho(t).address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Stop()
 	for _, toxic := range []Toxic{
 		{Type: "lightning"},
-		{Type: byteCounterType},
+		{Type: counterType},
 		{Type: "latency", Attributes: map[string]any{"latency": "much"}},
 	} {
 		if err := p.Add(toxic); err == nil || !strings.Contains(err.Error(), toxic.Type) {
