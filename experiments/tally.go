@@ -216,6 +216,7 @@ func (t *tally) conclude(header ledger.Header, end ledger.End) {
 	run.Clock.NegativeSpans, run.Clock.ClampedSpans = clock.NegativeSpans, clock.ClampedSpans
 	run.Tracker = reports.Tracker{
 		Kind: header.Tracker, AskedShare: cmp.Or(end.SampleAsked, 1), Errors: end.TrackerErrors,
+		WentBack: end.WentBack, FirstBack: end.FirstBack.String(),
 		MedianLookMs:  float64(end.MedianLookNs) / 1e6,
 		SlowestLookMs: float64(end.SlowestLookNs) / 1e6,
 		Operations:    end.TrackerOperations, ServerOperations: end.ServerOperations,

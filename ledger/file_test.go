@@ -79,6 +79,7 @@ func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	writes, header, end, err := read(write(t, two,
 		&End{Outstanding: 1, QueueMax: 2, Substituted: 3, TrackerErrors: 4,
+			WentBack: 15, FirstBack: &Backward{"d", "k", 16, true, 17},
 			SlowestLookNs: 5, ClosedNs: 6, MedianLookNs: 7, TrackerOperations: 8,
 			ServerOperations: 9, ServerCounted: true, BudgetAsked: 0.1, BudgetKept: 0.2,
 			SampleAsked: 0.3, SampleKept: 0.4, GCPauseMaxNs: 10, SchedulerDelayP99Ns: 11,
@@ -93,8 +94,9 @@ func TestRoundTrip(t *testing.T) {
 		header); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 5, 7, 8, 9, true, 0.1, 0.2, 0.3, 0.4, 10, 11,
-		[]Scenario{{"load", 12, 13}}, 14, 6}, end); diff != "" {
+	if diff := cmp.Diff(End{true, 2, 1, 2, 3, 4, 15, &Backward{"d", "k", 16, true, 17}, 5, 7, 8,
+		9, true, 0.1, 0.2, 0.3, 0.4, 10, 11, []Scenario{{"load", 12, 13}}, 14, 6},
+		end); diff != "" {
 		t.Error(diff)
 	}
 }

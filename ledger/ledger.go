@@ -9,7 +9,10 @@
 // be built on such a file.
 package ledger
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // Version of the file format; a reader refuses any other.
 const Version = 1
@@ -140,6 +143,32 @@ type Scenario struct {
 	Iterations int64 `json:"iterations"`
 }
 
+// Backward is a document that went back: events showed the version Shown of a row, or the end of
+// the row, and a later event shows the version Then.
+type Backward struct {
+	// Document is the _id, and Key the key of the row, the same but for an embedded row.
+	Document string `json:"document"`
+	Key      string `json:"key"`
+	Shown    int64  `json:"shown"`
+	Ended    bool   `json:"ended"`
+	Then     int64  `json:"then"`
+}
+
+// String says what went back; "" for nil.
+func (b *Backward) String() string {
+	if b == nil {
+		return ""
+	}
+	shown := fmt.Sprintf("version %d", b.Shown)
+	if b.Ended {
+		shown = "the end of " + shown
+	}
+	if b.Key != b.Document {
+		shown += " of the row " + b.Key
+	}
+	return fmt.Sprintf("document %s showed %s, and then version %d", b.Document, shown, b.Then)
+}
+
 // End is the last line of the file.
 type End struct {
 	End bool `json:"end"`
@@ -154,6 +183,10 @@ type End struct {
 	// TrackerErrors are the times the tracker lost its stream or a poll failed; writes done
 	// meanwhile have a visibility stamp that may be too late.
 	TrackerErrors int64 `json:"trackerErrors"`
+	// WentBack counts the change events that showed an older state of a row than an event before,
+	// and FirstBack is the first of them. A polling tracker tells of none.
+	WentBack  int64     `json:"wentBack,omitempty"`
+	FirstBack *Backward `json:"firstBack,omitempty"`
 	// SlowestLookNs is the longest time between two looks of a polling tracker while something was
 	// waited for: the tracker's real resolution at the worst. 0 for a change stream.
 	SlowestLookNs int64 `json:"slowestLookNs,omitempty"`

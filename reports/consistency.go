@@ -177,6 +177,15 @@ func (r *Run) lettersVerdict() Verdict {
 		"unreadable records have"), because(l.Example))
 }
 
+// verdict is fail for a document that went back: an older event was applied after a newer.
+func (t *Tracker) verdict() Verdict {
+	if t.WentBack == 0 {
+		return Verdict{Status: Pass}
+	}
+	return fail("Under the load %s to an older state%s.", unit.Plural(t.WentBack,
+		"document went back", "documents went back"), because(t.FirstBack))
+}
+
 // StatusInWords says what a status means, as the end of a sentence.
 func StatusInWords(status RowStatus) string {
 	switch status {

@@ -109,13 +109,14 @@ func (r *Run) concludeAgain() {
 }
 
 // Judge decides about a Run. Fail needs one row that is lost, stale, phantom, resurrected, corrupt
-// or under the wrong parent, an unreadable record without a dead letter, or a crossed threshold.
-// Unknown is a Run that cannot be trusted: cut short, not drained, not checked, or not measured
-// well; where the doubt may have crossed a threshold, the threshold decides nothing either. Fail
-// beats unknown, and unknown beats pass.
+// or under the wrong parent, an unreadable record without a dead letter, a document seen to go
+// back, or a crossed threshold. Unknown is a Run beyond trust: cut short, not drained, not checked,
+// or not measured well; where the doubt may have crossed a threshold, the threshold decides nothing
+// either. Fail beats unknown, and unknown beats pass.
 func Judge(r *Run) Verdict {
 	verdict := Verdict{Status: Pass, Reasons: []string{}}
-	verdict = verdict.Merge(r.Consistency.verdict()).Merge(r.lettersVerdict())
+	verdict = verdict.Merge(r.Consistency.verdict()).Merge(r.lettersVerdict()).Merge(
+		r.Tracker.verdict())
 	spoilt := slices.Concat(r.spoilt(), r.hostDoubts())
 	var blind []Verdict
 	for _, v := range CheckThresholds(r).Violations {

@@ -35,6 +35,9 @@ var judgeCases = []struct {
 		"3 rows or documents are under the wrong parent."},
 	{"PostgreSQL lost a write", func(r *Run) { r.Consistency.Counts[SourceLoss] = 1 }, Unknown,
 		"PostgreSQL itself lost 1 acknowledged write."},
+	{"a document went back", func(r *Run) {
+		r.Tracker.WentBack, r.Tracker.FirstBack = 1, "document a showed version 4"
+	}, Fail, "Under the load 1 document went back to an older state: document a showed version 4."},
 	{"dead letters", func(r *Run) { r.Letters = Letters{Unreadable: 9} }, Pass, ""},
 	{"a dead letter is missing", func(r *Run) {
 		r.Letters = Letters{Unreadable: 9, Missing: 2, Example: "t, partition 0, offset 7"}

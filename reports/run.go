@@ -283,6 +283,10 @@ type Tracker struct {
 	AskedShare   float64 `json:"askedShare"`
 	// Errors is how often the stream was lost or a poll failed.
 	Errors int64 `json:"errors"`
+	// WentBack counts the change events that showed an older state of a row than an event before,
+	// and FirstBack is the first of them in words. A polling tracker tells of none.
+	WentBack  int64  `json:"wentBack,omitempty"`
+	FirstBack string `json:"firstBack,omitempty"`
 	// MedianLookMs and SlowestLookMs are between two looks of a polling tracker while something was
 	// waited for, in milliseconds: the tracker's resolution. 0 for a change stream.
 	MedianLookMs  float64 `json:"medianLookMs"`

@@ -275,10 +275,11 @@ func (g *Generator) end(finished bool) error {
 	_, _, longest := g.queue.depth()
 	_, substituted := g.rows.Counts()
 	cost := g.tracker.Cost()
+	wentBack, firstBack := g.tracker.Backward()
 	gcPause, schedulerDelay := runtimeUse()
 	end := ledger.End{
 		Outstanding: outstanding, QueueMax: int64(longest), Substituted: substituted,
-		TrackerErrors:     g.tracker.Errors(),
+		TrackerErrors: g.tracker.Errors(), WentBack: wentBack, FirstBack: firstBack,
 		SlowestLookNs:     max(cost.RoundMaxNs, g.looks.slowestNs.Load()),
 		MedianLookNs:      cost.RoundMedianNs,
 		TrackerOperations: cost.Operations,

@@ -183,6 +183,8 @@ declare module 'k6/x/cdc' {
     substituted: number;
     /** How often the watching broke; what was written then is seen too late. */
     trackerErrors: number;
+    /** Change events that showed an older state of a row than an event before; 0 for a poll. */
+    wentBack: number;
     /** Share of the writes that was to be tracked, and of those acknowledged so far that is. */
     sampleAsked: number;
     sampleKept: number;

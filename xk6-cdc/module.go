@@ -184,6 +184,7 @@ func (h *handle) Stats() map[string]any {
 	waiting, executing, longest := h.generator.queue.depth()
 	live, substituted := h.generator.rows.Counts()
 	c, t := h.generator.tracker.Counts(), h.generator.tracker.Cost()
+	wentBack, _ := h.generator.tracker.Backward()
 	rows := map[string]any{}
 	for e, n := range live {
 		rows[tables.Table(e).String()] = n
@@ -192,7 +193,7 @@ func (h *handle) Stats() map[string]any {
 		"queued": waiting, "executing": executing, "queueMax": longest, "rows": rows,
 		"substituted": substituted, "acked": c.Acked, "failed": c.Failed,
 		"indeterminate": c.Indeterminate, "visible": c.Visible, "outstanding": c.Outstanding,
-		"superseded": c.Superseded, "timedOut": c.TimedOut,
+		"wentBack": wentBack, "superseded": c.Superseded, "timedOut": c.TimedOut,
 		"sampleAsked": h.generator.options.Sample, "sampleKept": c.SampleKept(),
 		"trackerErrors": h.generator.tracker.Errors(), "trackerOperations": t.Operations,
 		"serverOperations": t.Server, "budgetAsked": t.Asked, "budgetKept": t.Kept,

@@ -62,6 +62,8 @@ func (s *stream) run(ctx context.Context) {
 			if err != nil {
 				s.tracker.failures.Add(1)
 			}
+			id, _ := s.cursor.Current.Lookup("documentKey", "_id").StringValueOK()
+			s.tracker.backward.note(id, seen)
 			for _, one := range seen {
 				s.tracker.saw(one.key, one.version, one.deleted, atNs)
 			}

@@ -36,6 +36,8 @@ type Tracker struct {
 	now     func() int64
 	observe Observer
 	budget  *budget
+	// backward is told of the change stream's events.
+	backward *backward
 
 	// failures counts the failures of the watching; writes are seen too late after a failure.
 	failures atomic.Int64
@@ -81,7 +83,8 @@ func (c Counts) SampleKept() float64 {
 func New(timeout time.Duration, now func() int64, observe Observer) *Tracker {
 	t := &Tracker{
 		timeout: timeout, now: now, observe: observe, waiting: map[string]*Pending{},
-		took: hdrhistogram.New(1, longestTook.Microseconds(), 2),
+		backward: newBackward(),
+		took:     hdrhistogram.New(1, longestTook.Microseconds(), 2),
 	}
 	t.budget = newBudget(PollBudget, now, func() int64 { return t.Counts().Acked })
 	return t
