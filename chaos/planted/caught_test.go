@@ -48,6 +48,9 @@ func run(t *testing.T, plan string, programs experiments.Programs) *reports.Run 
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, w := range result.Run.Faults {
+		t.Logf("%s %s: %s", w.Name, w.Target, w.Detail)
+	}
 	return result.Run
 }
 
