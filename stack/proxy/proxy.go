@@ -14,6 +14,7 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/Shopify/toxiproxy/v2/stream"
+	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 )
 
@@ -163,11 +164,11 @@ func (p *Proxy) Deliver() error {
 	return nil
 }
 
-// errNoCounter is a Proxy without the counter of a direction.
-var errNoCounter = errors.New("somebody took the counters away")
-
 // ownProxy is a Proxy of this process.
-type ownProxy struct{ proxy *toxiproxy.Proxy }
+type ownProxy struct {
+	proxy    *toxiproxy.Proxy
+	counters map[stream.Direction]*counter
+}
 
 func newServer(log zerolog.Logger) *toxiproxy.ApiServer {
 	registerCounter()
@@ -176,59 +177,50 @@ func newServer(log zerolog.Logger) *toxiproxy.ApiServer {
 
 // listen makes a Proxy of this process that counts bytes.
 func listen(server *toxiproxy.ApiServer, name, address, upstream string) (*ownProxy, error) {
-	p := &ownProxy{toxiproxy.NewProxy(server, name, address, upstream)}
+	p := &ownProxy{toxiproxy.NewProxy(server, name, address, upstream),
+		map[stream.Direction]*counter{}}
 	for _, d := range []stream.Direction{stream.Upstream, stream.Downstream} {
-		if err := p.put(counterName(d), counterType, d, struct{}{}); err != nil {
+		wrapper, err := p.put(counterName(d), counterType, d, struct{}{})
+		if err != nil {
 			return nil, err
 		}
+		made, ok := wrapper.Toxic.(*counter)
+		if !ok {
+			return nil, errors.New("toxiproxy made another toxic than the one registered")
+		}
+		p.counters[d] = made
 	}
 	return p, server.Collection.Add(p.proxy, true)
 }
 
-func (p *ownProxy) add(t Toxic) error { return p.put(t.Name, t.Type, t.direction(), t.Attributes) }
+func (p *ownProxy) add(t Toxic) error {
+	_, err := p.put(t.Name, t.Type, t.direction(), t.Attributes)
+	return err
+}
 
 func (p *ownProxy) remove(name string) error {
 	return p.proxy.Toxics.RemoveToxic(context.Background(), name)
 }
 
-// counter is the counter of a direction.
-func (p *ownProxy) counter(d stream.Direction) (*counter, error) {
-	wrapper := p.proxy.Toxics.GetToxic(counterName(d))
-	if wrapper == nil {
-		return nil, errNoCounter
-	}
-	c, ok := wrapper.Toxic.(*counter)
-	if !ok {
-		return nil, errors.New("toxiproxy made another toxic than the one registered")
-	}
-	return c, nil
-}
-
 func (p *ownProxy) counts(d stream.Direction) (bytes, held int64, err error) {
-	c, err := p.counter(d)
-	if err != nil {
-		return 0, 0, err
-	}
-	return c.bytes.Load(), c.held.Load(), nil
+	return p.counters[d].bytes.Load(), p.counters[d].held.Load(), nil
 }
 
 func (p *ownProxy) hold(d stream.Direction, holds bool) error {
-	c, err := p.counter(d)
-	if err == nil {
-		c.hold(holds)
-	}
-	return err
+	p.counters[d].hold(holds)
+	return nil
 }
 
 func (p *ownProxy) stop() { p.proxy.Stop() }
 
-func (p *ownProxy) put(name, kind string, d stream.Direction, attributes any) error {
+func (p *ownProxy) put(
+	name, kind string, d stream.Direction, attributes any,
+) (*toxics.ToxicWrapper, error) {
 	text, err := json.Marshal(map[string]any{
 		"name": name, "type": kind, "stream": d.String(), "toxicity": 1, "attributes": attributes,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = p.proxy.Toxics.AddToxicJson(bytes.NewReader(text))
-	return err
+	return p.proxy.Toxics.AddToxicJson(bytes.NewReader(text))
 }
