@@ -88,6 +88,7 @@ func (c *counter) Pipe(stub *toxics.ToxicStub) {
 		now := c.mode.Load()
 		holds := one.opened.Before(now.since)
 		var next *stream.StreamChunk
+		var size int // taken before, because the next toxic may cut the packet
 		input, output := stub.Input, stub.Output
 		switch {
 		case len(one.packets) == 0 && one.ended && !holds:
@@ -95,6 +96,7 @@ func (c *counter) Pipe(stub *toxics.ToxicStub) {
 			return
 		case len(one.packets) > 0 && !holds:
 			input, next = nil, one.packets[0]
+			size = len(next.Data)
 		default:
 			output = nil
 			if one.ended || one.bytes >= heldMost {
@@ -106,7 +108,7 @@ func (c *counter) Pipe(stub *toxics.ToxicStub) {
 			return
 		case <-now.over:
 		case output <- next:
-			one.packets, one.bytes = one.packets[1:], one.bytes-len(next.Data)
+			one.packets, one.bytes = one.packets[1:], one.bytes-size
 		case packet := <-input:
 			if one.ended = packet == nil; one.ended {
 				continue
