@@ -245,8 +245,8 @@ func watchArguments(ctx context.Context, t *testing.T, all *secrets, pid int32) 
 			if own == "" {
 				own = line
 			}
-			if err != nil || line == own {
-				continue // the person's own, which a fork has until its exec
+			if err != nil || line == own || line == "" {
+				continue // the person's own, which a fork has until its exec, or in the middle
 			}
 			name, _, _ := strings.Cut(line, " ")
 			programs[filepath.Base(name)] = true
