@@ -174,6 +174,8 @@ func labFaults() (all []string) {
 	return append(all, "fault: descriptors-exhausted, target: consumer, for: 2s",
 		"fault: descriptors-exhausted, target: postgres, for: 2s",
 		"fault: cpu-stress, target: kafka, workers: 2, for: 1s",
+		"fault: slowed, target: mongo, for: 3s",
+		"fault: slowed, target: postgres, for: 3s",
 		"fault: memory-pressure, target: mongo, megabytes: 64, for: 3s",
 		"fault: clock-shifted, target: postgres, for: 2s",
 		"fault: clock-shifted, target: postgres, clock: behind, by: 24h, for: 2s",

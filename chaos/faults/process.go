@@ -31,6 +31,15 @@ func processKinds() []Kind {
 			Undone: "SIGCONT", bind: pause,
 			// The connector there is inside the lab's process; the broker is too, behind a valve.
 			notOn: map[string][]string{stack.Embedded: {stack.Connector}}},
+		{Name: "slowed", Does: "freezes the part for most of each short period (SIGSTOP, SIGCONT), " +
+			"so that every write and every answer is slow", Ends: Lasts, LeastFor: time.Second,
+			Targets: everyPart, Parameters: []Parameter{
+				{Name: "frozen", Type: numberType, Default: "80", Least: 1, Most: 95,
+					Does: "per cent of a period in which the part is frozen"},
+				{Name: "period", Type: lengthType, Default: "200ms", Least: 20,
+					Does: "from one freeze to the next"}},
+			Verified: "its processes were stopped at least twice, and went on",
+			Undone:   "SIGCONT", unable: hasProcess, bind: slow},
 		{Name: "kill-during-start", Does: "kills the part, and each start before the part serves",
 			Ends: AtOnce, Targets: []string{stack.Postgres, stack.Mongo, stack.Consumer},
 			Parameters: []Parameter{{Name: "times", Type: numberType, Default: "2", Least: 1,
@@ -131,6 +140,53 @@ func pause(s Site) *Injection {
 			return err.Error(), nil
 		}
 		return "", fmt.Errorf("%s served during the fault", s.Target)
+	}
+	return i
+}
+
+// slow freezes the target again and again. A frozen part is never left frozen, because the work
+// ends after a SIGCONT alone.
+func slow(s Site) *Injection {
+	work := &beside{}
+	period := s.With.Length("period")
+	frozen := period * time.Duration(s.With.Number("frozen")) / 100
+	var times int
+	var failed error
+	freeze := func(ctx context.Context) error {
+		if err := s.Part.Pause(); err != nil {
+			return err
+		}
+		pass(ctx, frozen)
+		var running error
+		if ctx.Err() == nil { // a signal takes its time: a freeze that was cut short tells nothing
+			_, running = stopped(ctx, s.Target, s.Part.PIDs())
+			times++
+		}
+		return errors.Join(running, s.Part.Resume())
+	}
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) error {
+		work.begin(func(ctx context.Context) {
+			for ctx.Err() == nil {
+				if failed = freeze(ctx); failed != nil {
+					return
+				}
+				pass(ctx, period-frozen)
+			}
+		})
+		return nil
+	}
+	i.During = func(context.Context) (string, error) {
+		work.end()
+		if failed != nil || times < 2 {
+			return "", errors.Join(
+				fmt.Errorf("%s was frozen %d times, want at least 2", s.Target, times), failed)
+		}
+		return fmt.Sprintf("frozen %d times for %v of %v", times, frozen, period), nil
+	}
+	i.Undo = func(context.Context) error {
+		work.end()
+		return nil
 	}
 	return i
 }

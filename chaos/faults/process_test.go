@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -198,6 +199,70 @@ func TestPauseBesideAnEndedChild(t *testing.T) {
 	proven(t, i, fmt.Sprintf("pids [%d] stopped", one), "")
 	p.pids = []int{other}
 	proven(t, i, "", "have ended")
+}
+
+// pausing is a program that is frozen as the lab freezes its children.
+type pausing struct {
+	*program
+	// deaf programs are not frozen by Pause.
+	deaf    bool
+	resumed int
+}
+
+func (p *pausing) signal(signal os.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if signal == syscall.SIGCONT {
+		p.resumed++
+	}
+	if p.deaf {
+		return nil
+	}
+	return p.current.Process.Signal(signal)
+}
+
+// ends counts the freezes that ended.
+func (p *pausing) ends() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.resumed
+}
+
+func (p *pausing) Pause() error  { return p.signal(syscall.SIGSTOP) }
+func (p *pausing) Resume() error { return p.signal(syscall.SIGCONT) }
+
+// TestSlowed: the part is frozen again and again, and goes on at the end; a part that is not frozen
+// is no evidence.
+func TestSlowed(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("slowed")
+	part := &pausing{program: newProgram(t)}
+	bind := func() *Injection {
+		return kind.Bind(Site{Target: "consumer", Part: part,
+			With: Values{"frozen": "50", "period": "20ms"}.WithDefaults(kind)})
+	}
+	i := bind()
+	proven(t, i, "", "was frozen 0 times")
+	must(t, i.Inject(t.Context()))
+	isFrozen := func() bool {
+		state, err := stateOf(t.Context(), part.PIDs()[0])
+		must(t, err)
+		return state == process.Stop
+	}
+	expect.True(t, "the part is frozen", isFrozen)
+	expect.True(t, "the part goes on", func() bool { return !isFrozen() })
+	expect.True(t, "the part is frozen again", isFrozen)
+	expect.True(t, "the part goes on again", func() bool { return !isFrozen() })
+	proven(t, i, "frozen ", "")
+	must(t, i.Undo(t.Context()))
+	if isFrozen() {
+		t.Error("the part is frozen after the end")
+	}
+	part.deaf, part.resumed = true, 0
+	i = bind()
+	must(t, i.Inject(t.Context()))
+	expect.True(t, "a freeze ended", func() bool { return part.ends() > 0 })
+	proven(t, i, "", "is not stopped but")
 }
 
 // TestDescriptors: the limit is in force while the fault lasts, and as before after the end; a
