@@ -31,9 +31,10 @@ func processKinds() []Kind {
 			Undone: "SIGCONT", bind: pause,
 			// The connector there is inside the lab's process; the broker is too, behind a valve.
 			notOn: map[string][]string{stack.Embedded: {stack.Connector}}},
-		{Name: "slowed", Does: "freezes the part for most of each short period (SIGSTOP, SIGCONT), " +
-			"so that every write and every answer is slow", Ends: Lasts, LeastFor: time.Second,
-			Targets: everyPart, Parameters: []Parameter{
+		{Name: "slowed", Does: "freezes the part for most of each short period (SIGSTOP, " +
+			"SIGCONT), so that every write and every answer is slow", Ends: Lasts,
+			LeastFor: time.Second,
+			Targets:  everyPart, Parameters: []Parameter{
 				{Name: "frozen", Type: numberType, Default: "80", Least: 1, Most: 95,
 					Does: "per cent of a period in which the part is frozen"},
 				{Name: "period", Type: lengthType, Default: "200ms", Least: 20,
