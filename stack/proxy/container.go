@@ -64,26 +64,33 @@ func (p farProxy) remove(name string) error {
 	return p.api.RemoveToxic(&client.ToxicOptions{ProxyName: p.name, ToxicName: name})
 }
 
-func (p farProxy) counts(d stream.Direction) (bytes, held int64, err error) {
+func (p farProxy) counts() (in, out, held int64, err error) {
 	found, err := p.api.Proxy(p.name)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
+	counts := map[string]int64{}
 	for _, toxic := range found.ActiveToxics {
-		if toxic.Name == counterName(d) {
-			bytes, hasBytes := toxic.Attributes[bytesAttribute].(float64)
-			held, hasHeld := toxic.Attributes[heldAttribute].(float64)
-			if hasBytes && hasHeld {
-				return int64(bytes), int64(held), nil
-			}
+		if count, ok := toxic.Attributes[bytesAttribute].(float64); ok {
+			counts[toxic.Name] = int64(count)
+		}
+		if count, ok := toxic.Attributes[heldAttribute].(float64); ok &&
+			toxic.Name == counterName(stream.Upstream) {
+			held = int64(count)
 		}
 	}
-	return 0, 0, errors.New("somebody took the counters away")
+	in, hasIn := counts[counterName(stream.Upstream)]
+	out, hasOut := counts[counterName(stream.Downstream)]
+	if !hasIn || !hasOut {
+		return 0, 0, 0, errors.New("somebody took the counters away")
+	}
+	return in, out, held, nil
 }
 
-func (p farProxy) hold(d stream.Direction, holds bool) error {
-	_, err := p.api.UpdateToxic(&client.ToxicOptions{ProxyName: p.name, ToxicName: counterName(d),
-		Toxicity: 1, Attributes: client.Attributes{holdsAttribute: holds}})
+func (p farProxy) hold(holds bool) error {
+	_, err := p.api.UpdateToxic(&client.ToxicOptions{ProxyName: p.name,
+		ToxicName: counterName(stream.Upstream), Toxicity: 1,
+		Attributes: client.Attributes{holdsAttribute: holds}})
 	return err
 }
 

@@ -68,10 +68,10 @@ type Proxy struct {
 type toxicList interface {
 	add(t Toxic) error
 	remove(name string) error
-	// counts returns the bytes through the counter of a direction, and the bytes held there.
-	counts(d stream.Direction) (bytes, held int64, err error)
-	// hold begins or ends the holding of the counter of a direction.
-	hold(d stream.Direction, holds bool) error
+	// counts counts the bytes since the Proxy's start, and those from clients that are held.
+	counts() (in, out, held int64, err error)
+	// hold begins or ends the holding of what comes from clients.
+	hold(holds bool) error
 	stop()
 }
 
@@ -127,11 +127,7 @@ func (p *Proxy) Remove(name string) error {
 // connections. Two zeros under load mean that the Proxy is bypassed. A container that does not
 // answer is an error.
 func (p *Proxy) Bytes() (in, out int64, err error) {
-	in, _, err = p.toxics.counts(stream.Upstream)
-	if err == nil {
-		out, _, err = p.toxics.counts(stream.Downstream)
-	}
-	if err != nil {
+	if in, out, _, err = p.toxics.counts(); err != nil {
 		return 0, 0, fmt.Errorf("count the bytes through %s: %w", p.name, err)
 	}
 	return in, out, nil
@@ -139,7 +135,7 @@ func (p *Proxy) Bytes() (in, out int64, err error) {
 
 // Hold keeps what the clients of the connections that are open send. Connections opened later pass.
 func (p *Proxy) Hold() error {
-	if err := p.toxics.hold(stream.Upstream, true); err != nil {
+	if err := p.toxics.hold(true); err != nil {
 		return fmt.Errorf("hold at %s: %w", p.name, err)
 	}
 	return nil
@@ -147,7 +143,7 @@ func (p *Proxy) Hold() error {
 
 // Held counts the bytes kept since Hold.
 func (p *Proxy) Held() (int64, error) {
-	_, held, err := p.toxics.counts(stream.Upstream)
+	_, _, held, err := p.toxics.counts()
 	if err != nil {
 		return 0, fmt.Errorf("count the bytes held at %s: %w", p.name, err)
 	}
@@ -158,7 +154,7 @@ func (p *Proxy) Held() (int64, error) {
 // the server after the younger writes of another connection, as with a packet that lay in the
 // network for long.
 func (p *Proxy) Deliver() error {
-	if err := p.toxics.hold(stream.Upstream, false); err != nil {
+	if err := p.toxics.hold(false); err != nil {
 		return fmt.Errorf("deliver what %s holds: %w", p.name, err)
 	}
 	return nil
@@ -166,8 +162,8 @@ func (p *Proxy) Deliver() error {
 
 // ownProxy is a Proxy of this process.
 type ownProxy struct {
-	proxy    *toxiproxy.Proxy
-	counters map[stream.Direction]*counter
+	proxy   *toxiproxy.Proxy
+	in, out *counter
 }
 
 func newServer(log zerolog.Logger) *toxiproxy.ApiServer {
@@ -177,18 +173,13 @@ func newServer(log zerolog.Logger) *toxiproxy.ApiServer {
 
 // listen makes a Proxy of this process that counts bytes.
 func listen(server *toxiproxy.ApiServer, name, address, upstream string) (*ownProxy, error) {
-	p := &ownProxy{toxiproxy.NewProxy(server, name, address, upstream),
-		map[stream.Direction]*counter{}}
-	for _, d := range []stream.Direction{stream.Upstream, stream.Downstream} {
-		wrapper, err := p.put(counterName(d), counterType, d, struct{}{})
-		if err != nil {
-			return nil, err
-		}
-		made, ok := wrapper.Toxic.(*counter)
-		if !ok {
-			return nil, errors.New("toxiproxy made another toxic than the one registered")
-		}
-		p.counters[d] = made
+	p := &ownProxy{proxy: toxiproxy.NewProxy(server, name, address, upstream)}
+	var err error
+	if p.in, err = p.count(stream.Upstream); err != nil {
+		return nil, err
+	}
+	if p.out, err = p.count(stream.Downstream); err != nil {
+		return nil, err
 	}
 	return p, server.Collection.Add(p.proxy, true)
 }
@@ -202,12 +193,12 @@ func (p *ownProxy) remove(name string) error {
 	return p.proxy.Toxics.RemoveToxic(context.Background(), name)
 }
 
-func (p *ownProxy) counts(d stream.Direction) (bytes, held int64, err error) {
-	return p.counters[d].bytes.Load(), p.counters[d].held.Load(), nil
+func (p *ownProxy) counts() (in, out, held int64, err error) {
+	return p.in.bytes.Load(), p.out.bytes.Load(), p.in.held.Load(), nil
 }
 
-func (p *ownProxy) hold(d stream.Direction, holds bool) error {
-	p.counters[d].hold(holds)
+func (p *ownProxy) hold(holds bool) error {
+	p.in.hold(holds)
 	return nil
 }
 
@@ -223,4 +214,16 @@ func (p *ownProxy) put(
 		return nil, err
 	}
 	return p.proxy.Toxics.AddToxicJson(bytes.NewReader(text))
+}
+
+func (p *ownProxy) count(d stream.Direction) (*counter, error) {
+	wrapper, err := p.put(counterName(d), counterType, d, struct{}{})
+	if err != nil {
+		return nil, err
+	}
+	made, ok := wrapper.Toxic.(*counter)
+	if !ok {
+		return nil, errors.New("toxiproxy made another toxic than the one registered")
+	}
+	return made, nil
 }
