@@ -132,14 +132,9 @@ func poison(s Site, toxics ...proxy.Toxic) *Injection {
 		return err
 	}
 	i.During = func(context.Context) (string, error) {
-		now, err := s.Wire.Bytes()
+		n, err := s.Wire.passed(before)
 		if err != nil {
 			return "", err
-		}
-		n := now - before
-		if n == 0 {
-			return "", fmt.Errorf("no bytes through proxy %s: it is bypassed, or there was no load",
-				s.Wire.Name)
 		}
 		on := strings.Join(added, ", ")
 		return fmt.Sprintf("%d bytes through proxy %s with %s", n, s.Wire.Name, on), nil
@@ -154,6 +149,15 @@ func poison(s Site, toxics ...proxy.Toxic) *Injection {
 		return errors.Join(errs...)
 	}
 	return i
+}
+
+// passed counts the bytes through the proxy since there were before; none is an error.
+func (w Wire) passed(before int64) (int64, error) {
+	now, err := w.Bytes()
+	if err == nil && now == before {
+		err = fmt.Errorf("no bytes through proxy %s: it is bypassed, or there was no load", w.Name)
+	}
+	return now - before, err
 }
 
 // reached wants more bytes through the proxy than the limit of one connection, because a limit that
@@ -193,16 +197,25 @@ func reached(k Kind) Kind {
 
 // holdPackets is nothing for connections opened later, so that only held bytes are evidence.
 func holdPackets(s Site) *Injection {
+	var before int64
 	return &Injection{Healthy: s.healthy, Bytes: s.Wire.Bytes,
-		Inject: func(context.Context) error { return s.Wire.Hold() },
+		Inject: func(context.Context) (err error) {
+			if before, err = s.Wire.Bytes(); err != nil {
+				return err
+			}
+			return s.Wire.Hold()
+		},
 		During: func(context.Context) (string, error) {
+			if _, err := s.Wire.passed(before); err != nil {
+				return "", err
+			}
 			n, err := s.Wire.Held()
 			if err != nil {
 				return "", err
 			}
 			if n == 0 {
-				return "", fmt.Errorf("proxy %s holds nothing: it is bypassed, or no open "+
-					"connection sent anything", s.Wire.Name)
+				return "", fmt.Errorf("proxy %s holds nothing: no open connection sent anything",
+					s.Wire.Name)
 			}
 			return fmt.Sprintf("proxy %s holds %d bytes", s.Wire.Name, n), nil
 		},

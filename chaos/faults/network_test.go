@@ -131,15 +131,16 @@ func TestHold(t *testing.T) {
 	answered()
 	i := kind.Bind(site)
 	must(t, i.Inject(t.Context()))
+	proven(t, i, "", "no bytes through proxy consumer-mongo")
+	if _, err := talk(t, site, 10, soon); err != nil {
+		t.Errorf("a connection opened later: %v", err)
+	}
 	proven(t, i, "", "proxy consumer-mongo holds nothing")
 	send()
 	expect.True(t, "a byte is held", func() bool {
 		evidence, _ := i.During(t.Context())
 		return evidence == "proxy consumer-mongo holds 1 bytes"
 	})
-	if _, err := talk(t, site, 10, soon); err != nil {
-		t.Errorf("a connection opened later: %v", err)
-	}
 	must(t, i.Undo(t.Context()))
 	answered()
 }
@@ -197,7 +198,7 @@ func TestBypassed(t *testing.T) {
 		}
 		i := kind.Bind(site)
 		must(t, i.Inject(t.Context()))
-		proven(t, i, "", "it is bypassed")
+		proven(t, i, "", "no bytes through proxy consumer-mongo: it is bypassed")
 		must(t, i.Undo(t.Context()))
 	}
 }
