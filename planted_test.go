@@ -245,8 +245,8 @@ func watchArguments(ctx context.Context, t *testing.T, all *secrets, pid int32) 
 			if own == "" {
 				own = line
 			}
-			if err != nil || line == own || line == "" {
-				continue // the person's own, which a fork has until its exec, or in the middle
+			if err != nil || line == own {
+				continue // the person's own, which a fork has until its exec
 			}
 			name, _, _ := strings.Cut(line, " ")
 			programs[filepath.Base(name)] = true
@@ -254,6 +254,9 @@ func watchArguments(ctx context.Context, t *testing.T, all *secrets, pid int32) 
 				t.Errorf("arguments hold what stands in %q: %s", found, line)
 			}
 			variables, _ := p.Environ()
+			if now, err := p.Cmdline(); err != nil || now != line {
+				continue // in the middle of its exec: line and variables are of two programs
+			}
 			found := slices.DeleteFunc(all.find(strings.Join(variables, "\n")),
 				func(place string) bool {
 					may := mayHave[filepath.Base(name)]
