@@ -173,7 +173,6 @@ const snapshotTries = 20
 // whole.
 func interruptSnapshot(s Site) *Injection {
 	drop, own := dropSlot(s), &session{dsn: s.At.PostgresDSN}
-	var killed bool
 	look := func(ctx context.Context) (reads, whole bool, err error) {
 		err = own.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
 				WHERE application_name = $2 AND query LIKE 'SELECT % FROM ONLY %'),
@@ -203,7 +202,6 @@ func interruptSnapshot(s Site) *Injection {
 					return err
 				}
 			}
-			killed = true
 			if err := s.Part.Kill(); err != nil {
 				return err
 			}
@@ -228,13 +226,17 @@ func interruptSnapshot(s Site) *Injection {
 			"slot %s", stack.Slot), nil
 	}
 	i.Undo = func(ctx context.Context) error {
-		err := own.close(ctx)
-		if !killed || s.Part.Health(ctx) == nil {
-			return err
-		}
-		return errors.Join(err, s.Part.Start(ctx))
+		return errors.Join(own.close(ctx), s.serveAgain(ctx))
 	}
 	return i
+}
+
+// serveAgain starts the part, unless the part serves.
+func (s Site) serveAgain(ctx context.Context) error {
+	if s.Part.Health(ctx) == nil {
+		return nil
+	}
+	return s.Part.Start(ctx)
 }
 
 // invalidateSlot writes log that nobody reads, until PostgreSQL gives the slot up.
@@ -285,11 +287,7 @@ func invalidateSlot(s Site) *Injection {
 					"FROM pg_replication_slots WHERE slot_name = '"+stack.Slot+
 					"' AND wal_status = 'lost'")
 		}
-		err = errors.Join(err, own.close(ctx))
-		if s.Part.Health(ctx) == nil {
-			return err
-		}
-		return errors.Join(err, s.Part.Start(ctx))
+		return errors.Join(err, own.close(ctx), s.serveAgain(ctx))
 	}
 	return i
 }

@@ -151,13 +151,8 @@ func stream(t *testing.T, dsn string) {
 			_ = conn.Close(context.Background())
 		}
 	}()
-	must(t, until(t.Context(), func() error {
-		pid, err := walsender(t.Context(), dsn)
-		if err == nil && pid == 0 {
-			err = context.DeadlineExceeded
-		}
-		return err
-	}))
+	_, err = awaitWalsender(t.Context(), dsn)
+	must(t, err)
 }
 
 // idle is a connector that the test need not run.
