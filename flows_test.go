@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -89,9 +90,12 @@ func lint(files ...string) string {
 	command := exec.Command("go", append([]string{"tool", "-modfile=.ci/actionlint.mod",
 		"actionlint", "-no-color", "-shellcheck=", "-pyflakes="}, files...)...)
 	command.Env = append(os.Environ(), "GOWORK=off") // go takes one of the two
-	text, err := command.CombinedOutput()
+	// On standard error go tells, too, of a module that is not in the cache yet.
+	var said bytes.Buffer
+	command.Stderr = &said
+	text, err := command.Output()
 	if err != nil && len(text) == 0 {
-		return err.Error()
+		return fmt.Sprintf("%v: %s", err, &said)
 	}
 	return string(text)
 }
