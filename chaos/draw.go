@@ -113,10 +113,11 @@ type candidate struct {
 // candidates are the faults that the stack can have.
 func candidates(d Draft) (all []candidate) {
 	for _, k := range faults.Table() {
-		for _, target := range k.TargetsOf(max(1, d.Consumers)) {
-			if k.Loses == "" && k.ImpossibleOn(d.Stack, target) == nil {
-				all = append(all, candidate{k, target})
-			}
+		if k.Loses != "" {
+			continue
+		}
+		for _, target := range k.TargetsOn(d.Stack, max(1, d.Consumers)) {
+			all = append(all, candidate{k, target})
 		}
 	}
 	return all

@@ -106,6 +106,14 @@ func (k Kind) TargetsOf(consumers int) []string {
 	return names
 }
 
+// TargetsOn lists the targets of TargetsOf on which a stack of the kind, on this machine, can have
+// the fault.
+func (k Kind) TargetsOn(kindOfStack string, consumers int) []string {
+	return slices.DeleteFunc(k.TargetsOf(consumers), func(target string) bool {
+		return k.ImpossibleOn(kindOfStack, target) != nil
+	})
+}
+
 // ImpossibleOn returns why no stack of the kind, on this machine, can have the fault on the target,
 // or nil.
 func (k Kind) ImpossibleOn(kindOfStack, target string) error {

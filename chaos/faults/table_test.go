@@ -92,6 +92,29 @@ func TestImpossibleOn(t *testing.T) {
 	}
 }
 
+// TestTargetsOn: what a stack cannot have is left out, and nothing else.
+func TestTargetsOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		fault, stack string
+		want         []string
+	}{
+		{"kill", stack.Embedded, []string{stack.Postgres, stack.Kafka, stack.Connector, stack.Mongo,
+			stack.Consumer, stack.ConsumerName(2)}},
+		{"pause", stack.Embedded, []string{stack.Postgres, stack.Kafka, stack.Mongo, stack.Consumer,
+			stack.ConsumerName(2)}},
+		{"latency", stack.Embedded, proxy.EmbeddedNames()},
+		{"broker-errors", stack.Native, nil},
+		{"kill", stack.External, nil},
+	} {
+		kind, _ := Find(c.fault)
+		got := kind.TargetsOn(c.stack, 2)
+		if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(c.want))) {
+			t.Errorf("%s on %s: %q, want %q", c.fault, c.stack, got, c.want)
+		}
+	}
+}
+
 // TestWrite: each fault and each parameter is in the printed table, and the table is JSON too.
 func TestWrite(t *testing.T) {
 	t.Parallel()
