@@ -84,7 +84,7 @@ func (k *Embedded) Start(context.Context) error {
 		kfake.NumBrokers(1),
 		kfake.EnableSASL(),
 		kfake.Superuser(Mechanism, k.login.User, k.login.Password),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return k.valve, nil }),
+		kfake.ListenFn(k.listener()),
 		kfake.SeedTopics(int32(k.partitions), tableTopics...),
 		kfake.SeedTopics(1, DeadLetterTopic),
 		kfake.DefaultNumPartitions(k.partitions),
@@ -100,6 +100,18 @@ func (k *Embedded) Start(context.Context) error {
 	}
 	k.cluster = cluster
 	return nil
+}
+
+// listener gives the valve to the first broker, and a port to each broker of AddLeader.
+func (k *Embedded) listener() func(network, address string) (net.Listener, error) {
+	first := true
+	return func(network, address string) (net.Listener, error) {
+		if first {
+			first = false
+			return k.valve, nil
+		}
+		return net.Listen(network, address)
+	}
 }
 
 // Stop closes the connections and the port; the data stays for the next Start.
@@ -158,6 +170,37 @@ func (k *Embedded) RefuseEvery(n int64) (refused func() int, end func(), err err
 		},
 	})
 	return fault.Hits, fault.Remove, nil
+}
+
+// AddLeader adds a broker, which becomes the leader of every partition of the lab's topics, as
+// after an election. The results are the broker's number, how many requests for a partition the
+// broker has had so far, and the end: the broker is gone, and the first leads again. Kill and Pause
+// act on the first broker alone.
+func (k *Embedded) AddLeader() (node int32, asked func() int, end func() error, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	cluster := k.cluster
+	if cluster == nil {
+		return 0, nil, nil, errors.New("kafka is not running")
+	}
+	if node, _, err = cluster.AddNode(-1, 0); err != nil {
+		return 0, nil, nil, fmt.Errorf("add a broker: %w", err)
+	}
+	watch := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce, kmsg.Fetch},
+		Nodes: []int32{node}, Count: -1, Observe: true})
+	end = sync.OnceValue(func() error {
+		watch.Remove()
+		return cluster.RemoveNode(node)
+	})
+	for _, topic := range append([]string{DeadLetterTopic}, tableTopics...) {
+		for _, p := range cluster.PartitionInfos(topic) {
+			if err := cluster.MoveTopicPartition(topic, p.Partition, node); err != nil {
+				err = fmt.Errorf("elect a leader of %s/%d: %w", topic, p.Partition, err)
+				return 0, nil, nil, errors.Join(err, end())
+			}
+		}
+	}
+	return node, watch.Hits, end, nil
 }
 
 // Health asks the broker for its versions, the first question of every client. Health uses no

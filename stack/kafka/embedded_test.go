@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/stack/servertest/expect"
@@ -78,6 +79,56 @@ func TestRefuseEvery(t *testing.T) {
 	}
 	if values := consume(t, k, 7); len(values) != 7 || values[6] != "last" {
 		t.Errorf("values %q, want each once", values)
+	}
+}
+
+// TestAddLeader: clients follow the leader to another broker and back, and each record is there
+// once, in order.
+func TestAddLeader(t *testing.T) {
+	t.Parallel()
+	k, err := NewEmbedded(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	if _, _, _, err := k.AddLeader(); err == nil {
+		t.Error("a broker that was not started got a second one")
+	}
+	if err := k.Start(expect.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	client := kafkaClient(t, k, kgo.MetadataMinAge(10*time.Millisecond))
+	want := []string{}
+	add := func(value string) {
+		t.Helper()
+		want = append(want, value)
+		if err := produce(expect.Context(t), client, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 2 {
+		add(fmt.Sprint("first broker ", round))
+		node, asked, end, err := k.AddLeader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if leader := k.cluster.LeaderFor(testTopic, 0); leader != node || asked() != 0 {
+			t.Errorf("leader %d, want %d, with %d requests", leader, node, asked())
+		}
+		add(fmt.Sprint("second broker ", round))
+		if asked() == 0 {
+			t.Error("nobody asked the second broker")
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		if leader := k.cluster.LeaderFor(testTopic, 0); leader == node {
+			t.Errorf("broker %d is gone and leads", node)
+		}
+	}
+	add("last")
+	if diff := cmp.Diff(want, consume(t, k, len(want))); diff != "" {
+		t.Error(diff)
 	}
 }
 
