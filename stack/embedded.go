@@ -22,6 +22,9 @@ func (s *Stack) preparePostgres(ctx context.Context) error {
 	}
 	s.note(note)
 	made, err := postgres.New(s.folder, binDir, s.options.PostgresPort)
+	if err == nil && s.options.PostgresDisk {
+		err = made.PutOnDisk()
+	}
 	if err == nil {
 		s.parts.postgres = made
 	}

@@ -69,6 +69,9 @@ type Options struct {
 	PostgresDir string
 	// PostgresPort is where PostgreSQL listens; 0 is a free port.
 	PostgresPort int
+	// PostgresDisk puts PostgreSQL's data in an Embedded or Native Stack onto a Disk of its own,
+	// which a fault can fill; see process.DiskImpossible.
+	PostgresDisk bool
 	// ConsumerPath is the consumer program, ConsumerArgs are flags for it beyond the Stack's own.
 	ConsumerPath string
 	ConsumerArgs []string

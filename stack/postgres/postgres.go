@@ -64,6 +64,8 @@ type Server struct {
 	owner *syscall.Credential
 	// more holds settings beyond a Stack's server's.
 	more []string
+	// disk holds the data; nil is the Folder.
+	disk *process.Disk
 
 	mu sync.Mutex
 	// clock are the variables that change the clock of the next start's processes.
@@ -143,7 +145,21 @@ func (p *Server) dsnAt(address, role, database string) string {
 // Password is the password of a role, such as Connector.
 func (p *Server) Password(role string) string { return p.passwords[role] }
 
-func (p *Server) dataDir() string { return p.Folder.File("postgres") }
+// PutOnDisk puts the data onto a Disk, before the first start.
+func (p *Server) PutOnDisk() (err error) {
+	p.disk, err = p.Folder.MountDisk(p.owner)
+	return err
+}
+
+// Disk holds the data; nil is a server without a Disk of its own.
+func (p *Server) Disk() *process.Disk { return p.disk }
+
+func (p *Server) dataDir() string {
+	if p.disk != nil {
+		return p.disk.File("postgres")
+	}
+	return p.Folder.File("postgres")
+}
 
 // Start makes the data folder the first time, starts the server on its port and returns when the
 // lab's tables are there.

@@ -1,12 +1,15 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/cdclab/cdclab/namedfile"
 )
 
 // StartGrace is how long a child may take until it serves.
@@ -130,3 +133,22 @@ func (c *Child) Serves() error {
 	}
 	return p.died()
 }
+
+// MayEnd says whether the present process may end by itself: the end is then no accident, and the
+// Folder reports none.
+func (c *Child) MayEnd(may bool) {
+	if p := c.Current(); p != nil {
+		p.mayEnd(may)
+	}
+}
+
+// Logged is true if the child's log has the words since the start; of a log of more than 1 MiB the
+// end is read.
+func (c *Child) Logged(words string) (bool, error) {
+	p := c.Current()
+	text, err := namedfile.ReadEnd(p.Command.Log, p.logStart, mostLogged)
+	return bytes.Contains(text, []byte(words)), err
+}
+
+// mostLogged bounds what Logged reads.
+const mostLogged = 1 << 20

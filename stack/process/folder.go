@@ -305,11 +305,12 @@ func EndAll() error {
 	return errors.Join(failed...)
 }
 
-// removeAll removes a tree, again if something was written into the tree meanwhile.
+// removeAll removes a data folder with its Disk, again if something was written there meanwhile.
 func removeAll(path string) error {
 	var err error
 	for range 5 {
-		if err = os.RemoveAll(path); err == nil {
+		err = errors.Join(unmountDisk(filepath.Join(path, diskName)), os.RemoveAll(path))
+		if err == nil {
 			return nil
 		}
 		time.Sleep(PollEvery)

@@ -290,10 +290,12 @@ func (p *Process) Await(ctx context.Context, quit syscall.Signal, grace time.Dur
 	return errors.Join(ctx.Err(), failed)
 }
 
-func (p *Process) expect() {
+func (p *Process) expect() { p.mayEnd(true) }
+
+func (p *Process) mayEnd(may bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.expected = true
+	p.expected = may
 }
 
 // wasExpected is true if the lab itself ended the child.

@@ -48,8 +48,20 @@ var findPostgres = sync.OnceValues(func() (string, error) {
 // postgresql.conf, such as "fsync = off".
 func Postgres(t testing.TB, settings ...string) *postgres.Server {
 	t.Helper()
+	return started(t, func(*postgres.Server) error { return nil }, settings)
+}
+
+// PostgresOnDisk is Postgres with the data on a Disk of its own.
+func PostgresOnDisk(t testing.TB, settings ...string) *postgres.Server {
+	t.Helper()
+	return started(t, (*postgres.Server).PutOnDisk, settings)
+}
+
+func started(t testing.TB, prepare func(*postgres.Server) error,
+	settings []string) *postgres.Server {
+	t.Helper()
 	binDir := postgresPrograms(t)
-	p, err := startPostgres(Folder(t), binDir, settings)
+	p, err := startPostgres(Folder(t), binDir, prepare, settings)
 	if p != nil {
 		t.Cleanup(func() {
 			if err := p.Stop(context.Background()); err != nil {
@@ -72,8 +84,12 @@ func postgresPrograms(t testing.TB) string {
 	return binDir
 }
 
-func startPostgres(f *process.Folder, binDir string, settings []string) (*postgres.Server, error) {
+func startPostgres(f *process.Folder, binDir string, prepare func(*postgres.Server) error,
+	settings []string) (*postgres.Server, error) {
 	p, err := postgres.New(f, binDir, 0, slices.Concat(postgresSettings, settings)...)
+	if err == nil {
+		err = prepare(p)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +107,7 @@ var sharedPostgres = sync.OnceValues(func() (*postgres.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := startPostgres(f, binDir, nil)
+	p, err := startPostgres(f, binDir, func(*postgres.Server) error { return nil }, nil)
 	if err != nil {
 		return nil, errors.Join(err, f.Close(false))
 	}
