@@ -19,6 +19,7 @@ import (
 	"github.com/cdclab/cdclab/hop/pg"
 	"github.com/cdclab/cdclab/reports"
 	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/process"
 	"github.com/cdclab/cdclab/stack/proxy"
 	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
@@ -52,7 +53,8 @@ func upLab(t *testing.T) *lab {
 	defer cancel()
 	s, err := stack.Up(ctx, stack.Options{ConsumerPath: consumer,
 		Say:     func(line string) { t.Log(line) },
-		Proxies: proxy.EmbeddedNames(), Log: t.Output()})
+		Proxies: proxy.EmbeddedNames(), PostgresDisk: process.DiskImpossible() == nil,
+		Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +178,7 @@ func labFaults() (all []string) {
 		"fault: slowed, target: mongo, for: 3s",
 		"fault: slowed, target: postgres, for: 3s",
 		"fault: memory-pressure, target: mongo, megabytes: 64, for: 3s",
+		"fault: disk-full, target: postgres, for: 3s",
 		"fault: clock-shifted, target: postgres, for: 2s",
 		"fault: clock-shifted, target: postgres, clock: behind, by: 24h, for: 2s",
 		"fault: index-builds, target: mongo, for: 2s",
@@ -187,6 +190,7 @@ func labFaults() (all []string) {
 		"fault: connections-exhausted, target: postgres, for: 1s",
 		"fault: replication-cut, target: connector",
 		"fault: broker-errors, target: kafka, for: 2s",
+		"fault: leaders-moved, target: kafka, for: 2s",
 		"fault: partitions-added, target: kafka",
 		"fault: topic-recreated, target: kafka",
 		"fault: rebalance-storm, target: consumer, for: 6s",

@@ -199,6 +199,13 @@ func (p *Plan) Proxies() []string {
 	return slices.Compact(names)
 }
 
+// FillsDisk is true if a Fault needs a part whose data is on a Disk of its own.
+func (p *Plan) FillsDisk() bool {
+	return slices.ContainsFunc(p.Method, func(f Fault) bool {
+		return f.line().OnDisk && p.impossible(&f) == nil
+	})
+}
+
 // End is the time at which the last Fault is undone, since the start of the measured load; recovery
 // comes on top. A shorter load cannot test the Plan.
 func (p *Plan) End() time.Duration {

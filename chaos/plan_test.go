@@ -13,6 +13,7 @@ import (
 	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/reports/impact"
 	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/process"
 )
 
 const head = `name: p
@@ -269,6 +270,25 @@ func TestImpossible(t *testing.T) {
 	plan.On(stack.Native)
 	if diff := cmp.Diff([]string{"consumer-kafka"}, plan.Proxies()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestFillsDisk: a Fault that fills a Disk asks for one, where Stack and machine can have a Disk.
+func TestFillsDisk(t *testing.T) {
+	t.Parallel()
+	for text, wants := range map[string]bool{
+		"disk-full, target: postgres, for: 2s": true, "kill, target: postgres": false,
+	} {
+		plan, err := parse([]byte(head + "  - {at: 1s, fault: " + text + "}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for kind, can := range map[string]bool{stack.Compose: false,
+			stack.Embedded: process.DiskImpossible() == nil} {
+			if plan.On(kind); plan.FillsDisk() != (wants && can) {
+				t.Errorf("%s on %s: %v", text, kind, plan.FillsDisk())
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -38,6 +39,12 @@ func brokerKinds() []Kind {
 				Most: 1_000_000, Does: "each so many-th request is refused; 1 refuses all"}},
 			Verified: "the broker refused requests", Undone: "no request is refused",
 			Stacks: []string{stack.Embedded}, bind: refuseRequests},
+		{Name: "leaders-moved", Does: "elects another broker the leader of every partition, and " +
+			"at the end the first broker again", Ends: Lasts,
+			Verified: "the epoch of every partition of the tables went up, and the other broker " +
+				"leads and had requests",
+			Undone: "the other broker is gone", Stacks: []string{stack.Embedded},
+			unable: hasElections, bind: moveLeaders},
 	}
 	for i := range kinds {
 		kinds[i].Family, kinds[i].Targets = "broker", []string{stack.Kafka}
@@ -55,8 +62,11 @@ func withAdmin(s Site, do func(*kadm.Client) error) error {
 	return do(kadm.NewClient(client))
 }
 
+// topicOf is the topic of a table.
+func topicOf(table string) string { return kafka.TopicPrefix + ".public." + table }
+
 // topic is the topic of the Site's table.
-func (s Site) topic() string { return kafka.TopicPrefix + ".public." + s.With["table"] }
+func (s Site) topic() string { return topicOf(s.With["table"]) }
 
 // describe asks for a topic.
 func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
@@ -298,4 +308,79 @@ func refuseRequests(s Site) *Injection {
 		return nil
 	}
 	return i
+}
+
+// elector is a broker that can be replaced as the leader of all partitions.
+type elector interface {
+	AddLeader() (node int32, asked func() int, end func() error, err error)
+}
+
+func hasElections(s Site) error {
+	if _, is := s.Part.(elector); !is {
+		return errors.New(s.Target + " has one broker: nobody else can lead")
+	}
+	return nil
+}
+
+func moveLeaders(s Site) *Injection {
+	part, _ := s.Part.(elector) // checked by hasElections
+	var node int32
+	var asked func() int
+	var end func() error
+	var before kadm.TopicDetails
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(ctx context.Context) (err error) {
+		if before, err = tables(ctx, s); err == nil {
+			node, asked, end, err = part.AddLeader()
+		}
+		return err
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		now, err := tables(ctx, s)
+		if err != nil {
+			return "", err
+		}
+		partitions, least := 0, int32(math.MaxInt32)
+		now.EachPartition(func(p kadm.PartitionDetail) {
+			epochs := p.LeaderEpoch - before[p.Topic].Partitions[p.Partition].LeaderEpoch
+			partitions, least = partitions+1, min(least, epochs)
+			if p.Leader != node {
+				err = fmt.Errorf("broker %d leads partition %d of topic %s, and broker %d does not",
+					p.Leader, p.Partition, p.Topic, node)
+			}
+		})
+		switch {
+		case err != nil:
+			return "", err
+		case partitions == 0 || least < 1:
+			return "", errors.New("no leader was elected: the epoch of a partition stayed")
+		case asked() == 0:
+			return "", fmt.Errorf("nobody asked broker %d: there was no load", node)
+		}
+		return fmt.Sprintf("broker %d leads %d partitions, at least %d epochs later, and had %d "+
+			"requests", node, partitions, least, asked()), nil
+	}
+	i.Undo = func(context.Context) error {
+		if end == nil {
+			return nil
+		}
+		return end()
+	}
+	return i
+}
+
+// tables describes the tables' topics.
+func tables(ctx context.Context, s Site) (details kadm.TopicDetails, err error) {
+	var topics []string
+	for _, table := range kafka.Tables {
+		topics = append(topics, topicOf(table))
+	}
+	err = withAdmin(s, func(admin *kadm.Client) error {
+		details, err = admin.ListTopics(ctx, topics...)
+		return errors.Join(err, details.Error())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask who leads: %w", err)
+	}
+	return details, nil
 }

@@ -49,7 +49,10 @@ func databaseKinds() []Kind {
 }
 
 // stopperAtOnce is a PostgreSQL with an immediate shutdown.
-type stopperAtOnce interface{ StopAtOnce(context.Context) error }
+type stopperAtOnce interface {
+	StopAtOnce(context.Context) error
+	Logged(words string) (bool, error)
+}
 
 func hasImmediateShutdown(s Site) error {
 	if _, has := s.Part.(stopperAtOnce); !has {
@@ -59,9 +62,25 @@ func hasImmediateShutdown(s Site) error {
 }
 
 func immediateShutdown(s Site) *Injection {
-	return restart(s, func(ctx context.Context) error {
-		return s.Part.(stopperAtOnce).StopAtOnce(ctx)
-	})
+	part, _ := s.Part.(stopperAtOnce) // checked by hasImmediateShutdown
+	i := restart(s, func(ctx context.Context) error { return part.StopAtOnce(ctx) })
+	came := i.After
+	i.After = func(ctx context.Context) (string, error) {
+		text, err := came(ctx)
+		if err != nil {
+			return "", err
+		}
+		const recovery = "automatic recovery in progress" // xlogrecovery.c of PostgreSQL
+		recovered, err := part.Logged(recovery)
+		if err != nil {
+			return "", fmt.Errorf("read the log of %s: %w", s.Target, err)
+		}
+		if !recovered {
+			return "", errors.New(s.Target + " recovered nothing: the shutdown was in good order")
+		}
+		return text + " and recovered from the log", nil
+	}
+	return i
 }
 
 // session is a connection to PostgreSQL that a fault keeps.

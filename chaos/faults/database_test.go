@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -200,7 +201,8 @@ func testExhausted(t *testing.T, server *postgres.Server) {
 	proven(t, i, "", "a further connection was not refused")
 }
 
-// testShutdown: other processes come after the start.
+// testShutdown: other processes come after the start, and recover; after a shutdown in good order
+// there is nothing to recover.
 func testShutdown(t *testing.T, server *postgres.Server) {
 	i := bound(t, server, "immediate-shutdown")
 	before := server.PIDs()
@@ -208,10 +210,14 @@ func testShutdown(t *testing.T, server *postgres.Server) {
 	proven(t, i, "gone", "")
 	must(t, i.Undo(t.Context()))
 	after, err := i.After(t.Context())
-	if err != nil || !strings.Contains(after, "came") || len(before) == 0 {
+	if err != nil || !strings.Contains(after, "came and recovered") || len(before) == 0 {
 		t.Errorf("%q %v", after, err)
 	}
 	proven(t, i, "", "served during the fault")
+	must(t, errors.Join(server.Stop(t.Context()), server.Start(t.Context())))
+	if after, err := i.After(t.Context()); err == nil {
+		t.Errorf("after a shutdown in good order: %q", after)
+	}
 	i.Undo = func(context.Context) error { return nil } // it runs
 }
 

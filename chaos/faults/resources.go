@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/shirou/gopsutil/v4/process"
 
 	"github.com/cdclab/cdclab/stack"
@@ -36,9 +37,18 @@ func resourceKinds() []Kind {
 			Targets:  []string{stack.Postgres, stack.Consumer},
 			Verified: "the limit stands, and the process has at least as many open files",
 			Undone:   "the limit from before is set", unable: limitable, bind: exhaustDescriptors},
+		{Name: "disk-full", Does: "leaves no room on PostgreSQL's own small file system (tmpfs): " +
+			"rows that need a new page are refused, and PostgreSQL ends where the log needs room",
+			Targets: []string{stack.Postgres}, OnDisk: true,
+			Verified: "a write is refused for want of room (SQLSTATE 53100), or fails while " +
+				"PostgreSQL logs that no space is left",
+			Undone: "there is room again, and PostgreSQL is started if gone",
+			lacks:  child.DiskImpossible, unable: hasDisk, bind: fillDisk},
 	}
 	for i := range kinds {
-		kinds[i].Family, kinds[i].Ends, kinds[i].Shared = "resources", Lasts, true
+		kinds[i].Family, kinds[i].Ends = "resources", Lasts
+		// A PostgreSQL without room cannot start, nor take what other faults write.
+		kinds[i].Shared = !kinds[i].OnDisk
 		kinds[i].Stacks = []string{stack.Embedded, stack.Native}
 	}
 	return kinds
@@ -196,4 +206,82 @@ func exhaustDescriptors(s Site) *Injection {
 		return setDescriptors(pid, before.limit)
 	}
 	return i
+}
+
+// diskPart is a part whose data may be on a Disk of its own.
+type diskPart interface {
+	Disk() *child.Disk
+	MayEnd(may bool)
+	Logged(words string) (bool, error)
+}
+
+func hasDisk(s Site) error {
+	part, is := s.Part.(diskPart)
+	if !is || part.Disk() == nil {
+		return fmt.Errorf("the data of %s is on no file system of its own: the stack was brought "+
+			"up without", s.Target)
+	}
+	return nil
+}
+
+// fillDisk takes the room from the target. PostgreSQL refuses a row for want of a page, and panics
+// for want of room in the log: then the start after the panic may fail as well, and PostgreSQL is
+// gone until Undo.
+func fillDisk(s Site) *Injection {
+	part, _ := s.Part.(diskPart) // checked by hasDisk
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) error {
+		part.MayEnd(true)
+		return part.Disk().Fill()
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		err := writeMuch(ctx, s.At.PostgresDSN)
+		if isOutOfRoom(err) {
+			return "a write was refused: " + err.Error(), nil
+		}
+		said, unread := part.Logged(noSpace)
+		switch {
+		case unread != nil:
+			return "", fmt.Errorf("read the log of %s: %w", s.Target, unread)
+		case err == nil:
+			return "", errors.New(s.Target + " had room for 100,000 rows")
+		case !said:
+			return "", fmt.Errorf("%s refused a write, and not for want of room: %w", s.Target, err)
+		}
+		return fmt.Sprintf("a write failed (%v), and the log says %q", err, noSpace), nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		if err := part.Disk().Free(); err != nil {
+			return err
+		}
+		defer part.MayEnd(false)
+		return until(ctx, func() error {
+			if len(s.Part.PIDs()) == 0 {
+				return s.Part.Start(ctx)
+			}
+			return s.healthy(ctx)
+		})
+	}
+	return i
+}
+
+// noSpace is strerror(3) of ENOSPC in the locale C, which the lab's PostgreSQL logs in.
+const noSpace = "No space left on device"
+
+// writeMuch writes more than the free pages of any file take. The table goes with the connection.
+func writeMuch(ctx context.Context, dsn string) error {
+	own := &session{dsn: dsn}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	err := own.open(ctx)
+	if err == nil {
+		err = own.exec(ctx, "CREATE TEMP TABLE chaos_room AS SELECT generate_series(1, 100000)")
+	}
+	return errors.Join(err, own.close(context.WithoutCancel(ctx)))
+}
+
+// isOutOfRoom is true for PostgreSQL's disk_full.
+func isOutOfRoom(err error) bool {
+	var refusal *pgconn.PgError
+	return errors.As(err, &refusal) && refusal.Code == "53100"
 }

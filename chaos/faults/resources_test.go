@@ -4,8 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/servertest"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
 // TestHeldMemory: the memory of a fault's process counts with the process's children, and is gone
@@ -31,4 +37,79 @@ func TestHeldMemory(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// onDisk starts a PostgreSQL on a Disk.
+func onDisk(t *testing.T, settings ...string) *postgres.Server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts PostgreSQL")
+	}
+	kind, _ := Find("disk-full")
+	if err := kind.ImpossibleOn(stack.Embedded, stack.Postgres); err != nil {
+		t.Skip(err)
+	}
+	return servertest.PostgresOnDisk(t, settings...)
+}
+
+// TestDiskFull: a full disk refuses rows, and neither the data nor the server is lost.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	server := onDisk(t)
+	conn := servertest.Connect(t, server.DSN())
+	_, err := conn.Exec(t.Context(), insertCustomer)
+	must(t, err)
+	i := bound(t, server, "disk-full")
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "SQLSTATE 53100", "")
+	must(t, i.Undo(t.Context()))
+	proven(t, i, "", "had room for 100,000 rows")
+	var rows int
+	must(t, ask(t.Context(), server.DSN(), "SELECT count(*) FROM customer", nil, &rows))
+	if rows != 1 {
+		t.Errorf("%d rows after the fault, want 1", rows)
+	}
+}
+
+// TestDiskFullOfLog: where the log needs room, PostgreSQL panics and is gone. The end is told to
+// nobody as an accident, and what was acknowledged is there after Undo.
+func TestDiskFullOfLog(t *testing.T) {
+	t.Parallel()
+	server := onDisk(t)
+	conn := servertest.Connect(t, server.DSN())
+	_, err := conn.Exec(t.Context(), insertCustomer)
+	must(t, err)
+	i := bound(t, server, "disk-full")
+	must(t, i.Inject(t.Context()))
+	// Each switch begins a file of the log, which has to be made.
+	const next = "SELECT pg_switch_wal()::text FROM pg_logical_emit_message(true, 'cdclab', '')"
+	expect.True(t, "PostgreSQL is gone", func() bool {
+		var at string
+		_ = ask(t.Context(), server.DSN(), next, nil, &at)
+		return len(server.PIDs()) == 0
+	})
+	proven(t, i, "No space left on device", "")
+	must(t, i.Undo(t.Context()))
+	var rows int
+	must(t, ask(t.Context(), server.DSN(), "SELECT count(*) FROM customer", nil, &rows))
+	if rows != 1 {
+		t.Errorf("%d rows after the fault, want 1", rows)
+	}
+	select {
+	case death := <-server.Folder.Deaths:
+		t.Error(death)
+	default:
+	}
+}
+
+// TestNoDisk: a PostgreSQL on the machine's file system is told before the run.
+func TestNoDisk(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("disk-full")
+	for _, part := range []stack.Component{&idle{}, &postgres.Server{}} {
+		err := kind.Impossible(Site{Target: stack.Postgres, Part: part})
+		if err == nil || !strings.Contains(err.Error(), "no file system of its own") {
+			t.Error(err)
+		}
+	}
 }

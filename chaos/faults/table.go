@@ -54,6 +54,8 @@ type Kind struct {
 	Loses string `json:"loses,omitempty"`
 	// Shared is true if faults of other Kinds may be on the same target meanwhile.
 	Shared bool `json:"shared"`
+	// OnDisk is a fault for a target whose data is on a Disk of its own.
+	OnDisk bool `json:"-"`
 
 	// notOn names targets that a kind of stack has, and not for this fault.
 	notOn map[string][]string
