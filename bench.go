@@ -81,6 +81,22 @@ func externalFlags(set *flag.FlagSet, e *stack.Endpoint) {
 		"external: database of the documents (env CDC_MONGO_DATABASE; default cdc)")
 	list(&e.ConsumerMetricsURLs, "consumer-metrics",
 		"external: `url` of the consumer's metrics, several with commas")
+	set.StringVar(&e.Toxiproxy, "toxiproxy", "", "external: `host:port` of the API of the "+
+		"pipeline's Toxiproxy, for a plan's faults on proxies")
+	set.StringVar(&e.MayBreak, "yes-break", "", "external: the `NAME` of the chaos plan, or of "+
+		"the game day, again, to say that it may break parts of the pipeline")
+}
+
+// reachKafka reads how to reach the Kafka of an external stack.
+func reachKafka(o *stack.Options) error {
+	if o.Kind != stack.External {
+		return nil
+	}
+	reach, err := kafkaConfig(strings.Join(o.External.KafkaBrokers, ","))
+	if err == nil {
+		o.External.KafkaOptions, err = reach.Options()
+	}
+	return err
 }
 
 // optional is a flag of its own kind of "not given": nil, so that 0 is a value like any other.
@@ -146,43 +162,59 @@ func runFlags(set *flag.FlagSet, c *experiments.Config) {
 		"such as `1/2`, while others generate the rest; merge puts the runs together")
 }
 
+// idleFlags says by the name of a flag why the flag would do nothing.
+type idleFlags map[string]string
+
+// add adds the flags that define defines, but some.
+func (idle idleFlags) add(why string, define func(*flag.FlagSet), but ...string) {
+	defined := flag.NewFlagSet("", flag.ContinueOnError)
+	define(defined)
+	defined.VisitAll(func(f *flag.Flag) {
+		if !slices.Contains(but, f.Name) {
+			idle[f.Name] = why
+		}
+	})
+}
+
+// ofStack adds the flags that do nothing for a kind of stack. where says where the flags of an
+// external stack belong.
+func (idle idleFlags) ofStack(kind, where string) {
+	if kind == stack.External {
+		for _, name := range []string{"alerts-faster", "consumer", "consumers", "keep", "observe",
+			"partitions", "postgres-dir", "postgres-port", "profile", "zero-tolerance"} {
+			idle[name] = "the pipeline is there already"
+		}
+		return
+	}
+	idle.add(where, func(set *flag.FlagSet) {
+		externalFlags(set, &stack.Endpoint{})
+	})
+}
+
+// check refuses the flags that were given to the command.
+func (idle idleFlags) check(command string, set *flag.FlagSet) error {
+	var given []string
+	set.Visit(func(f *flag.Flag) {
+		if why := idle[f.Name]; why != "" {
+			given = append(given, fmt.Sprintf("--%s does nothing: %s", f.Name, why))
+		}
+	})
+	if len(given) > 0 {
+		return fmt.Errorf("%s: %s", command, strings.Join(given, "; "))
+	}
+	return nil
+}
+
 // checkIdle refuses flags that would do nothing.
 func checkIdle(set *flag.FlagSet, c experiments.Config) error {
-	never := map[string]string{}
-	because := func(why string, define func(*flag.FlagSet), but ...string) {
-		defined := flag.NewFlagSet("", flag.ContinueOnError)
-		define(defined)
-		defined.VisitAll(func(f *flag.Flag) {
-			if !slices.Contains(but, f.Name) {
-				never[f.Name] = why
-			}
-		})
-	}
+	idle := idleFlags{}
 	if c.Scenario == experiments.Selftest {
-		because("the selftest has a load of its own", func(set *flag.FlagSet) {
+		idle.add("the selftest has a load of its own", func(set *flag.FlagSet) {
 			runFlags(set, &experiments.Config{})
 		}, "options", "out", "json")
 	}
-	if c.Stack.Kind == stack.External {
-		for _, name := range []string{"alerts-faster", "consumer", "consumers", "keep", "observe",
-			"partitions", "postgres-dir", "postgres-port", "profile", "zero-tolerance"} {
-			never[name] = "the pipeline is there already"
-		}
-	} else {
-		because("it belongs to --stack external", func(set *flag.FlagSet) {
-			externalFlags(set, &stack.Endpoint{})
-		})
-	}
-	var idle []string
-	set.Visit(func(f *flag.Flag) {
-		if why := never[f.Name]; why != "" {
-			idle = append(idle, fmt.Sprintf("--%s does nothing: %s", f.Name, why))
-		}
-	})
-	if len(idle) > 0 {
-		return fmt.Errorf("bench %s: %s", c.Scenario, strings.Join(idle, "; "))
-	}
-	return nil
+	idle.ofStack(c.Stack.Kind, "it belongs to --stack external")
+	return idle.check("bench "+c.Scenario, set)
 }
 
 func bench(ctx context.Context, t terminal, args []string) (int, error) {
@@ -209,14 +241,8 @@ func bench(ctx context.Context, t terminal, args []string) (int, error) {
 	if err := checkIdle(set, config); err != nil {
 		return 0, err
 	}
-	if e := &config.Stack.External; config.Stack.Kind == stack.External {
-		reach, err := kafkaConfig(strings.Join(e.KafkaBrokers, ","))
-		if err != nil {
-			return 0, err
-		}
-		if e.KafkaOptions, err = reach.Options(); err != nil {
-			return 0, err
-		}
+	if err := reachKafka(&config.Stack); err != nil {
+		return 0, err
 	}
 	config.Terminal, config.Say, config.Command = t.err, t.say, os.Args
 	if config.JSON {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -311,12 +312,19 @@ func gameDay(ctx context.Context, t terminal, args []string) (int, error) {
 	dir := set.String("out", "", "`folder` of the report and the runs (default: runs/gameday-TIME)")
 	unattended := set.Bool("unattended", false,
 		"ask nobody: the votes are the file's, and each pause ends by itself")
+	options := stack.Options{}
+	externalFlags(set, &options.External)
+	serverFlags(set, &options)
 	positional, err := parse(set, args, 1, 1)
 	if err != nil {
 		return 0, err
 	}
 	day, err := gameday.Load(positional[0])
 	if err != nil {
+		return 0, err
+	}
+	options.Kind = day.Stack
+	if err := checkDay(day, set, &options); err != nil {
 		return 0, err
 	}
 	folder, err := experiments.PrepareOut(*dir, "gameday", time.Now())
@@ -329,7 +337,8 @@ func gameDay(ctx context.Context, t terminal, args []string) (int, error) {
 			name := strings.TrimSuffix(filepath.Base(s.Plan), ".yaml")
 			name = fmt.Sprintf("%d-%s", n, reports.FileName(name))
 			config := experiments.DefaultConfig()
-			config.Scenario, config.Stack.Kind, config.PlanPath = day.Scenario, day.Stack, s.Plan
+			config.Scenario, config.Stack, config.PlanPath = day.Scenario, options, s.Plan
+			config.Stack.External.MayBreak = s.PlanName
 			config.Out, config.Command = filepath.Join(folder.Path, name), os.Args
 			config.Say = t.say
 			result, err := experiments.Run(ctx, config)
@@ -348,6 +357,24 @@ func gameDay(ctx context.Context, t terminal, args []string) (int, error) {
 	}
 	fmt.Fprintln(t.out, "report", fromHere(path))
 	return verdictCode(record.Status()), nil
+}
+
+// checkDay refuses flags that do nothing on the day, and a day on a pipeline that the lab did not
+// start, unless the day was named again.
+func checkDay(day *gameday.Day, set *flag.FlagSet, o *stack.Options) error {
+	idle := idleFlags{}
+	idle.ofStack(day.Stack, "it belongs to a day with stack: external")
+	if err := idle.check("game day "+day.Name, set); err != nil {
+		return err
+	}
+	if day.Stack != stack.External {
+		return nil
+	}
+	if allowed := o.External.MayBreak; allowed != day.Name {
+		return fmt.Errorf("game day %s: the lab breaks nothing that it did not start, unless told "+
+			"so: --yes-break %q, and not %q", day.Name, day.Name, allowed)
+	}
+	return reachKafka(o)
 }
 
 // typed returns the lines of a terminal, and closes the channel at the terminal's end.

@@ -66,7 +66,7 @@ func commands() []command {
 				"of overlapping faults, run the plan and shrink a plan that fails; convert plans " +
 				"to the Chaos Toolkit's experiments",
 			chaosCommand},
-		{"gameday", "FILE [--unattended]",
+		{"gameday", "FILE [--unattended] [flags]",
 			"hold a game day: plans with narration, a vote, pauses, an abort key, notes, a report",
 			gameDay},
 		{"report", "RUN.json [--format F] [--against BASE.json]",

@@ -146,6 +146,9 @@ func divide(node ast.Node) (own ast.Node, parameters faults.Values, err error) {
 			parameters = faults.Values{}
 		}
 		parameters[name] = scalar.GetToken().Value
+		if block, is := v.Value.(*ast.LiteralNode); is {
+			parameters[name] = strings.TrimSpace(block.Value.Value)
+		}
 	}
 	return &rest, parameters, nil
 }

@@ -12,8 +12,7 @@ import (
 
 	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/reports/impact"
-	"github.com/cdclab/cdclab/stack"
-	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
 const head = `name: p
@@ -242,54 +241,29 @@ func TestParseNamesTheMistakeAndItsPlace(t *testing.T) {
 	}
 }
 
-// TestImpossible: faults that a stack cannot have are named with their place in the file, and their
-// proxies are not asked for.
-func TestImpossible(t *testing.T) {
+// TestCommandLines: a person's command is one line, in any form of YAML that keeps the line whole.
+func TestCommandLines(t *testing.T) {
 	t.Parallel()
-	plan, err := Parse("far.yaml", []byte(head+
-		"  - {at: 1s, fault: kill, target: consumer}\n"+
-		"  - {at: 5s, fault: partition, target: consumer-kafka, for: 1s}\n"+
-		"  - {at: 9s, fault: broker-errors, target: kafka, for: 1s}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for kind, want := range map[string]string{
-		stack.Embedded: "far.yaml:7:21: partition cannot be applied to consumer-kafka: " +
-			"the embedded stack has no proxy consumer-kafka",
-		stack.Native: "far.yaml:8:21: broker-errors cannot be applied to kafka: " +
-			"the lab applies broker-errors to the stacks embedded, and not to native",
-	} {
-		got := plan.On(kind)
-		if len(got) != 1 || !strings.Contains(got[0], want) {
-			t.Errorf("%s: %q, want %q", kind, got, want)
+	const want = `echo "a: b" # 'c'`
+	for form, value := range map[string]string{"quoted": `'echo "a: b" # ''c'''`,
+		"literal": "|\n      " + want, "folded": ">-\n      echo\n      \"a: b\" # 'c'"} {
+		plan, err := parse([]byte(head + "  - at: 1s\n    fault: command\n    target: mongo\n" +
+			"    for: 1s\n    proof: p\n    undo: u\n    do: " + value + "\n"))
+		if err != nil {
+			t.Fatalf("%s: %v", form, err)
 		}
-	}
-	if plan.On(stack.Embedded); len(plan.Proxies()) > 0 {
-		t.Errorf("proxies %q of the embedded stack", plan.Proxies())
-	}
-	plan.On(stack.Native)
-	if diff := cmp.Diff([]string{"consumer-kafka"}, plan.Proxies()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// TestFillsDisk: a Fault that fills a Disk asks for one, where Stack and machine can have a Disk.
-func TestFillsDisk(t *testing.T) {
-	t.Parallel()
-	for text, wants := range map[string]bool{
-		"disk-full, target: postgres, for: 2s": true, "kill, target: postgres": false,
-	} {
-		plan, err := parse([]byte(head + "  - {at: 1s, fault: " + text + "}\n"))
+		text, err := plan.Text()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for kind, can := range map[string]bool{stack.Compose: false,
-			stack.Embedded: process.DiskImpossible() == nil} {
-			if plan.On(kind); plan.FillsDisk() != (wants && can) {
-				t.Errorf("%s on %s: %v", text, kind, plan.FillsDisk())
-			}
+		again, err := parse(text)
+		if err != nil || plan.Method[0].With["do"] != want || again.Method[0].With["do"] != want {
+			t.Errorf("%s: %q, and from %s\n%v", form, plan.Method[0].With["do"], text, err)
 		}
 	}
+	_, err := parse([]byte(head + "  - {at: 1s, fault: command, target: mongo, for: 1s, " +
+		`proof: p, undo: u, do: "a\nb"}`))
+	expect.Error(t, err, `"a\nb" is not one line for /bin/sh`)
 }
 
 func TestExpected(t *testing.T) {

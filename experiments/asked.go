@@ -47,7 +47,9 @@ func (e *environment) checkPlan() error {
 	case e.plan == nil:
 		return nil
 	case c.Stack.Kind == stack.External:
-		return fmt.Errorf("plan %s: the lab breaks nothing that it did not start", e.plan.Name)
+		if err := e.plan.CheckExternal(c.Stack.External.MayBreak); err != nil {
+			return err
+		}
 	case c.Stack.MongoURI != "":
 		if err := e.plan.CheckGiven(stack.Mongo); err != nil {
 			return err

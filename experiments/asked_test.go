@@ -177,7 +177,18 @@ func TestAskedOfAPlan(t *testing.T) {
 		}, "mongo.yaml:4:35: kill of mongo: the lab breaks nothing that it did not start", false},
 		"somebody's pipeline": {"smoke", func(c *Config) {
 			c.PlanPath, c.Stack.Kind = "consumer-kill", stack.External
-		}, "the lab breaks nothing that it did not start", false},
+		}, "the lab breaks nothing that it did not start, unless told so: " +
+			`--yes-break consumer-kill, and not ""`, false},
+		"somebody's pipeline by another plan": {"smoke", func(c *Config) {
+			c.PlanPath, c.Stack.Kind = "consumer-kill", stack.External
+			c.Stack.External.MayBreak = "mongo-kill"
+		}, `--yes-break consumer-kill, and not "mongo-kill"`, false},
+		"a rollback of somebody's part": {"smoke", func(c *Config) {
+			c.PlanPath = plan(t, "back.yaml", "  - {at: 3s, fault: latency, target: "+
+				"consumer-mongo, latency: 9ms, for: 1s}\n"+
+				"rollbacks: [{action: start, target: mongo}]\n")
+			c.Stack.Kind, c.Stack.External.MayBreak = stack.External, "breaks"
+		}, "back.yaml:5:22: the lab cannot start a mongo that it did not start", false},
 	})
 }
 

@@ -27,8 +27,8 @@ var harmlessFlags = strings.Fields(`
 	record-max-bytes repository retry-max retry-min rounds rule runs save scenarios schemas seed
 	seeds segment session-timeout settle shrink shuffle shutdown-timeout since slot specs
 	specs-reload stack suite tables-max tasks tombstone-ttl tombstones topic topic-prefix
-	topic-tables topics trace-ratio unattended until verbose warmup weeks yes-write-to
-	yes-write-to-mongo zero-tolerance`)
+	topic-tables topics toxiproxy trace-ratio unattended until verbose warmup weeks yes-break
+	yes-write-to yes-write-to-mongo zero-tolerance`)
 
 // addressFlags are the flags of addresses: the scheme and the hosts may be shown.
 var addressFlags = strings.Fields(

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/hop/pg"
+	"github.com/cdclab/cdclab/stack/proxy"
 )
 
 // Endpoint says where the parts of an External pipeline are; its MongoDB is at Options.MongoURI.
@@ -34,6 +35,11 @@ type Endpoint struct {
 	MongoDatabase string
 	// ConsumerMetricsURLs serve the metrics of cdclab's consumer; empty is none.
 	ConsumerMetricsURLs []string
+	// Toxiproxy is the address ("host:port") of the API of a Toxiproxy that proxy.Serve serves; ""
+	// is a pipeline without Proxies.
+	Toxiproxy string
+	// MayBreak names the plan, or the game day, that may break parts; "" is none.
+	MayBreak string
 }
 
 // errGiven refuses to end or break a part.
@@ -98,6 +104,11 @@ func (s *Stack) prepareGiven(context.Context) error {
 		made := &consumerGiven{given{name: ConsumerName(n + 1)}, url}
 		made.look = made.lookAtMetrics
 		s.parts.consumers = append(s.parts.consumers, made)
+	}
+	for _, name := range s.options.Proxies {
+		if s.proxies[name], err = proxy.Attach(e.Toxiproxy, name); err != nil {
+			return err
+		}
 	}
 	s.note("the pipeline was there before the lab, which knows nothing of its machines")
 	return nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cdclab/cdclab/stack/process"
+	"github.com/cdclab/cdclab/stack/proxy"
 	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
 
@@ -76,6 +77,17 @@ func TestDiskOfOthers(t *testing.T) {
 			t.Errorf("%s: on tmpfs %t, notes %q", kind, got, s.Notes())
 		}
 	}
+}
+
+// TestProxiesOfOthers: faults on hops want the Toxiproxy that the person names.
+func TestProxiesOfOthers(t *testing.T) {
+	t.Parallel()
+	o := Options{Kind: External, Proxies: []string{proxy.ConsumerKafka}}
+	_, err := o.withDefaults()
+	expect.Error(t, err, "proxy consumer-kafka", "--toxiproxy host:port")
+	o.External.Toxiproxy = "toxiproxy:8474"
+	_, err = o.withDefaults()
+	expect.Error(t, err, "needs the address of its PostgreSQL")
 }
 
 // TestMongoIsNamedTwice: the lab writes only to a MongoDB named twice, by any form of its name.

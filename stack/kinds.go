@@ -150,7 +150,7 @@ var kinds = map[string]kind{
 			proxy.ConnectorPostgres},
 	},
 	Compose:  {[]func(*Stack, context.Context) error{(*Stack).prepareContainers}, proxy.Names()},
-	External: {[]func(*Stack, context.Context) error{(*Stack).prepareGiven}, nil},
+	External: {[]func(*Stack, context.Context) error{(*Stack).prepareGiven}, proxy.Names()},
 }
 
 // start makes the parts of the Stack's kind, which finds out all addresses, and then starts the

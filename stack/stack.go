@@ -145,6 +145,10 @@ func (o Options) withDefaults() (Options, error) {
 		o.Say = func(string) {}
 	}
 	if o.Kind == External {
+		if len(o.Proxies) > 0 && o.External.Toxiproxy == "" {
+			return o, fmt.Errorf("proxy %s: say where the external pipeline's Toxiproxy is: "+
+				"--toxiproxy host:port", o.Proxies[0])
+		}
 		return o, o.External.check(o.MongoURI)
 	}
 	var err error

@@ -73,7 +73,7 @@ func networkKinds() []Kind {
 		{Name: "hold", Family: networkFamily, Does: "holds what open connections send and " +
 			"delivers it at the end, also of a client that is gone, after younger packets of " +
 			"later connections",
-			Targets: everyProxy, Ends: Lasts, Stacks: everyStack, Shared: true,
+			Targets: everyProxy, Ends: Lasts, Stacks: everyKind, Shared: true,
 			Verified: "the proxy holds bytes",
 			Undone:   "what is held is delivered; nothing held is no evidence",
 			bind:     holdPackets},
@@ -89,7 +89,7 @@ func toxic(name, toxiproxy, does, direction string, attributes ...attribute) Kin
 	}
 	return Kind{
 		Name: name, Family: networkFamily, Does: does, Targets: everyProxy, Ends: Lasts,
-		Parameters: parameters, Stacks: everyStack, Shared: true,
+		Parameters: parameters, Stacks: everyKind, Shared: true,
 		Verified: "bytes go into the proxy while the toxic is on it",
 		Undone:   "the toxic is taken off; a toxic that is not there any more was not in force",
 		bind: func(s Site) *Injection {
@@ -107,7 +107,7 @@ func toxic(name, toxiproxy, does, direction string, attributes ...attribute) Kin
 			var toxics []proxy.Toxic
 			for _, way := range []string{up, down} {
 				if d := s.With["direction"]; d == both || d == way {
-					toxics = append(toxics, proxy.Toxic{Name: "chaos-" + name + "-" + way,
+					toxics = append(toxics, proxy.Toxic{Name: proxy.FaultPrefix + name + "-" + way,
 						Type: toxiproxy, Upstream: way == up, Attributes: values})
 				}
 			}

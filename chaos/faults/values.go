@@ -14,12 +14,15 @@ const (
 	lengthType = "length"
 	numberType = "number"
 	wordType   = "word"
+	// commandType is a line for a shell.
+	commandType = "command"
 )
 
 // Parameter is a member of a plan's fault.
 type Parameter struct {
 	Name string `json:"name"`
-	// Type is length (such as 5s), number (whole), or word (one of Words).
+	// Type is length (such as 5s), number (whole), word (one of Words), or command (a line for
+	// /bin/sh).
 	Type string `json:"type"`
 	// Default is the value of a plan that is silent; "" is a Parameter that every plan gives.
 	Default string   `json:"default,omitempty"`
@@ -40,6 +43,11 @@ func (p Parameter) Check(text string) error {
 			err = fmt.Errorf("%s is too short: at least %dms", text, p.Least)
 		}
 		return err
+	case commandType:
+		if strings.TrimSpace(text) == "" || strings.ContainsAny(text, "\n\x00") {
+			return fmt.Errorf("%q is not one line for /bin/sh", text)
+		}
+		return nil
 	case numberType:
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < p.Least || n > p.Most {
@@ -60,6 +68,8 @@ func (p Parameter) Example() string {
 		return p.Default
 	case p.Type == lengthType:
 		return "5s"
+	case p.Type == commandType:
+		return "./" + p.Name + ".sh"
 	case p.Type == numberType:
 		return strconv.FormatInt(max(p.Least, 1), 10)
 	}

@@ -259,12 +259,13 @@ func TestParseRefuses(t *testing.T) {
 	const plan = "{plan: consumer-kill, narration: n, blast-radius: b, hypothesis: h"
 	none := strings.Replace(plan, "consumer-kill", "none", 1)
 	for text, want := range map[string]string{
-		"":                            "want name",
-		"name: x":                     "want at least one of plans",
-		"name: x\nwhen: now":          "[2:1] unknown field \"when\"",
-		"name: x\nstack: external":    "the lab breaks nothing that it did not start",
-		"name: x\nstack: moon":        `"moon" is none of embedded, native, compose`,
-		"name: x\nplans: [{plan: a}]": "plans[0]: want narration",
+		"":                     "want name",
+		"name: x":              "want at least one of plans",
+		"name: x\nwhen: now":   "[2:1] unknown field \"when\"",
+		"name: x\nstack: moon": `"moon" is none of embedded, native, compose, external`,
+		"name: x\nstack: external\nplans: [" + plan + "}]": "the lab applies kill to the stacks " +
+			"embedded, native, compose, and not to external",
+		"name: x\nplans: [{plan: a}]":                      "plans[0]: want narration",
 		"name: x\nplans: [" + plan + ", pause: -1s}]":      "plans[0]: a pause or",
 		"name: x\nplans: [" + plan + ", vote: {yes: -1}}]": "plans[0]: a pause or",
 		"name: x\nplans: [" + none + "}]":                  "plans[0]: load plan",

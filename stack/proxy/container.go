@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 
 	client "github.com/Shopify/toxiproxy/v2/client"
 	"github.com/Shopify/toxiproxy/v2/stream"
@@ -47,7 +48,31 @@ func At(api, name, listen string) *Proxy {
 	return &Proxy{name, listen, farProxy{client.NewClient(api), name}}
 }
 
-// farProxy is a Proxy of a container.
+// Attach is At for a Proxy that was there before the lab. What a lab that died has left is undone:
+// faults' Toxics are removed, and held bytes delivered. A Toxiproxy that is not Serve's is an
+// error, because the bytes of an open connection are not counted there.
+func Attach(api, name string) (*Proxy, error) {
+	far := farProxy{client.NewClient(api), name}
+	found, err := far.api.Proxy(name)
+	if err != nil {
+		return nil, fmt.Errorf("look for proxy %s of the Toxiproxy at %s: %w", name, api, err)
+	}
+	if _, _, _, err := far.counts(); err != nil {
+		return nil, fmt.Errorf("proxy %s of the Toxiproxy at %s counts no bytes, because the "+
+			"proxy is not served by cdclab's own Toxiproxy: %w", name, api, err)
+	}
+	for _, toxic := range found.ActiveToxics {
+		if strings.HasPrefix(toxic.Name, FaultPrefix) {
+			err = errors.Join(err, far.remove(toxic.Name))
+		}
+	}
+	if err = errors.Join(err, far.hold(false)); err != nil {
+		return nil, fmt.Errorf("undo what another lab left at proxy %s: %w", name, err)
+	}
+	return &Proxy{name, found.Listen, far}, nil
+}
+
+// farProxy is a Proxy of another process.
 type farProxy struct {
 	api  *client.Client
 	name string

@@ -35,11 +35,15 @@ func Names() []string { return slices.Clone(names) }
 // EmbeddedNames lists the Proxies of a Stack whose Kafka has the same address for every client.
 func EmbeddedNames() []string { return []string{ConsumerMongo, ConnectorPostgres} }
 
+// FaultPrefix begins the Name of every Toxic of a fault, so that a lab knows the Toxics of an
+// earlier lab that died.
+const FaultPrefix = "chaos-"
+
 // Toxic is a fault on a Proxy, in Toxiproxy's words: its README lists the types with their
 // attributes. Toxicity is always 1 and the lab sets no jitter, because Toxiproxy draws both from a
 // generator that cannot be seeded.
 type Toxic struct {
-	// Name is unique on the Proxy; empty is the Type.
+	// Name is unique on the Proxy; empty is the Type. A fault's Name begins with FaultPrefix.
 	Name string
 	// Type is a type of Toxiproxy's: latency, bandwidth, slow_close, timeout, reset_peer, slicer,
 	// limit_data.

@@ -151,10 +151,10 @@ func serve(t *testing.T, api, file string) *exec.Cmd {
 	return child
 }
 
-// TestProxyOfAContainer has the container's program without a container.
-func TestProxyOfAContainer(t *testing.T) {
-	t.Parallel()
-	var addresses [2]string
+// served is the container's program without a container, with a Proxy to the server. The API's
+// address is the first of the addresses, the Proxy's the second.
+func served(t *testing.T, server *echo) (child *exec.Cmd, addresses [2]string, file string) {
+	t.Helper()
 	for i := range addresses {
 		port, err := process.FreePort()
 		if err != nil {
@@ -162,23 +162,77 @@ func TestProxyOfAContainer(t *testing.T) {
 		}
 		addresses[i] = process.Loopback(port)
 	}
-	api, listen := addresses[0], addresses[1]
-	file := filepath.Join(t.TempDir(), "toxiproxy.json")
-	server := newEcho(t)
+	file = filepath.Join(t.TempDir(), "toxiproxy.json")
 	text := fmt.Sprintf(`[{"name": %q, "listen": %q, "upstream": %q, "enabled": true}]`,
-		ConsumerMongo, listen, server.address)
+		ConsumerMongo, addresses[1], server.address)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	child := serve(t, api, file)
+	child = serve(t, addresses[0], file)
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := At(api, ConsumerMongo, listen)
 	expect.Soon(t, "the container answers", func() error {
-		_, _, err := p.Bytes()
+		_, _, err := At(addresses[0], ConsumerMongo, addresses[1]).Bytes()
 		return err
 	})
+	return child, addresses, file
+}
+
+// TestAttach: what a lab that died has left at a person's proxy is undone, and nothing else.
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	server := newEcho(t)
+	_, addresses, _ := served(t, server)
+	dead := At(addresses[0], ConsumerMongo, addresses[1])
+	conn, err := net.Dial("tcp", addresses[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	roundTrip(t, conn)
+	for _, name := range []string{FaultPrefix + "latency-up", "theirs"} {
+		if err := dead.Add(Toxic{Name: name, Type: "latency", Upstream: true,
+			Attributes: map[string]any{"latency": 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := dead.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte("held")); err != nil {
+		t.Fatal(err)
+	}
+	expect.True(t, "bytes are held", func() bool {
+		n, err := dead.Held()
+		return err == nil && n == 4
+	})
+	p, err := Attach(addresses[0], ConsumerMongo)
+	if err != nil || p.Listen() != addresses[1] || p.Name() != ConsumerMongo {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 4)); err != nil {
+		t.Errorf("what was held: %v", err)
+	}
+	expect.Error(t, p.Remove(FaultPrefix+"latency-up"), "remove toxic")
+	if err := p.Remove("theirs"); err != nil {
+		t.Error(err)
+	}
+	_, err = Attach(addresses[0], ConsumerKafka)
+	expect.Error(t, err, "look for proxy consumer-kafka of the Toxiproxy at "+addresses[0])
+	if err := p.Remove(counterName(stream.Downstream)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Attach(addresses[0], ConsumerMongo)
+	expect.Error(t, err, "counts no bytes", "not served by cdclab's own Toxiproxy")
+}
+
+// TestProxyOfAContainer has the container's program without a container.
+func TestProxyOfAContainer(t *testing.T) {
+	t.Parallel()
+	server := newEcho(t)
+	child, addresses, file := served(t, server)
+	p := At(addresses[0], ConsumerMongo, addresses[1])
 	wantDelaysAndCounts(t, p)
 	wantHolds(t, p, server)
 	if err := p.Remove(counterName(stream.Upstream)); err != nil {
@@ -189,7 +243,7 @@ func TestProxyOfAContainer(t *testing.T) {
 	if err := os.WriteFile(file, []byte("[]"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	said, err := serve(t, api, file).CombinedOutput()
+	said, err := serve(t, addresses[0], file).CombinedOutput()
 	if err == nil || !strings.Contains(string(said), "address already in use") {
 		t.Errorf("a second program at the same address says %q (%v)", said, err)
 	}

@@ -1,0 +1,61 @@
+package chaos
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/process"
+)
+
+// TestImpossible: faults that a stack cannot have are named with their place in the file, and their
+// proxies are not asked for.
+func TestImpossible(t *testing.T) {
+	t.Parallel()
+	plan, err := Parse("far.yaml", []byte(head+
+		"  - {at: 1s, fault: kill, target: consumer}\n"+
+		"  - {at: 5s, fault: partition, target: consumer-kafka, for: 1s}\n"+
+		"  - {at: 9s, fault: broker-errors, target: kafka, for: 1s}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]string{
+		stack.Embedded: "far.yaml:7:21: partition cannot be applied to consumer-kafka: " +
+			"the embedded stack has no proxy consumer-kafka",
+		stack.Native: "far.yaml:8:21: broker-errors cannot be applied to kafka: " +
+			"the lab applies broker-errors to the stacks embedded, and not to native",
+	} {
+		got := plan.On(kind)
+		if len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+	if plan.On(stack.Embedded); len(plan.Proxies()) > 0 {
+		t.Errorf("proxies %q of the embedded stack", plan.Proxies())
+	}
+	plan.On(stack.Native)
+	if diff := cmp.Diff([]string{"consumer-kafka"}, plan.Proxies()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestFillsDisk: a Fault that fills a Disk asks for one, where Stack and machine can have a Disk.
+func TestFillsDisk(t *testing.T) {
+	t.Parallel()
+	for text, wants := range map[string]bool{
+		"disk-full, target: postgres, for: 2s": true, "kill, target: postgres": false,
+	} {
+		plan, err := parse([]byte(head + "  - {at: 1s, fault: " + text + "}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for kind, can := range map[string]bool{stack.Compose: false,
+			stack.Embedded: process.DiskImpossible() == nil} {
+			if plan.On(kind); plan.FillsDisk() != (wants && can) {
+				t.Errorf("%s on %s: %v", text, kind, plan.FillsDisk())
+			}
+		}
+	}
+}
