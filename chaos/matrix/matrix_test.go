@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -350,6 +351,26 @@ func TestPage(t *testing.T) {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q", want)
 		}
+	}
+}
+
+// TestNotRun: a few of the untried cells are named, and every failed cell.
+func TestNotRun(t *testing.T) {
+	t.Parallel()
+	var cells []*Cell
+	for seed := range uint64(9) {
+		cells = append(cells, &Cell{Stack: stack.Embedded, Fault: "kill", Target: "mongo",
+			Seed: seed})
+	}
+	cells[8].Failed = "no port"
+	var want []string
+	for seed := range mostUntried {
+		want = append(want, fmt.Sprint("kill of mongo on embedded, seed ", seed))
+	}
+	want = append(want, "kill of mongo on embedded, seed 8 (no port)", "and 3 more")
+	got := Summarize(cells).notes(cells)
+	if diff := cmp.Diff([]string{"not run: " + strings.Join(want, ", ")}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

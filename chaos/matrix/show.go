@@ -98,6 +98,9 @@ func (s Summary) sentence(rate int) string {
 		s.Missing, s.Impossible)
 }
 
+// mostUntried bounds the names of cells that nobody has tried yet.
+const mostUntried = 5
+
 // notes are lines about the cells that the table does not show.
 func (s Summary) notes(cells []*Cell) (lines []string) {
 	if len(s.Slow) > 0 {
@@ -105,14 +108,20 @@ func (s Summary) notes(cells []*Cell) (lines []string) {
 			"the end: %s", impact.GoalSeconds, impact.SteadyFor, strings.Join(s.Slow, ", ")))
 	}
 	var missing []string
+	untried := 0
 	for _, c := range cells {
-		if c.Result == nil && c.Impossible == "" {
-			name := c.title()
-			if c.Failed != "" {
-				name += " (" + c.Failed + ")"
+		switch {
+		case c.Result != nil || c.Impossible != "":
+		case c.Failed != "":
+			missing = append(missing, c.title()+" ("+c.Failed+")")
+		default:
+			if untried++; untried <= mostUntried {
+				missing = append(missing, c.title())
 			}
-			missing = append(missing, name)
 		}
+	}
+	if more := untried - mostUntried; more > 0 {
+		missing = append(missing, fmt.Sprintf("and %d more", more))
 	}
 	if len(missing) > 0 {
 		lines = append(lines, "not run: "+strings.Join(missing, ", "))
