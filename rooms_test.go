@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 	"chaos/matrix": {"chaos", "chaos/faults", "reports", "reports/impact", "reports/unit",
 		"reports/wholefile", "stack"},
 	"chaos/toolkit": {"chaos"},
-	"chaos/faults": {"stack", "stack/kafka", "stack/mongodb", "stack/process",
+	"chaos/faults": {"stack", "stack/connect", "stack/kafka", "stack/mongodb", "stack/process",
 		"stack/proxy"},
 	"chaos/check": {"consumer/entity", "ledger", "reports"},
 	"experiments": {"chaos", "chaos/check", "experiments/k6files", "experiments/observe",

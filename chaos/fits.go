@@ -60,11 +60,14 @@ func (p *Plan) Proxies() []string {
 	return slices.Compact(names)
 }
 
-// FillsDisk is true if a Fault needs a part whose data is on a Disk of its own.
-func (p *Plan) FillsDisk() bool {
-	return slices.ContainsFunc(p.Method, func(f Fault) bool {
-		return f.line().OnDisk && p.impossible(&f) == nil
-	})
+// Disks names the parts whose data has to be on a Disk of the part's own.
+func (p *Plan) Disks() (names []string) {
+	for _, f := range p.Method {
+		if f.line().OnDisk && p.impossible(&f) == nil {
+			names = append(names, f.Target)
+		}
+	}
+	return names
 }
 
 // CheckConsumers refuses a group of fewer consumers than the Plan is made for.

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,20 +42,25 @@ func TestImpossible(t *testing.T) {
 	}
 }
 
-// TestFillsDisk: a Fault that fills a Disk asks for one, where Stack and machine can have a Disk.
-func TestFillsDisk(t *testing.T) {
+// TestDisks: a Fault that fills a Disk asks for one, where Stack and machine can have a Disk.
+func TestDisks(t *testing.T) {
 	t.Parallel()
-	for text, wants := range map[string]bool{
-		"disk-full, target: postgres, for: 2s": true, "kill, target: postgres": false,
+	for text, on := range map[string][]string{
+		"disk-full, target: postgres, for: 2s": {stack.Embedded, stack.Native},
+		"disk-full, target: kafka, for: 2s":    {stack.Native}, "kill, target: postgres": nil,
 	} {
 		plan, err := parse([]byte(head + "  - {at: 1s, fault: " + text + "}\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for kind, can := range map[string]bool{stack.Compose: false,
-			stack.Embedded: process.DiskImpossible() == nil} {
-			if plan.On(kind); plan.FillsDisk() != (wants && can) {
-				t.Errorf("%s on %s: %v", text, kind, plan.FillsDisk())
+		for _, kind := range stack.Started {
+			var want []string
+			if slices.Contains(on, kind) && process.DiskImpossible() == nil {
+				want = []string{plan.Method[0].Target}
+			}
+			plan.On(kind)
+			if got := plan.Disks(); !slices.Equal(got, want) {
+				t.Errorf("%s on %s: %q, want %q", text, kind, got, want)
 			}
 		}
 	}

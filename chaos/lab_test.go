@@ -51,10 +51,13 @@ func upLab(t *testing.T) *lab {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+	var disks []string
+	if process.DiskImpossible() == nil {
+		disks = append(disks, stack.Postgres)
+	}
 	s, err := stack.Up(ctx, stack.Options{ConsumerPath: consumer,
 		Say:     func(line string) { t.Log(line) },
-		Proxies: proxy.EmbeddedNames(), PostgresDisk: process.DiskImpossible() == nil,
-		Log: t.Output()})
+		Proxies: proxy.EmbeddedNames(), Disks: disks, Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}

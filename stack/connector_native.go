@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -101,7 +102,12 @@ type sourceTask struct {
 	// password is of the REST API's only user, because a connector's configuration makes the worker
 	// read files and variables.
 	password string
+	// mayFail is true while a fault has the task fail.
+	mayFail atomic.Bool
 }
+
+// MayFail says whether the task may fail: the failure is then no accident, and nobody reports it.
+func (d *sourceTask) MayFail(may bool) { d.mayFail.Store(may) }
 
 // restUser is the only user of the worker's REST API.
 const restUser = "cdclab"
@@ -272,7 +278,7 @@ func (d *sourceTask) watch(ended <-chan struct{}, report func(string)) {
 		case <-tick.C:
 		}
 		status, err := d.rest().Status(context.Background(), connectorName)
-		if err == nil && status.Failed() {
+		if err == nil && status.Failed() && !d.mayFail.Load() {
 			report(status.Health().Error())
 			return
 		}
@@ -329,7 +335,7 @@ func (s *Stack) Snapshot(ctx context.Context, tables ...string) error {
 }
 
 // close has nothing to let go of.
-func (d *debezium) close() error { return nil }
+func (d *sourceTask) close() error { return nil }
 
 // SourceConnector is the name of Debezium's connector in a Native Stack's worker.
 const SourceConnector = connectorName

@@ -14,6 +14,9 @@ import (
 // Usage is what a Component in a container has used, in the engine's numbers.
 type Usage = compose.Usage
 
+// Networks are where a Component in a container is connected.
+type Networks = compose.Networks
+
 // connectContainer is the worker of Kafka Connect of a Compose Stack, with Debezium's connector.
 type connectContainer struct {
 	*compose.Container
@@ -23,8 +26,6 @@ type connectContainer struct {
 }
 
 func (c *connectContainer) MetricsURL() string { return c.project.MetricsURL(compose.Connect) }
-
-func (c *connectContainer) close() error { return nil }
 
 // Start starts the worker and returns when the connector streams.
 func (c *connectContainer) Start(ctx context.Context) error {
@@ -111,8 +112,8 @@ func (s *Stack) prepareContainers(ctx context.Context) error {
 		return err
 	}
 	worker := &connectContainer{project: project, report: s.folder.Report}
-	worker.sourceTask = sourceTask{config, s.parts.postgres.DSN(), project.Address(compose.Connect),
-		project.ConnectPassword()}
+	worker.config, worker.dsn = config, s.parts.postgres.DSN()
+	worker.address, worker.password = project.Address(compose.Connect), project.ConnectPassword()
 	worker.Container = project.Container(Connector, compose.Connect, worker.streaming)
 	s.parts.connector = worker
 	for _, name := range consumers {

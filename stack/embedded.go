@@ -22,7 +22,7 @@ func (s *Stack) preparePostgres(ctx context.Context) error {
 	}
 	s.note(note)
 	made, err := postgres.New(s.folder, binDir, s.options.PostgresPort)
-	if err == nil && s.options.PostgresDisk {
+	if err == nil && slices.Contains(s.options.Disks, Postgres) {
 		err = made.PutOnDisk()
 	}
 	if err == nil {

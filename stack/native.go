@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/cdclab/cdclab/stack/kafka"
@@ -27,6 +28,11 @@ func (s *Stack) prepareKafkaServer(ctx context.Context) error {
 	made, err := kafka.NewNative(s.folder, s.parts.jvm, s.partitions())
 	if err != nil {
 		return err
+	}
+	if slices.Contains(s.options.Disks, Kafka) {
+		if err := made.PutOnDisk(nil); err != nil {
+			return err
+		}
 	}
 	for listener, proxy := range map[string]string{kafka.ListenConsumer: proxy.ConsumerKafka,
 		kafka.ListenConnect: proxy.ConnectorKafka} {

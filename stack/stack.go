@@ -69,9 +69,10 @@ type Options struct {
 	PostgresDir string
 	// PostgresPort is where PostgreSQL listens; 0 is a free port.
 	PostgresPort int
-	// PostgresDisk puts PostgreSQL's data in an Embedded or Native Stack onto a Disk of its own,
-	// which a fault can fill; see process.DiskImpossible.
-	PostgresDisk bool
+	// Disks names the parts whose data is on a Disk of the part's own, which a fault can fill:
+	// Postgres in an Embedded or Native Stack, and Kafka in a Native Stack. See
+	// process.DiskImpossible.
+	Disks []string
 	// ConsumerPath is the consumer program, ConsumerArgs are flags for it beyond the Stack's own.
 	ConsumerPath string
 	ConsumerArgs []string

@@ -32,6 +32,7 @@ func connectorKinds() []Kind {
 			Undone:   "the limit is reset, the slot dropped, the connector started: it snapshots",
 			Loses:    snapshot, Stacks: []string{stack.Embedded}, bind: invalidateSlot},
 	}
+	kinds = append(kinds, taskKinds()...)
 	for i := range kinds {
 		kinds[i].Family, kinds[i].Targets = "connector", []string{stack.Connector}
 	}
@@ -53,6 +54,21 @@ func walsender(ctx context.Context, dsn string) (pid int, err error) {
 
 // cutReplication ends the walsender; the connector's session ends with an error.
 func cutReplication(s Site) *Injection {
+	return endWalsender(s, func(ctx context.Context, pid int) error {
+		var ended bool
+		if err := ask(ctx, s.At.PostgresDSN, "SELECT pg_terminate_backend($1, 5000)", []any{pid},
+			&ended); err != nil {
+			return fmt.Errorf("end the walsender: %w", err)
+		}
+		if !ended {
+			return fmt.Errorf("the walsender %d did not end", pid)
+		}
+		return nil
+	})
+}
+
+// endWalsender ends the walsender in a Kind's own way.
+func endWalsender(s Site, end func(ctx context.Context, pid int) error) *Injection {
 	dsn := s.At.PostgresDSN
 	var before int
 	i := &Injection{Healthy: s.healthy, Undo: nothingToUndo}
@@ -63,15 +79,7 @@ func cutReplication(s Site) *Injection {
 		if before == 0 {
 			return fmt.Errorf("nobody streams from slot %s", stack.Slot)
 		}
-		var ended bool
-		if err := ask(ctx, dsn, "SELECT pg_terminate_backend($1, 5000)", []any{before},
-			&ended); err != nil {
-			return fmt.Errorf("end the walsender: %w", err)
-		}
-		if !ended {
-			return fmt.Errorf("the walsender %d did not end", before)
-		}
-		return nil
+		return end(ctx, before)
 	}
 	i.During = func(ctx context.Context) (string, error) {
 		now, err := walsender(ctx, dsn)

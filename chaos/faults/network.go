@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cdclab/cdclab/stack"
 	"github.com/cdclab/cdclab/stack/proxy"
 )
 
@@ -77,7 +78,46 @@ func networkKinds() []Kind {
 			Verified: "the proxy holds bytes",
 			Undone:   "what is held is delivered; nothing held is no evidence",
 			bind:     holdPackets},
+		{Name: "unplugged", Family: networkFamily,
+			Does:    "takes the target's container out of every network",
+			Targets: everyPart, Ends: Lasts, Stacks: []string{stack.Compose},
+			Verified: "the container is in no network, and does not serve",
+			Undone:   "the container is in the same networks, under the same names, and serves",
+			unable:   hasContainer, bind: unplug},
 	}
+}
+
+// unplug leaves the processes of the target running.
+func unplug(s Site) *Injection {
+	part, _ := s.Part.(container) // checked by hasContainer
+	var before stack.Networks
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(ctx context.Context) (err error) {
+		if before, err = part.Networks(ctx); err != nil {
+			return err
+		}
+		return part.Unplug(ctx, before)
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		now, err := part.Networks(ctx)
+		switch {
+		case err != nil:
+			return "", err
+		case len(now) > 0:
+			return "", fmt.Errorf("%s is in %d networks", s.Target, len(now))
+		case s.healthy(ctx) == nil:
+			return "", fmt.Errorf("%s serves without a network", s.Target)
+		}
+		return fmt.Sprintf("%s is in no network, %d before", s.Target, len(before)), nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		if before == nil {
+			return nil
+		}
+		return errors.Join(part.Plug(ctx, before),
+			until(ctx, func() error { return s.healthy(ctx) }))
+	}
+	return i
 }
 
 // toxic is the Kind that puts toxics of Toxiproxy's type on a proxy, in the direction by default.

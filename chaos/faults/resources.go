@@ -37,19 +37,31 @@ func resourceKinds() []Kind {
 			Targets:  []string{stack.Postgres, stack.Consumer},
 			Verified: "the limit stands, and the process has at least as many open files",
 			Undone:   "the limit from before is set", unable: limitable, bind: exhaustDescriptors},
-		{Name: "disk-full", Does: "leaves no room on PostgreSQL's own small file system (tmpfs): " +
-			"rows that need a new page are refused, and PostgreSQL ends where the log needs room",
-			Targets: []string{stack.Postgres}, OnDisk: true,
-			Verified: "a write is refused for want of room (SQLSTATE 53100), or fails while " +
-				"PostgreSQL logs that no space is left",
-			Undone: "there is room again, and PostgreSQL is started if gone",
+		{Name: "disk-full", Does: "leaves no room on the target's own small file system (tmpfs): " +
+			"PostgreSQL refuses rows that need a new page, and ends where the log needs room; " +
+			"Kafka ends",
+			Targets: []string{stack.Postgres, stack.Kafka}, OnDisk: true,
+			Verified: "PostgreSQL refuses a write for want of room (SQLSTATE 53100), or the " +
+				"target logs that no space is left",
+			Undone: "there is room again, and the target is started if gone",
+			notOn:  map[string][]string{stack.Embedded: {stack.Kafka}},
 			lacks:  child.DiskImpossible, unable: hasDisk, bind: fillDisk},
 	}
 	for i := range kinds {
-		kinds[i].Family, kinds[i].Ends = "resources", Lasts
-		// A PostgreSQL without room cannot start, nor take what other faults write.
-		kinds[i].Shared = !kinds[i].OnDisk
 		kinds[i].Stacks = []string{stack.Embedded, stack.Native}
+	}
+	kinds = append(kinds, Kind{Name: "cpu-limited", Does: "leaves the target's container a part " +
+		"of one processor (a quota of the control group)", Targets: everyPart,
+		Parameters: []Parameter{{Name: "percent", Type: numberType, Default: "20", Least: 1,
+			Most: 99, Does: "per cent of one processor"}},
+		LeastFor: 2 * time.Second,
+		Verified: "the kernel kept the container from running",
+		Undone:   "the container has no quota", Stacks: []string{stack.Compose},
+		unable: hasContainer, bind: limitCPU})
+	for i := range kinds {
+		kinds[i].Family, kinds[i].Ends = "resources", Lasts
+		// A part without room cannot start, nor take what other faults write.
+		kinds[i].Shared = !kinds[i].OnDisk
 	}
 	return kinds
 }
@@ -96,6 +108,48 @@ func stressCPU(s Site) *Injection {
 		}
 		workers = nil
 		return errors.Join(failed...)
+	}
+	return i
+}
+
+// container is a part whose container the engine can limit and take out of the networks.
+type container interface {
+	LimitCPU(ctx context.Context, percent int) error
+	FreeCPU(context.Context) error
+	Usage(context.Context) (stack.Usage, error)
+	Networks(context.Context) (stack.Networks, error)
+	Unplug(context.Context, stack.Networks) error
+	Plug(context.Context, stack.Networks) error
+}
+
+func hasContainer(s Site) error {
+	if _, is := s.Part.(container); !is {
+		return errors.New(s.Target + " is in no container")
+	}
+	return nil
+}
+
+// limitCPU sets a quota, which the kernel enforces by keeping the container from running.
+func limitCPU(s Site) *Injection {
+	part, _ := s.Part.(container) // checked by hasContainer
+	var before stack.Usage
+	i := &Injection{Healthy: s.healthy, Undo: part.FreeCPU}
+	i.Inject = func(ctx context.Context) (err error) {
+		if before, err = part.Usage(ctx); err != nil {
+			return err
+		}
+		return part.LimitCPU(ctx, s.With.Number("percent"))
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		now, err := part.Usage(ctx)
+		if err != nil {
+			return "", err
+		}
+		took := now.ThrottledSeconds - before.ThrottledSeconds
+		if took <= 0 {
+			return "", fmt.Errorf("%s was never kept from running: the quota was enough", s.Target)
+		}
+		return fmt.Sprintf("%s was kept from running for %.1f s", s.Target, took), nil
 	}
 	return i
 }
@@ -226,7 +280,7 @@ func hasDisk(s Site) error {
 
 // fillDisk takes the room from the target. PostgreSQL refuses a row for want of a page, and panics
 // for want of room in the log: then the start after the panic may fail as well, and PostgreSQL is
-// gone until Undo.
+// gone until Undo. Kafka ends with the first append that fails.
 func fillDisk(s Site) *Injection {
 	part, _ := s.Part.(diskPart) // checked by hasDisk
 	i := &Injection{Healthy: s.healthy}
@@ -235,20 +289,24 @@ func fillDisk(s Site) *Injection {
 		return part.Disk().Fill()
 	}
 	i.During = func(ctx context.Context) (string, error) {
-		err := writeMuch(ctx, s.At.PostgresDSN)
-		if isOutOfRoom(err) {
-			return "a write was refused: " + err.Error(), nil
+		var refused error // of Kafka the load alone writes
+		if s.Target == stack.Postgres {
+			refused = writeMuch(ctx, s.At.PostgresDSN)
+			switch {
+			case refused == nil:
+				return "", errors.New(s.Target + " had room for 100,000 rows")
+			case isOutOfRoom(refused):
+				return "a write was refused: " + refused.Error(), nil
+			}
 		}
-		said, unread := part.Logged(noSpace)
-		switch {
-		case unread != nil:
-			return "", fmt.Errorf("read the log of %s: %w", s.Target, unread)
-		case err == nil:
-			return "", errors.New(s.Target + " had room for 100,000 rows")
-		case !said:
-			return "", fmt.Errorf("%s refused a write, and not for want of room: %w", s.Target, err)
+		said, err := part.Logged(noSpace)
+		if err == nil && !said {
+			err = errors.Join(errors.New(s.Target+" says nothing of a full disk"), refused)
 		}
-		return fmt.Sprintf("a write failed (%v), and the log says %q", err, noSpace), nil
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("the log of %s says %q", s.Target, noSpace), nil
 	}
 	i.Undo = func(ctx context.Context) error {
 		if err := part.Disk().Free(); err != nil {
@@ -265,7 +323,7 @@ func fillDisk(s Site) *Injection {
 	return i
 }
 
-// noSpace is strerror(3) of ENOSPC in the locale C, which the lab's PostgreSQL logs in.
+// noSpace is strerror(3) of ENOSPC in the locale C, which the lab's servers log in.
 const noSpace = "No space left on device"
 
 // writeMuch writes more than the free pages of any file take. The table goes with the connection.

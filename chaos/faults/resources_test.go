@@ -10,6 +10,7 @@ import (
 
 	"github.com/cdclab/cdclab/stack"
 	"github.com/cdclab/cdclab/stack/postgres"
+	"github.com/cdclab/cdclab/stack/process"
 	"github.com/cdclab/cdclab/stack/servertest"
 	"github.com/cdclab/cdclab/stack/servertest/expect"
 )
@@ -106,7 +107,8 @@ func TestDiskFullOfLog(t *testing.T) {
 func TestNoDisk(t *testing.T) {
 	t.Parallel()
 	kind, _ := Find("disk-full")
-	for _, part := range []stack.Component{&idle{}, &postgres.Server{}} {
+	for _, part := range []stack.Component{&idle{},
+		&postgres.Server{Child: &process.Child{}}} {
 		err := kind.Impossible(Site{Target: stack.Postgres, Part: part})
 		if err == nil || !strings.Contains(err.Error(), "no file system of its own") {
 			t.Error(err)

@@ -315,6 +315,8 @@ type Usage struct {
 	// Started tells one start of a container from the next.
 	Started    string
 	CPUSeconds float64
+	// ThrottledSeconds is how long the kernel kept the container from running, by LimitCPU.
+	ThrottledSeconds float64
 	// MemoryBytes is without the part of the page cache that the kernel would give away first.
 	MemoryBytes, MemoryLimit   float64
 	DiskReadBytes, DiskWritten float64
@@ -344,7 +346,8 @@ func readUsage(answer io.Reader) (Usage, error) {
 		return Usage{}, err
 	}
 	u := Usage{CPUSeconds: float64(stats.CPUStats.CPUUsage.TotalUsage) / 1e9,
-		MemoryLimit: float64(stats.MemoryStats.Limit)}
+		ThrottledSeconds: float64(stats.CPUStats.ThrottlingData.ThrottledTime) / 1e9,
+		MemoryLimit:      float64(stats.MemoryStats.Limit)}
 	cache, isVersion1 := stats.MemoryStats.Stats["total_inactive_file"]
 	if !isVersion1 {
 		cache = stats.MemoryStats.Stats["inactive_file"]

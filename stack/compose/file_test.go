@@ -257,19 +257,21 @@ func TestOverrides(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"version 1": `{"cpu_stats": {"cpu_usage": {"total_usage": 2500000000}},
+		"version 1": `{"cpu_stats": {"cpu_usage": {"total_usage": 2500000000},
+				"throttling_data": {"throttled_time": 700000000}},
 			"memory_stats": {"usage": 300, "limit": 1000,
 				"stats": {"total_inactive_file": 100, "inactive_file": 7}},
 			"blkio_stats": {"io_service_bytes_recursive": [{"op": "Read", "value": 5},
 				{"op": "Write", "value": 6}, {"op": "Total", "value": 11}]}}`,
-		"version 2": `{"cpu_stats": {"cpu_usage": {"total_usage": 2500000000}},
+		"version 2": `{"cpu_stats": {"cpu_usage": {"total_usage": 2500000000},
+				"throttling_data": {"throttled_time": 700000000}},
 			"memory_stats": {"usage": 300, "limit": 1000, "stats": {"inactive_file": 100}},
 			"blkio_stats": {"io_service_bytes_recursive": [{"op": "read", "value": 5},
 				{"op": "write", "value": 6}]}}`,
 	} {
 		got, err := readUsage(strings.NewReader(text))
-		want := Usage{CPUSeconds: 2.5, MemoryBytes: 200, MemoryLimit: 1000, DiskReadBytes: 5,
-			DiskWritten: 6}
+		want := Usage{CPUSeconds: 2.5, ThrottledSeconds: 0.7, MemoryBytes: 200,
+			MemoryLimit: 1000, DiskReadBytes: 5, DiskWritten: 6}
 		if err != nil || got != want {
 			t.Errorf("%s: %+v (%v), want %+v", name, got, err, want)
 		}

@@ -107,7 +107,7 @@ func (k *Native) Environment() []string {
 		"CDC_KAFKA_CONTROLLER="+k.addresses[listenController],
 		"CDC_KAFKA_LISTENERS="+listeners(k.addresses, append(clients, listenController)...),
 		"CDC_KAFKA_ADVERTISED="+listeners(k.advertised, clients...),
-		"CDC_KAFKA_DATA="+k.Folder.File("kafka"),
+		"CDC_KAFKA_DATA="+k.Data(),
 		"CDC_KAFKA_PARTITIONS="+strconv.Itoa(k.partitions),
 	)
 }
@@ -133,7 +133,7 @@ func (k *Native) Start(ctx context.Context) error {
 
 // format gives the data folder the cluster's name, unless it has one.
 func (k *Native) format(ctx context.Context) error {
-	data := k.Folder.File("kafka")
+	data := k.Data()
 	if _, err := os.Stat(data); err == nil {
 		return nil
 	}

@@ -64,8 +64,6 @@ type Server struct {
 	owner *syscall.Credential
 	// more holds settings beyond a Stack's server's.
 	more []string
-	// disk holds the data; nil is the Folder.
-	disk *process.Disk
 
 	mu sync.Mutex
 	// clock are the variables that change the clock of the next start's processes.
@@ -146,20 +144,9 @@ func (p *Server) dsnAt(address, role, database string) string {
 func (p *Server) Password(role string) string { return p.passwords[role] }
 
 // PutOnDisk puts the data onto a Disk, before the first start.
-func (p *Server) PutOnDisk() (err error) {
-	p.disk, err = p.Folder.MountDisk(p.owner)
-	return err
-}
+func (p *Server) PutOnDisk() error { return p.Child.PutOnDisk(p.owner) }
 
-// Disk holds the data; nil is a server without a Disk of its own.
-func (p *Server) Disk() *process.Disk { return p.disk }
-
-func (p *Server) dataDir() string {
-	if p.disk != nil {
-		return p.disk.File("postgres")
-	}
-	return p.Folder.File("postgres")
-}
+func (p *Server) dataDir() string { return p.Data() }
 
 // Start makes the data folder the first time, starts the server on its port and returns when the
 // lab's tables are there.

@@ -22,6 +22,8 @@ type Child struct {
 	Folder *Folder
 	// stopSignal asks the child to end in good order.
 	stopSignal syscall.Signal
+	// disk holds the data; nil is the Folder.
+	disk *Disk
 
 	mu      sync.Mutex
 	current *Process
@@ -32,6 +34,24 @@ type Child struct {
 // for an end in good order.
 func NewChild(name string, folder *Folder, stopSignal syscall.Signal) *Child {
 	return &Child{name: name, Folder: folder, stopSignal: stopSignal}
+}
+
+// PutOnDisk puts the data of the next start onto a Disk of the child's own, before the first start.
+// The owner is the child's user; nil is the lab's own.
+func (c *Child) PutOnDisk(owner *syscall.Credential) (err error) {
+	c.disk, err = c.Folder.MountDisk(c.name, owner)
+	return err
+}
+
+// Disk holds the child's data; nil is a child without a Disk of its own.
+func (c *Child) Disk() *Disk { return c.disk }
+
+// Data is the path for the child's data.
+func (c *Child) Data() string {
+	if c.disk != nil {
+		return c.disk.File(c.name)
+	}
+	return c.Folder.File(c.name)
 }
 
 // Launch starts the child and returns when probe succeeds; on any error the child is gone again.

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// diskName is the folder of a Disk in the data folder.
-	diskName = "disk"
+	// diskPrefix begins the name of a Disk's folder in the data folder; the child's name follows.
+	diskPrefix = "disk-"
 	// diskBytes is the room on a Disk that is not full: as much memory as is used there, and no
 	// more, is taken.
 	diskBytes = 4 << 30
@@ -44,9 +44,10 @@ var tryDisk = sync.OnceValue(func() error {
 	return errors.Join(err, unmountDisk(path), os.Remove(path))
 })
 
-// MountDisk makes the folder's Disk, whose root belongs to the owner; nil is the lab's own user.
-func (f *Folder) MountDisk(owner *syscall.Credential) (*Disk, error) {
-	d := &Disk{path: f.File(diskName), owner: "mode=0700"}
+// MountDisk makes the Disk of the named child, whose root belongs to the owner; nil is the lab's
+// own user.
+func (f *Folder) MountDisk(name string, owner *syscall.Credential) (*Disk, error) {
+	d := &Disk{path: f.File(diskPrefix + name), owner: "mode=0700"}
 	if owner != nil {
 		d.owner += fmt.Sprintf(",uid=%d,gid=%d", owner.Uid, owner.Gid)
 	}

@@ -10,8 +10,8 @@ import (
 // Disk is a file system of its own, which the lab can have on Linux alone.
 type Disk struct{}
 
-// diskName is as on Linux.
-const diskName = "disk"
+// diskPrefix is as on Linux.
+const diskPrefix = "disk-"
 
 // DiskImpossible returns why the lab cannot have a Disk here.
 func DiskImpossible() error {
@@ -19,7 +19,9 @@ func DiskImpossible() error {
 }
 
 // MountDisk is DiskImpossible.
-func (f *Folder) MountDisk(*syscall.Credential) (*Disk, error) { return nil, DiskImpossible() }
+func (f *Folder) MountDisk(string, *syscall.Credential) (*Disk, error) {
+	return nil, DiskImpossible()
+}
 
 // File is never called.
 func (d *Disk) File(name string) string { return name }

@@ -17,7 +17,7 @@ func testDisk(t *testing.T, f *Folder) *Disk {
 	if err := DiskImpossible(); err != nil {
 		t.Skip(err)
 	}
-	d, err := f.MountDisk(nil)
+	d, err := f.MountDisk("x", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestDisk(t *testing.T) {
 	t.Parallel()
 	f := testFolder(t)
 	d := testDisk(t, f)
-	if _, err := f.MountDisk(nil); err == nil {
+	if _, err := f.MountDisk("x", nil); err == nil {
 		t.Error("a second Disk in one folder")
 	}
 	// What is no Disk is left alone, and so is what a link leads to.

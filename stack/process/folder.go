@@ -305,12 +305,16 @@ func EndAll() error {
 	return errors.Join(failed...)
 }
 
-// removeAll removes a data folder with its Disk, again if something was written there meanwhile.
+// removeAll removes a data folder with its Disks, again if something was written there meanwhile.
 func removeAll(path string) error {
 	var err error
 	for range 5 {
-		err = errors.Join(unmountDisk(filepath.Join(path, diskName)), os.RemoveAll(path))
-		if err == nil {
+		disks, _ := filepath.Glob(filepath.Join(path, diskPrefix+"*")) // no error with this pattern
+		err = nil
+		for _, disk := range disks {
+			err = errors.Join(err, unmountDisk(disk))
+		}
+		if err = errors.Join(err, os.RemoveAll(path)); err == nil {
 			return nil
 		}
 		time.Sleep(PollEvery)
