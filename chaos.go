@@ -149,6 +149,7 @@ func chaosRandom(ctx context.Context, t terminal, args []string) (int, error) {
 	set.StringVar(&draft.Stack, "stack", draft.Stack, "kind of stack: embedded, native or compose")
 	set.IntVar(&draft.Rate, "rate", 100, "operations per second, `N`")
 	atLeastOne(set, &draft.Consumers, "consumers", "`N` consumers that share the group (default 1)")
+	localImages(set, &r.config.Stack.LocalImages)
 	dir := set.String("dir", "runs", "`folder` for the plans")
 	only := set.Bool("draw", false, "only write the plan, without a run")
 	shrink := set.Bool("shrink", true, "find and write the smallest plan that fails")
@@ -249,6 +250,8 @@ func chaosMatrix(ctx context.Context, t terminal, args []string) (int, error) {
 	atLeastOne(set, &rate, "rate", "operations per second, `N` (default 200)")
 	atLeastOne(set, &minutes, "minutes",
 		"after `N` minutes begin no more runs, and say which are missing (default: no bound)")
+	config := experiments.DefaultConfig()
+	localImages(set, &config.Stack.LocalImages)
 	dir := set.String("out", filepath.Join("runs", "matrix"), "`folder` of the table and of each "+
 		"run; what was run there before is not run again")
 	if _, err := parse(set, args, 0, 0); err != nil {
@@ -275,7 +278,7 @@ func chaosMatrix(ctx context.Context, t terminal, args []string) (int, error) {
 		return 0, err
 	}
 	cells := whole.Add(chosen)
-	walk := matrix.Walk{Matrix: whole, Folder: folder.Path, Run: runCell, Say: t.say,
+	walk := matrix.Walk{Matrix: whole, Folder: folder.Path, Run: cellRunner(config), Say: t.say,
 		Limit: time.Duration(minutes) * time.Minute, Now: time.Now}
 	err = walk.Do(ctx, cells)
 	fmt.Fprintln(t.out, "table", fromHere(filepath.Join(folder.Path, matrix.PageName)))
@@ -285,25 +288,27 @@ func chaosMatrix(ctx context.Context, t terminal, args []string) (int, error) {
 	return verdictCode(matrix.Verdict(cells)), nil
 }
 
-// runCell runs a plan of the matrix on a stack of its own.
-func runCell(ctx context.Context, kind string, seed uint64, path, folder string) (*reports.Run,
-	error) {
-	config, whole := experiments.DefaultConfig(), int64(seed)
-	config.Scenario, config.Stack.Kind, config.Seed = "smoke", kind, &whole
-	config.PlanPath, config.Out, config.Command = path, folder, os.Args
-	config.FloorWrites = 50
-	if kind == stack.Embedded { // without the warmup of a JVM
-		short := 2 * time.Second
-		config.Warmup = &short
+// cellRunner runs each plan of the matrix on a stack of its own.
+func cellRunner(common experiments.Config) matrix.Runner {
+	return func(ctx context.Context, kind string, seed uint64, path, folder string) (*reports.Run,
+		error) {
+		config, whole := common, int64(seed)
+		config.Scenario, config.Stack.Kind, config.Seed = "smoke", kind, &whole
+		config.PlanPath, config.Out, config.Command = path, folder, os.Args
+		config.FloorWrites = 50
+		if kind == stack.Embedded { // without the warmup of a JVM
+			short := 2 * time.Second
+			config.Warmup = &short
+		}
+		result, err := experiments.Run(ctx, config)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		return result.Run, nil
 	}
-	result, err := experiments.Run(ctx, config)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return result.Run, nil
 }
 
 // gameDay holds the plans of a file before the people at the terminal, and writes the report.
@@ -315,6 +320,7 @@ func gameDay(ctx context.Context, t terminal, args []string) (int, error) {
 	options := stack.Options{}
 	externalFlags(set, &options.External)
 	serverFlags(set, &options)
+	localImages(set, &options.LocalImages)
 	positional, err := parse(set, args, 1, 1)
 	if err != nil {
 		return 0, err
