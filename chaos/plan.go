@@ -236,7 +236,8 @@ func (l *Traffic) UnmarshalYAML(node ast.Node) error {
 // SteadyState is the Plan's demand on a Run, besides the demand on every Run: no row is lost,
 // stale, resurrected or otherwise wrong.
 type SteadyState struct {
-	// Recovery bounds the time from each Fault's end until the target is healthy again.
+	// Recovery bounds the time from each Fault's end until every part serves, the latency is steady
+	// again, and what waited was seen.
 	Recovery time.Duration `yaml:"recovery"`
 	// P95 bounds the e2e p95 outside of the Faults; 0 is a Plan that does not say.
 	P95 time.Duration `yaml:"p95"`

@@ -14,6 +14,7 @@ import (
 	"github.com/cdclab/cdclab/experiments/k6files"
 	"github.com/cdclab/cdclab/ledger"
 	"github.com/cdclab/cdclab/reports"
+	"github.com/cdclab/cdclab/reports/impact"
 )
 
 // tally folds the measured writes of a ledger into the numbers of a Run.
@@ -41,8 +42,9 @@ type faultLatency struct {
 }
 
 // readLedger fills in the numbers from the ledger and from k6's own summary. The file is read
-// twice: offsets count from the first intended write, and lines stand in the order of fates. An
-// unreadable line is an error, and the lines before count.
+// twice: offsets count from the first intended write, and lines stand in the order of fates. With
+// faults the file is read once more: the seconds tell when each recovery was over. An unreadable
+// line is an error, and the lines before count.
 func (l *load) readLedger() error {
 	t := &tally{
 		run: l.run, recorder: reports.NewRecorder(), firstNs: math.MaxInt64,
@@ -65,6 +67,16 @@ func (l *load) readLedger() error {
 	}
 	t.measureLength(end)
 	_, _, addErr := ledger.Read(path, t.add)
+	if len(t.faults) > 0 {
+		l.run.Series = t.recorder.Seconds()
+		for i, one := range impact.Of(l.run) {
+			// Every part may serve while the latency is not yet steady, and rows still wait.
+			if f := &l.run.Faults[i]; f.RecoveredSeconds >= 0 {
+				f.RecoveredSeconds = max(f.RecoveredSeconds, one.BackSeconds)
+			}
+		}
+		_, _, _ = ledger.Read(path, t.underFaults) // addErr is of the same lines
+	}
 	t.compareLoad(header, end, l.readSummary())
 	t.conclude(header, end)
 	if err = cmp.Or(err, addErr); err != nil && !l.run.Ledger.Truncated {
@@ -154,7 +166,6 @@ func (t *tally) add(w ledger.Write) error {
 	// The change event may overtake the acknowledgement of the commit; that is no time at all.
 	t.stage(&w, reports.Pipeline, max(0, w.VisibleNs-w.CommittedNs))
 	t.stage(&w, reports.E2E, w.VisibleNs-w.IntendedNs)
-	t.underFaults(&w)
 	return nil
 }
 
@@ -166,9 +177,9 @@ func (t *tally) stage(w *ledger.Write, stage string, ns int64) {
 // e2eSteady when no fault and no recovery was going on. underFaults counts the writes committed and
 // seen while nothing could get through: a change on its way at a fault's beginning has a second to
 // arrive, and a tenth of a second at the end is for the clocks of k6 and of the lab.
-func (t *tally) underFaults(w *ledger.Write) {
-	if len(t.faults) == 0 {
-		return
+func (t *tally) underFaults(w ledger.Write) error {
+	if !w.Measured() || w.Fate != ledger.Acked || w.Untracked || w.VisibleNs == 0 {
+		return nil
 	}
 	at, e2e, steady := float64(w.IntendedNs-t.firstNs)/1e9, w.VisibleNs-w.IntendedNs, true
 	committed := float64(w.CommittedNs-t.firstNs) / 1e9
@@ -191,8 +202,9 @@ func (t *tally) underFaults(w *ledger.Write) {
 		}
 	}
 	if steady {
-		t.stage(w, reports.E2ESteady, e2e)
+		t.stage(&w, reports.E2ESteady, e2e)
 	}
+	return nil
 }
 
 // mostMergedSeconds is how many seconds of a segment keep their exact histograms for merging: a day

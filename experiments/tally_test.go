@@ -195,6 +195,34 @@ func TestFaultSplitsLatency(t *testing.T) {
 	}
 }
 
+// TestRecoveryOfTheLatency: a recovery is not over while rows that waited are still late, although
+// every part serves, and their latency is none of the steady state.
+func TestRecoveryOfTheLatency(t *testing.T) {
+	t.Parallel()
+	var writes []ledger.Write
+	for at := range int64(30) {
+		w := due(at+1, at*second)
+		if at >= 5 && at < 12 { // seen together in second 12
+			w.VisibleNs = 12*second + 10*int64(time.Millisecond)
+		}
+		writes = append(writes, w)
+	}
+	l := loadOver(t, writes,
+		reports.FaultWindow{StartSeconds: 5, EndSeconds: 8, RecoveredSeconds: 1, Applied: true})
+	if got := l.run.Faults[0].RecoveredSeconds; got != 4 {
+		t.Errorf("recovered after %v s, want 4", got)
+	}
+	steady, _ := l.run.StageOf(reports.E2ESteady, "", "")
+	if steady.Max > 11 || steady.Count != 22 {
+		t.Errorf("steady %+v, want the 22 writes that nothing held up", steady)
+	}
+	never := loadOver(t, writes,
+		reports.FaultWindow{StartSeconds: 5, EndSeconds: 8, RecoveredSeconds: -1})
+	if got := never.run.Faults[0].RecoveredSeconds; got != -1 {
+		t.Errorf("a part that never came back recovered after %v s", got)
+	}
+}
+
 // TestDamagedLedger: a line that cannot be read costs what comes after the line, and is told.
 func TestDamagedLedger(t *testing.T) {
 	t.Parallel()

@@ -223,7 +223,8 @@ type FaultWindow struct {
 	EndSeconds   float64 `json:"endSeconds"`
 	// Applied: the injection succeeded and its effect was observed.
 	Applied bool `json:"applied"`
-	// RecoveredSeconds is the time from the removal until the steady state held again; -1: unknown.
+	// RecoveredSeconds is the time from the removal until the steady state held again: every part
+	// serves, the latency is as before, and what waited was seen; -1: unknown.
 	RecoveredSeconds float64 `json:"recoveredSeconds" number:"-1"`
 	// RecoveryLimitSeconds is the longest recovery allowed by the plan; 0 is the specification's
 	// 60.

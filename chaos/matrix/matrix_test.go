@@ -117,7 +117,7 @@ func TestResultOf(t *testing.T) {
 	run := soundRun()
 	got := resultOf(mustFind(t, "kill"), run)
 	want := &Result{Status: reports.Pass, DetectSeconds: 1.5, SteadySeconds: 1.5, WorstP99: 2200,
-		Degradation: 100, MaxLag: 70, ServedSeconds: 1.5, Deliveries: run.Deliveries,
+		Degradation: 100, MaxLag: 70, RecoveredSeconds: 1.5, Deliveries: run.Deliveries,
 		Rows: map[reports.RowStatus]int64{reports.OK: 900}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

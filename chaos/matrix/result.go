@@ -23,9 +23,10 @@ type Result struct {
 	WorstP99      float64 `json:"worstP99"`
 	Degradation   float64 `json:"degradation"`
 	MaxLag        int64   `json:"maxLag"`
-	// ServedSeconds is the time from the fault's end until every part served again; -1 is never.
-	ServedSeconds float64            `json:"servedSeconds"`
-	Deliveries    reports.Deliveries `json:"deliveries"`
+	// RecoveredSeconds is the time from the fault's end until every part served, the latency was
+	// steady and what waited was seen; -1 is never.
+	RecoveredSeconds float64            `json:"recoveredSeconds"`
+	Deliveries       reports.Deliveries `json:"deliveries"`
 	// Rows is the table check's number of rows and documents of each status.
 	Rows   map[reports.RowStatus]int64 `json:"rows"`
 	Commit string                      `json:"commit"`
@@ -36,14 +37,14 @@ type Result struct {
 // resultOf reads the Result of a run of a single fault.
 func resultOf(kind faults.Kind, run *reports.Run) *Result {
 	r := &Result{Status: run.Verdict.Status, Reasons: run.Verdict.Reasons, DetectSeconds: -1,
-		SteadySeconds: -1, ServedSeconds: -1, Deliveries: run.Deliveries,
+		SteadySeconds: -1, RecoveredSeconds: -1, Deliveries: run.Deliveries,
 		Rows: run.Consistency.Counts, Commit: run.Provenance.Commit}
 	for _, i := range impact.Of(run) {
 		r.DetectSeconds, r.SteadySeconds = i.DetectSeconds, i.SteadySeconds
 		r.WorstP99, r.Degradation, r.MaxLag = i.WorstP99, i.Degradation, i.MaxLag
 	}
 	for _, f := range run.Faults {
-		r.ServedSeconds = f.RecoveredSeconds
+		r.RecoveredSeconds = f.RecoveredSeconds
 	}
 	if lost := r.bad(); kind.Loses != "" && lost > 0 && r.Status == reports.Fail {
 		r.forgive(kind, run, lost)

@@ -49,6 +49,10 @@ type Impact struct {
 	// SteadySeconds is from the fault's end to the begin of SteadyFor steady seconds in a row; -1
 	// is a Run that ended before.
 	SteadySeconds float64
+	// BackSeconds is from the fault's end to the begin of the first steady second: what waited was
+	// seen. 0 is a fault in whose last second nothing showed; -1 is a fault that ended while
+	// another was at work, or after which no such second came before the next fault, or the end.
+	BackSeconds float64
 	// WorstP95 is of the seconds from the fault's begin until the steady state, or until the next
 	// fault that begins after the end, in milliseconds; Degradation is WorstP95 by the steady p95.
 	WorstP95, Degradation float64
@@ -139,11 +143,18 @@ func next(r *reports.Run, f reports.FaultWindow) float64 {
 	return begin
 }
 
+// endsAlone is true if no other fault is at work at the end of f.
+func endsAlone(r *reports.Run, f reports.FaultWindow) bool {
+	return !slices.ContainsFunc(r.Faults, func(other reports.FaultWindow) bool {
+		return other.StartSeconds <= f.EndSeconds && other.EndSeconds > f.EndSeconds
+	})
+}
+
 func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 	i := Impact{Fault: f.Name, Target: f.Target, Applied: f.Applied,
-		DetectSeconds: -1, SteadySeconds: -1}
+		DetectSeconds: -1, SteadySeconds: -1, BackSeconds: -1}
 	inRow, begin := 0, 0.0
-	until := next(r, f)
+	until, alone := next(r, f), endsAlone(r, f)
 	for _, second := range r.Series {
 		at := float64(second.Second)
 		if at+1 <= f.StartSeconds {
@@ -157,6 +168,9 @@ func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 		}
 		if sign != "" && i.DetectSeconds < 0 && at < until {
 			i.DetectSeconds, i.By = at+1-f.StartSeconds, sign
+		}
+		if sign == "" && at+1 > f.EndSeconds && at < until && alone && i.BackSeconds < 0 {
+			i.BackSeconds = max(0, at-f.EndSeconds)
 		}
 		if sign != "" || at < f.EndSeconds {
 			inRow = 0

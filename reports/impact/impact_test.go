@@ -42,7 +42,7 @@ func TestOf(t *testing.T) {
 		want Impact
 	}{
 		"latency": {run(slow(21, 30)), Impact{DetectSeconds: 1.5, By: byLatency,
-			SteadySeconds: 5.5, WorstP95: 400, Degradation: 20}},
+			SteadySeconds: 5.5, BackSeconds: 5.5, WorstP95: 400, Degradation: 20}},
 		"no row seen": {run(func(second int, s *reports.Second) {
 			if second == 20 {
 				s.Visible = 49
@@ -59,8 +59,8 @@ func TestOf(t *testing.T) {
 			if second >= 22 && second < 27 {
 				s.Outstanding = 101
 			}
-		}), Impact{DetectSeconds: 2.5, By: byWaiting, SteadySeconds: 2.5, WorstP95: 20,
-			Degradation: 1, MaxLag: 101}},
+		}), Impact{DetectSeconds: 2.5, By: byWaiting, SteadySeconds: 2.5, BackSeconds: 2.5,
+			WorstP95: 20, Degradation: 1, MaxLag: 101}},
 		"few rows wait": {run(func(_ int, s *reports.Second) { s.Outstanding = 100 }),
 			Impact{DetectSeconds: -1, WorstP95: 20, Degradation: 1, MaxLag: 100}},
 		"nothing shows": {run(nil), Impact{DetectSeconds: -1, WorstP95: 20, Degradation: 1}},
@@ -68,13 +68,15 @@ func TestOf(t *testing.T) {
 		"back and forth": {run(func(second int, s *reports.Second) {
 			slow(21, 26)(second, s)
 			slow(35, 36)(second, s)
-		}), Impact{DetectSeconds: 1.5, By: byLatency, SteadySeconds: 11.5, WorstP95: 400,
-			Degradation: 20}},
+		}), Impact{DetectSeconds: 1.5, By: byLatency, SteadySeconds: 11.5, BackSeconds: 1.5,
+			WorstP95: 400, Degradation: 20}},
 		// Where few seconds were before the fault, the seconds after tell what is steady.
 		"early": {early(run(slow(3, 5))), Impact{DetectSeconds: 2, By: byLatency,
-			SteadySeconds: 1, WorstP95: 400, Degradation: 20}},
+			SteadySeconds: 1, BackSeconds: 1, WorstP95: 400, Degradation: 20}},
 		"too short": {run(slow(21, 51)), Impact{DetectSeconds: 1.5, By: byLatency,
-			SteadySeconds: -1, WorstP95: 400, Degradation: 20}},
+			SteadySeconds: -1, BackSeconds: 26.5, WorstP95: 400, Degradation: 20}},
+		"never": {run(slow(21, 60)), Impact{DetectSeconds: 1.5, By: byLatency,
+			SteadySeconds: -1, BackSeconds: -1, WorstP95: 400, Degradation: 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,10 +102,31 @@ func TestNextFault(t *testing.T) {
 		{Fault: "kill", Target: "consumer", Applied: true, DetectSeconds: -1, WorstP95: 20,
 			Degradation: 1, SteadySeconds: 0},
 		{Fault: "pause", Target: "mongo", Applied: true, DetectSeconds: .5, By: byLatency,
-			WorstP95: 400, Degradation: 20, SteadySeconds: .5},
+			WorstP95: 400, Degradation: 20, SteadySeconds: .5, BackSeconds: .5},
 	}
 	if diff := cmp.Diff(want, Of(r)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestBack: a fault that another fault overlaps at the end, or follows at once, has no first
+// steady second of its own.
+func TestBack(t *testing.T) {
+	t.Parallel()
+	for name, other := range map[string]reports.FaultWindow{
+		"overlap": {StartSeconds: 23, EndSeconds: 28},
+		"follows": {StartSeconds: 26, EndSeconds: 27},
+	} {
+		r := run(func(second int, s *reports.Second) {
+			if second >= 21 && second < 30 {
+				s.P95 = 400
+			}
+		})
+		r.Faults = append(r.Faults, other)
+		all := Of(r)
+		if all[0].BackSeconds != -1 || all[1].BackSeconds != 30-other.EndSeconds {
+			t.Errorf("%s: %v and %v", name, all[0].BackSeconds, all[1].BackSeconds)
+		}
 	}
 }
 
