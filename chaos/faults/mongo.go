@@ -29,7 +29,7 @@ const chaosIndex = "cdclab_chaos"
 
 // collections lists the collections with documents of rows.
 func collections(ctx context.Context, db *mongo.Database) ([]string, error) {
-	names, err := db.ListCollectionNames(ctx, bson.D{})
+	names, err := db.ListCollectionNames(ctx, bson.D{{Key: "type", Value: "collection"}})
 	if err != nil {
 		return nil, fmt.Errorf("list the collections: %w", err)
 	}

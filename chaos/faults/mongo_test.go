@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/cdclab/cdclab/stack"
 	"github.com/cdclab/cdclab/stack/servertest"
@@ -23,6 +24,8 @@ func TestMongoFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A view has no index.
+	must(t, db.CreateView(t.Context(), "address_live", "customer", mongo.Pipeline{}))
 	bind := func(name string, with Values) *Injection {
 		kind, ok := Find(name)
 		if !ok {

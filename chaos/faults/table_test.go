@@ -109,6 +109,9 @@ func TestTargetsOn(t *testing.T) {
 			stack.Consumer, stack.ConsumerName(2)}},
 		{"pause", stack.Embedded, []string{stack.Postgres, stack.Kafka, stack.Mongo, stack.Consumer,
 			stack.ConsumerName(2)}},
+		// The others have no process of their own.
+		{"slowed", stack.Embedded, []string{stack.Postgres, stack.Mongo, stack.Consumer,
+			stack.ConsumerName(2)}},
 		{"latency", stack.Embedded, proxy.EmbeddedNames()},
 		{"broker-errors", stack.Native, nil},
 		{"kill", stack.External, nil},
