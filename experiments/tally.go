@@ -67,8 +67,8 @@ func (l *load) readLedger() error {
 	}
 	t.measureLength(end)
 	_, _, addErr := ledger.Read(path, t.add)
+	l.run.Series = t.recorder.Seconds()
 	if len(t.faults) > 0 {
-		l.run.Series = t.recorder.Seconds()
 		for i, one := range impact.Of(l.run) {
 			// Every part may serve while the latency is not yet steady, and rows still wait.
 			if f := &l.run.Faults[i]; f.RecoveredSeconds >= 0 {
@@ -214,7 +214,7 @@ const mostMergedSeconds = 24 * 3600
 func (t *tally) conclude(header ledger.Header, end ledger.End) {
 	run := t.run
 	run.Stages = append(t.recorder.Stages(), run.Stages...)
-	run.Series, run.Histograms = t.recorder.Seconds(), t.recorder.Histograms()
+	run.Histograms = t.recorder.Histograms()
 	for i := range run.Series {
 		if run.Provenance.Config[reports.ConfigSegment] == "" || i >= mostMergedSeconds {
 			run.Series[i].Histogram = "" // only a segment is merged
