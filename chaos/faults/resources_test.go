@@ -40,8 +40,8 @@ func TestHeldMemory(t *testing.T) {
 	}))
 }
 
-// onDisk starts a PostgreSQL on a Disk.
-func onDisk(t *testing.T, settings ...string) *postgres.Server {
+// filledDisk starts a PostgreSQL with a row, and leaves no room on the server's Disk.
+func filledDisk(t *testing.T) (*postgres.Server, *Injection) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts PostgreSQL")
@@ -50,21 +50,17 @@ func onDisk(t *testing.T, settings ...string) *postgres.Server {
 	if err := kind.ImpossibleOn(stack.Embedded, stack.Postgres); err != nil {
 		t.Skip(err)
 	}
-	return servertest.PostgresOnDisk(t, settings...)
-}
-
-// TestDiskFull: a full disk refuses rows, and neither the data nor the server is lost.
-func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	server := onDisk(t)
-	conn := servertest.Connect(t, server.DSN())
-	_, err := conn.Exec(t.Context(), insertCustomer)
+	server := servertest.PostgresOnDisk(t)
+	_, err := servertest.Connect(t, server.DSN()).Exec(t.Context(), insertCustomer)
 	must(t, err)
 	i := bound(t, server, "disk-full")
 	must(t, i.Inject(t.Context()))
-	proven(t, i, "SQLSTATE 53100", "")
-	must(t, i.Undo(t.Context()))
-	proven(t, i, "", "had room for 100,000 rows")
+	return server, i
+}
+
+// wantRow: the row from before the fault is there.
+func wantRow(t *testing.T, server *postgres.Server) {
+	t.Helper()
 	var rows int
 	must(t, ask(t.Context(), server.DSN(), "SELECT count(*) FROM customer", nil, &rows))
 	if rows != 1 {
@@ -72,16 +68,21 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// TestDiskFull: a full disk refuses rows, and neither the data nor the server is lost.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	server, i := filledDisk(t)
+	proven(t, i, "SQLSTATE 53100", "")
+	must(t, i.Undo(t.Context()))
+	proven(t, i, "", "had room for 100,000 rows")
+	wantRow(t, server)
+}
+
 // TestDiskFullOfLog: where the log needs room, PostgreSQL panics and is gone. The end is told to
 // nobody as an accident, and what was acknowledged is there after Undo.
 func TestDiskFullOfLog(t *testing.T) {
 	t.Parallel()
-	server := onDisk(t)
-	conn := servertest.Connect(t, server.DSN())
-	_, err := conn.Exec(t.Context(), insertCustomer)
-	must(t, err)
-	i := bound(t, server, "disk-full")
-	must(t, i.Inject(t.Context()))
+	server, i := filledDisk(t)
 	// Each switch begins a file of the log, which has to be made.
 	const next = "SELECT pg_switch_wal()::text FROM pg_logical_emit_message(true, 'cdclab', '')"
 	expect.True(t, "PostgreSQL is gone", func() bool {
@@ -91,11 +92,7 @@ func TestDiskFullOfLog(t *testing.T) {
 	})
 	proven(t, i, "No space left on device", "")
 	must(t, i.Undo(t.Context()))
-	var rows int
-	must(t, ask(t.Context(), server.DSN(), "SELECT count(*) FROM customer", nil, &rows))
-	if rows != 1 {
-		t.Errorf("%d rows after the fault, want 1", rows)
-	}
+	wantRow(t, server)
 	select {
 	case death := <-server.Folder.Deaths:
 		t.Error(death)

@@ -48,20 +48,19 @@ var findPostgres = sync.OnceValues(func() (string, error) {
 // postgresql.conf, such as "fsync = off".
 func Postgres(t testing.TB, settings ...string) *postgres.Server {
 	t.Helper()
-	return started(t, func(*postgres.Server) error { return nil }, settings)
+	return started(t, false, settings)
 }
 
 // PostgresOnDisk is Postgres with the data on a Disk of its own.
 func PostgresOnDisk(t testing.TB, settings ...string) *postgres.Server {
 	t.Helper()
-	return started(t, (*postgres.Server).PutOnDisk, settings)
+	return started(t, true, settings)
 }
 
-func started(t testing.TB, prepare func(*postgres.Server) error,
-	settings []string) *postgres.Server {
+func started(t testing.TB, onDisk bool, settings []string) *postgres.Server {
 	t.Helper()
 	binDir := postgresPrograms(t)
-	p, err := startPostgres(Folder(t), binDir, prepare, settings)
+	p, err := startPostgres(Folder(t), binDir, onDisk, settings)
 	if p != nil {
 		t.Cleanup(func() {
 			if err := p.Stop(context.Background()); err != nil {
@@ -84,11 +83,11 @@ func postgresPrograms(t testing.TB) string {
 	return binDir
 }
 
-func startPostgres(f *process.Folder, binDir string, prepare func(*postgres.Server) error,
+func startPostgres(f *process.Folder, binDir string, onDisk bool,
 	settings []string) (*postgres.Server, error) {
 	p, err := postgres.New(f, binDir, 0, slices.Concat(postgresSettings, settings)...)
-	if err == nil {
-		err = prepare(p)
+	if err == nil && onDisk {
+		err = p.PutOnDisk()
 	}
 	if err != nil {
 		return nil, err
@@ -107,7 +106,7 @@ var sharedPostgres = sync.OnceValues(func() (*postgres.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := startPostgres(f, binDir, func(*postgres.Server) error { return nil }, nil)
+	p, err := startPostgres(f, binDir, false, nil)
 	if err != nil {
 		return nil, errors.Join(err, f.Close(false))
 	}
