@@ -16,11 +16,16 @@ func (p *Plan) On(kindOfStack string) []string {
 	for i := range p.Method {
 		f := &p.Method[i]
 		if err := p.impossible(f); err != nil {
-			sentences = append(sentences, p.refuse(f.node, "fault", fmt.Sprintf(
-				"%s cannot be applied to %s: %v", f.Kind, f.Target, err)).Error())
+			sentences = append(sentences, p.notApplicable(f, err))
 		}
 	}
 	return sentences
+}
+
+// notApplicable is the sentence about a Fault that cannot be applied, with the reason.
+func (p *Plan) notApplicable(f *Fault, reason error) string {
+	return p.refuse(f.node, "fault", fmt.Sprintf("%s cannot be applied to %s: %v", f.Kind,
+		f.Target, reason)).Error()
 }
 
 // impossible returns why the Plan's kind of stack cannot have the Fault.
@@ -41,8 +46,7 @@ func (p *Plan) Obstacles(s *stack.Stack) []string {
 			continue
 		}
 		if _, err := p.bind(f, s); err != nil {
-			sentences = append(sentences, p.refuse(f.node, "fault", fmt.Sprintf(
-				"%s cannot be applied to %s: %v", f.Kind, f.Target, err)).Error())
+			sentences = append(sentences, p.notApplicable(f, err))
 		}
 	}
 	return sentences
@@ -115,8 +119,8 @@ func (p *Plan) CheckExternal(mayBreak string) error {
 		return p.refuse(p.body, "name", fmt.Sprintf("the lab breaks nothing that it did not "+
 			"start, unless told so: --yes-break %s, and not %q", p.Name, mayBreak))
 	}
-	for i := range p.Rollbacks {
-		r := &p.Rollbacks[i]
+	if len(p.Rollbacks) > 0 {
+		r := &p.Rollbacks[0]
 		return p.refuse(r.node, "action", fmt.Sprintf("the lab cannot %s a %s that it did not "+
 			"start: undo is a member of each fault", r.Action, r.Target))
 	}
