@@ -21,8 +21,9 @@ func clockKinds() []Kind {
 				Does: "the way of the difference"}},
 		Verified: "PostgreSQL's time is off by so much, and after the fault the machine's",
 		Undone:   "PostgreSQL is started without the library",
-		lacks:    func() error { return lacksClock(clockLibrary()) }, unable: hasOtherClocks,
-		bind: shiftClock}}
+		lacks:    func() error { return lacksClock(clockLibrary()) },
+		unable:   needs[clocked](" has the machine's clock on this stack"),
+		bind:     shiftClock}}
 }
 
 // clocked is a part whose next start can have another clock.
@@ -54,13 +55,6 @@ func lacksClock(library string) error {
 	return nil
 }
 
-func hasOtherClocks(s Site) error {
-	if _, can := s.Part.(clocked); !can {
-		return errors.New(s.Target + " has the machine's clock on this stack")
-	}
-	return nil
-}
-
 // clockTolerance is how far a clock may be from where the clock was set: the question takes time.
 const clockTolerance = 30 * time.Second
 
@@ -76,7 +70,7 @@ func clockOff(ctx context.Context, dsn string) (time.Duration, error) {
 // shiftClock restarts the target twice. Timeouts are no part of the fault: only the wall clock is
 // shifted.
 func shiftClock(s Site) *Injection {
-	part, _ := s.Part.(clocked) // checked by hasOtherClocks
+	part, _ := s.Part.(clocked) // the Kind needs one
 	by := s.With.Length("by")
 	if s.With["clock"] == "behind" {
 		by = -by

@@ -23,7 +23,8 @@ func databaseKinds() []Kind {
 			"is the fast shutdown", Ends: Restarts,
 			Verified: "its processes are gone; after the start others came, and the log names a " +
 				"recovery", Undone: "PostgreSQL is started and recovers from its log",
-			unable: hasImmediateShutdown, bind: immediateShutdown},
+			unable: needs[stopperAtOnce](" has no immediate shutdown on this stack"),
+			bind:   immediateShutdown},
 		{Name: "slot-held", Does: "keeps a transaction open that holds the replication slot back",
 			Ends: Lasts, Shared: true, Verified: "the log grew, and the slot's restart_lsn stayed",
 			Undone: "the transaction is rolled back", bind: holdSlot},
@@ -54,15 +55,8 @@ type stopperAtOnce interface {
 	Logged(words string) (bool, error)
 }
 
-func hasImmediateShutdown(s Site) error {
-	if _, has := s.Part.(stopperAtOnce); !has {
-		return errors.New(s.Target + " has no immediate shutdown on this stack")
-	}
-	return nil
-}
-
 func immediateShutdown(s Site) *Injection {
-	part, _ := s.Part.(stopperAtOnce) // checked by hasImmediateShutdown
+	part, _ := s.Part.(stopperAtOnce) // the Kind needs one
 	i := restart(s, func(ctx context.Context) error { return part.StopAtOnce(ctx) })
 	came := i.After
 	i.After = func(ctx context.Context) (string, error) {

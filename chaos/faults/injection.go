@@ -105,6 +105,16 @@ func (s Site) healthy(ctx context.Context) error {
 	return nil
 }
 
+// needs refuses a part that is no T: the sentence is the part's name with what the part lacks.
+func needs[T any](lacks string) func(Site) error {
+	return func(s Site) error {
+		if _, is := s.Part.(T); !is {
+			return errors.New(s.Target + lacks)
+		}
+		return nil
+	}
+}
+
 // hasProcess refuses a part that runs inside the lab's process.
 func hasProcess(s Site) error {
 	if len(s.Part.PIDs()) == 0 {

@@ -83,13 +83,13 @@ func networkKinds() []Kind {
 			Targets: everyPart, Ends: Lasts, Stacks: []string{stack.Compose},
 			Verified: "the container is in no network, and does not serve",
 			Undone:   "the container is in the same networks, under the same names, and serves",
-			unable:   hasContainer, bind: unplug},
+			unable:   needs[container](" is in no container"), bind: unplug},
 	}
 }
 
 // unplug leaves the processes of the target running.
 func unplug(s Site) *Injection {
-	part, _ := s.Part.(container) // checked by hasContainer
+	part, _ := s.Part.(container) // the Kind needs one
 	var before stack.Networks
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(ctx context.Context) (err error) {

@@ -46,22 +46,22 @@ func resourceKinds() []Kind {
 			Undone: "there is room again, and the target is started if gone",
 			notOn:  map[string][]string{stack.Embedded: {stack.Kafka}},
 			lacks:  child.DiskImpossible, unable: hasDisk, bind: fillDisk},
+		{Name: "cpu-limited", Does: "leaves the target's container a part of one processor (a " +
+			"quota of the control group)", Targets: everyPart,
+			Parameters: []Parameter{{Name: "percent", Type: numberType, Default: "20", Least: 1,
+				Most: 99, Does: "per cent of one processor"}},
+			LeastFor: 2 * time.Second,
+			Verified: "the kernel kept the container from running",
+			Undone:   "the container has no quota", Stacks: []string{stack.Compose},
+			unable: needs[container](" is in no container"), bind: limitCPU},
 	}
-	for i := range kinds {
-		kinds[i].Stacks = []string{stack.Embedded, stack.Native}
-	}
-	kinds = append(kinds, Kind{Name: "cpu-limited", Does: "leaves the target's container a part " +
-		"of one processor (a quota of the control group)", Targets: everyPart,
-		Parameters: []Parameter{{Name: "percent", Type: numberType, Default: "20", Least: 1,
-			Most: 99, Does: "per cent of one processor"}},
-		LeastFor: 2 * time.Second,
-		Verified: "the kernel kept the container from running",
-		Undone:   "the container has no quota", Stacks: []string{stack.Compose},
-		unable: hasContainer, bind: limitCPU})
 	for i := range kinds {
 		kinds[i].Family, kinds[i].Ends = "resources", Lasts
 		// A part without room cannot start, nor take what other faults write.
 		kinds[i].Shared = !kinds[i].OnDisk
+		if kinds[i].Stacks == nil {
+			kinds[i].Stacks = []string{stack.Embedded, stack.Native}
+		}
 	}
 	return kinds
 }
@@ -122,16 +122,9 @@ type container interface {
 	Plug(context.Context, stack.Networks) error
 }
 
-func hasContainer(s Site) error {
-	if _, is := s.Part.(container); !is {
-		return errors.New(s.Target + " is in no container")
-	}
-	return nil
-}
-
 // limitCPU sets a quota, which the kernel enforces by keeping the container from running.
 func limitCPU(s Site) *Injection {
-	part, _ := s.Part.(container) // checked by hasContainer
+	part, _ := s.Part.(container) // the Kind needs one
 	var before stack.Usage
 	i := &Injection{Healthy: s.healthy, Undo: part.FreeCPU}
 	i.Inject = func(ctx context.Context) (err error) {

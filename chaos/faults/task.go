@@ -22,7 +22,8 @@ func taskKinds() []Kind {
 			"that the task fails", Ends: Lasts, LeastFor: time.Second,
 			Verified: "Kafka Connect says that the task is FAILED",
 			Undone:   "the connector has the configuration from before, and the task is restarted",
-			Stacks:   withConnect, unable: canFail, bind: failTask},
+			Stacks:   withConnect, bind: failTask,
+			unable: needs[failing](" is no task of Kafka Connect")},
 		{Name: "connector-recreated", Does: "deletes the connector, and at the end creates the " +
 			"connector again with the same name, slot and topics", Ends: Lasts,
 			Verified: "Kafka Connect knows no such connector",
@@ -58,16 +59,9 @@ func restartTask(s Site) *Injection {
 // failing is a connector whose task may fail.
 type failing interface{ MayFail(may bool) }
 
-func canFail(s Site) error {
-	if _, is := s.Part.(failing); !is {
-		return errors.New(s.Target + " is no task of Kafka Connect")
-	}
-	return nil
-}
-
 // failTask has the task cast each whole record to a number.
 func failTask(s Site) *Injection {
-	part, _ := s.Part.(failing) // checked by canFail
+	part, _ := s.Part.(failing) // the Kind needs one
 	var before map[string]string
 	i := &Injection{Healthy: s.healthy}
 	failure := func(ctx context.Context) (string, error) {
