@@ -169,6 +169,48 @@ func TestOthersResources(t *testing.T) {
 	}
 }
 
+// TestResourcesOfAFaultsTarget: what a part uses while a fault breaks the part is the fault's
+// doing; the use before and after, and every other part's, is judged.
+func TestResourcesOfAFaultsTarget(t *testing.T) {
+	t.Parallel()
+	inside, all := []float64{9, 9, 9, 97, 97, 9, 9, 9}, repeat([]float64{97}, 8)
+	for name, c := range map[string]struct {
+		component string
+		values    []float64
+		from, to  float64
+		applied   bool
+		status    Status
+	}{
+		"inside":             {"postgres", inside, 25, 40, true, Pass},
+		"not applied":        {"postgres", inside, 25, 40, false, Fail},
+		"after":              {"postgres", all, 25, 40, true, Fail},
+		"other part":         {"mongo", inside, 25, 40, true, Fail},
+		"no look is outside": {"postgres", all, -3, 60, true, Pass},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := goodRun(t)
+			r.Faults = []FaultWindow{{Name: "connections-exhausted", Target: "postgres",
+				StartSeconds: c.from, EndSeconds: c.to, Applied: c.applied}}
+			r.Looks.Gauges = []Gauge{{c.component, GaugeConnections, "", 100, c.values}, lagLooks}
+			got := Pass
+			for _, l := range r.Limits() {
+				if l.Name != "connections in use of "+c.component {
+					continue
+				}
+				if c.to == 60 {
+					t.Errorf("%+v, of no look", l)
+				}
+				if !l.OK {
+					got = Fail
+				}
+			}
+			if got != c.status {
+				t.Errorf("%s, want %s: %+v", got, c.status, r.Limits())
+			}
+		})
+	}
+}
+
 func TestBusyMachineIsUnknown(t *testing.T) {
 	r := goodRun(t)
 	r.Host.CPUBusyPercent = 98

@@ -18,8 +18,9 @@ type Limit struct {
 }
 
 // Limits returns the limits of the Run. The limits on latency, errors and rate are for normal load:
-// with faults, latency counts only outside the faults, errors and rate are not judged, and the
-// recovery is. The achieved rate is not judged when the generator itself offered less.
+// with faults, latency counts only outside the faults, a part's resources only outside the faults
+// of that part, errors and rate are not judged, and the recovery is. The achieved rate is not
+// judged when the generator itself offered less.
 func (r *Run) Limits() []Limit {
 	var all []Limit
 	below := func(name string, value, most float64, unit string) {
@@ -115,7 +116,10 @@ func (r *Run) resourceLimits() (limits []Limit, warnings []string) {
 			if g.Name != u.gauge || g.Capacity <= 0 {
 				continue
 			}
-			_, values := r.DuringLoad(g)
+			values := r.notBroken(g)
+			if len(values) == 0 {
+				continue
+			}
 			share := 100 * sustained(values) / g.Capacity
 			name := u.what + " of " + g.Component
 			if r.judgesUse(u.gauge, g.Component) {
@@ -131,6 +135,21 @@ func (r *Run) resourceLimits() (limits []Limit, warnings []string) {
 		}
 	}
 	return limits, warnings
+}
+
+// notBroken are a gauge's values during the load, without the values while a fault broke the
+// component of the gauge: connections-exhausted takes the connections itself.
+func (r *Run) notBroken(g *Gauge) (values []float64) {
+	seconds, all := r.DuringLoad(g)
+	for i, at := range seconds {
+		if !slices.ContainsFunc(r.Faults, func(f FaultWindow) bool {
+			return f.Applied && f.Target == g.Component &&
+				f.StartSeconds <= at && at <= f.EndSeconds
+		}) {
+			values = append(values, all[i])
+		}
+	}
+	return values
 }
 
 // judgesUse returns true if a component's use of a gauge can break the limit. The generator's is a
