@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ func groupKinds() []Kind {
 	kinds := []Kind{
 		{Name: "rebalance-storm", Does: "has a stranger join and leave the consumers' group " +
 			"again and again", Parameters: []Parameter{{Name: "every", Type: lengthType,
-			Default: "500ms", Least: 50, Does: "the time that the stranger stays"}},
+			Default: "500ms", Least: 50, Does: "the time that the stranger keeps partitions"}},
 			LeastFor: 4 * time.Second,
 			Verified: "the stranger was given partitions at least once",
 			Undone:   "the stranger leaves, without a commit", bind: stormGroup},
@@ -43,22 +44,27 @@ func groupKinds() []Kind {
 // strangerID is the client ID of the lab's members in the consumers' group.
 const strangerID = "cdclab-chaos"
 
-// stranger is a member of the consumers' group that commits nothing.
-type stranger struct {
-	site Site
-	// given counts the partitions that the group gave to the stranger so far.
-	given atomic.Int64
+// strangerHeartbeat is short, because the answer to a heartbeat is what tells a member to come for
+// partitions.
+const strangerHeartbeat = 100 * time.Millisecond
+
+// groupOptions are the options of a member of the consumers' group.
+func groupOptions(s *stack.Stack) []kgo.Opt {
+	return append(s.KafkaOptions(), kgo.ConsumerGroup(s.Group()), kgo.ConsumeTopics(s.Topics()),
+		kgo.ConsumeRegex())
 }
 
-// join makes a client that polls nothing: the client's own goroutines keep the membership alive.
-func (g *stranger) join() (*kgo.Client, error) {
-	client, err := kgo.NewClient(append(g.site.Stack.KafkaOptions(),
-		kgo.ClientID(strangerID), kgo.ConsumerGroup(g.site.Stack.Group()),
-		kgo.ConsumeTopics(g.site.Stack.Topics()), kgo.ConsumeRegex(), kgo.DisableAutoCommit(),
+// join makes a client that polls nothing and commits nothing: the client's own goroutines keep the
+// membership alive. given is told how many partitions the group gave, and may be called again.
+func join(options []kgo.Opt, given func(partitions int64)) (*kgo.Client, error) {
+	client, err := kgo.NewClient(append(slices.Clone(options), kgo.ClientID(strangerID),
+		kgo.DisableAutoCommit(), kgo.HeartbeatInterval(strangerHeartbeat),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, all map[string][]int32) {
+			n := 0
 			for _, partitions := range all {
-				g.given.Add(int64(len(partitions)))
+				n += len(partitions)
 			}
+			given(int64(n))
 		}))...)
 	if err != nil {
 		return nil, fmt.Errorf("join the consumers' group: %w", err)
@@ -66,35 +72,55 @@ func (g *stranger) join() (*kgo.Client, error) {
 	return client, nil
 }
 
-// stormGroup joins and leaves beside the timeline.
 func stormGroup(s Site) *Injection {
-	member := &stranger{site: s}
-	var joins int
+	return storm(s, groupOptions(s.Stack))
+}
+
+// storm joins and leaves beside the timeline. The stranger stays until the group gave partitions,
+// because a member that leaves earlier takes nothing from the consumers.
+func storm(s Site, options []kgo.Opt) *Injection {
+	var joins, given atomic.Int64
 	var failed error
 	work := &beside{}
+	stay := func(ctx context.Context) error {
+		served := make(chan struct{}, 1)
+		client, err := join(options, func(partitions int64) {
+			if given.Add(partitions); partitions > 0 {
+				select {
+				case served <- struct{}{}:
+				default:
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		joins.Add(1)
+		select {
+		case <-served:
+			pass(ctx, s.With.Length("every"))
+		case <-ctx.Done():
+		}
+		return nil
+	}
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(context.Context) error {
 		work.begin(func(ctx context.Context) {
 			for failed == nil && ctx.Err() == nil {
-				var client *kgo.Client
-				if client, failed = member.join(); failed != nil {
-					return
-				}
-				joins++
-				pass(ctx, s.With.Length("every"))
-				client.Close()
+				failed = stay(ctx)
 			}
 		})
 		return nil
 	}
 	i.During = func(context.Context) (string, error) {
 		work.end()
-		if given := member.given.Load(); failed != nil || given == 0 {
+		if failed != nil || given.Load() == 0 {
 			return "", errors.Join(fmt.Errorf("a stranger joined the group %d times, and was "+
-				"given no partition", joins), failed)
+				"given no partition", joins.Load()), failed)
 		}
 		return fmt.Sprintf("a stranger joined the group %d times, and was given %d partitions",
-			joins, member.given.Load()), nil
+			joins.Load(), given.Load()), nil
 	}
 	i.Undo = func(context.Context) error {
 		work.end()
@@ -105,11 +131,10 @@ func stormGroup(s Site) *Injection {
 
 // hangInGroup stays in the group with partitions that nobody reads.
 func hangInGroup(s Site) *Injection {
-	member := &stranger{site: s}
 	var client *kgo.Client
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(context.Context) (err error) {
-		client, err = member.join()
+		client, err = join(groupOptions(s.Stack), func(int64) {})
 		return err
 	}
 	i.During = func(ctx context.Context) (evidence string, err error) {
