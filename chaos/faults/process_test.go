@@ -294,6 +294,32 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
+// TestDescriptorsOfAnotherUser: PostgreSQL runs as another user where the lab is root, and root in
+// a container may not have every right.
+func TestDescriptorsOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the limits of another process can be set on Linux alone")
+	}
+	sleeper := exec.Command("sleep", "60")
+	if os.Geteuid() == 0 {
+		const other = 65534
+		sleeper.SysProcAttr = &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: other, Gid: other}}
+	}
+	must(t, sleeper.Start())
+	t.Cleanup(func() { _, _ = sleeper.Process.Kill(), sleeper.Wait() })
+	pid := sleeper.Process.Pid
+	before, err := readDescriptors(pid)
+	must(t, err)
+	for _, most := range []uint64{2, before.limit} {
+		must(t, setDescriptors(pid, most))
+		if now, err := readDescriptors(pid); err != nil || now.limit != most {
+			t.Errorf("%+v, want the limit %d: %v", now, most, err)
+		}
+	}
+}
+
 // refusing is a broker that counts as told.
 type refusing struct {
 	stack.Component

@@ -139,9 +139,11 @@ func TestLossOfTheFault(t *testing.T) {
 		want     reports.Status
 		expected bool
 	}{
-		"sound":      {"slot-dropped", func(*reports.Run) {}, reports.Pass, false},
-		"lost":       {"slot-dropped", lose, reports.Unknown, true},
-		"other kind": {"kill", lose, reports.Fail, false},
+		"sound":               {"slot-dropped", func(*reports.Run) {}, reports.Pass, false},
+		"lost":                {"slot-dropped", lose, reports.Unknown, true},
+		"other kind":          {"kill", lose, reports.Fail, false},
+		"lost and never seen": {"slot-dropped", unseen(2), reports.Unknown, true},
+		"never seen, too":     {"slot-dropped", unseen(3), reports.Unknown, false},
 		"slow, too": {"slot-dropped", func(r *reports.Run) {
 			lose(r)
 			r.Thresholds.Violations = []reports.Violation{{Name: "e2e p95 (ms)", Limit: "< 1",
@@ -159,6 +161,14 @@ func TestLossOfTheFault(t *testing.T) {
 		if got.Status != c.want || got.Expected != c.expected {
 			t.Errorf("%s: %s, expected %v: %q", name, got.Status, got.Expected, got.Reasons)
 		}
+	}
+}
+
+// unseen loses two rows, and the tracker never sees n writes.
+func unseen(n int64) func(*reports.Run) {
+	return func(r *reports.Run) {
+		lose(r)
+		r.Summary.Timeouts = n
 	}
 }
 
