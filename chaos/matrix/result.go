@@ -53,8 +53,8 @@ func resultOf(kind faults.Kind, run *reports.Run) *Result {
 }
 
 // forgive judges the run again without the rows that are not right, because a fault that loses data
-// by itself makes such rows in a sound pipeline, too; and the tracker sees no write that was lost.
-// The Status is at best unknown.
+// by itself makes such rows in a sound pipeline, too. The tracker sees no lost write: as many
+// unseen writes are left out. The Status is at best unknown.
 func (r *Result) forgive(kind faults.Kind, run *reports.Run, lost int64) {
 	other := *run
 	other.Consistency.Counts = map[reports.RowStatus]int64{}
