@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -17,11 +18,25 @@ import (
 
 // mongoKinds are the faults of MongoDB itself, of the family database.
 func mongoKinds() []Kind {
-	return []Kind{{Name: "index-builds", Family: "database", Does: "builds an index of one " +
-		"collection after the other, and drops the index before", Ends: Lasts, Shared: true,
-		Targets: []string{stack.Mongo}, Stacks: everyStack,
-		Verified: "MongoDB lists the index, and builds were finished",
-		Undone:   "the index is dropped", bind: buildIndexes}}
+	kinds := []Kind{
+		{Name: "index-builds", Does: "builds an index of one collection after the other, and " +
+			"drops the index before",
+			Verified: "MongoDB lists the index, and builds were finished",
+			Undone:   "the index is dropped", bind: buildIndexes},
+		{Name: "stepped-down", Does: "has the primary of MongoDB's replica set of one step down: " +
+			"nobody takes writes until the election at the end",
+			Verified: "MongoDB says that it is a secondary; after the end, that it was elected",
+			Undone: "the member may be elected again (replSetFreeze 0); after a dead lab, " +
+				"within 2 minutes",
+			lacks:  noElection,
+			unable: func(s Site) error { return memberAt(s.At.MongoURI).isElected(s.Target) },
+			bind:   func(s Site) *Injection { return stepDown(s, memberAt(s.At.MongoURI)) }},
+	}
+	for i := range kinds {
+		kinds[i].Family, kinds[i].Ends, kinds[i].Shared = "database", Lasts, true
+		kinds[i].Targets, kinds[i].Stacks = []string{stack.Mongo}, everyStack
+	}
+	return kinds
 }
 
 // chaosIndex is the name of the index of index-builds.
@@ -142,15 +157,137 @@ func buildIndexes(s Site) *Injection {
 // indexNotFound is MongoDB's error code of an index that is not there.
 const indexNotFound = 27
 
+func hasCode(err error, code int) bool {
+	var refusal mongo.ServerError
+	return errors.As(err, &refusal) && refusal.HasErrorCode(code)
+}
+
 // dropIndex drops the index of index-builds; a collection without the index stays as it is.
 func dropIndex(ctx context.Context, db *mongo.Database, name string) error {
 	err := db.Collection(name).Indexes().DropOne(ctx, chaosIndex)
-	var refusal mongo.ServerError
-	if errors.As(err, &refusal) && refusal.HasErrorCode(indexNotFound) {
+	if hasCode(err, indexNotFound) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("drop the index of %s: %w", name, err)
 	}
 	return nil
+}
+
+// electionLimit is how long a member that stepped down is not elected without an Undo.
+const electionLimit = 2 * time.Minute
+
+// noElection returns why no server of a kind of stack can be elected, or nil: a stand-in takes
+// replSetStepDown and stays the primary. What a container holds shows later.
+func noElection(kindOfStack string) error {
+	if kindOfStack == stack.Compose {
+		return nil
+	}
+	return mongodb.ElectionImpossible()
+}
+
+// member runs a command of the database admin on a member of a replica set.
+type member func(ctx context.Context, command bson.D) (bson.Raw, error)
+
+// memberAt connects for each command, because MongoDB may close connections at an election.
+func memberAt(uri string) member {
+	return func(ctx context.Context, command bson.D) (bson.Raw, error) {
+		ctx, cancel := context.WithTimeout(ctx, askLimit)
+		defer cancel()
+		client, err := mongodb.Connect(uri)
+		if err != nil {
+			return nil, err
+		}
+		defer client.Disconnect(context.WithoutCancel(ctx))
+		answer, err := client.Database("admin").RunCommand(ctx, command).Raw()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", command[0].Key, err)
+		}
+		return answer, nil
+	}
+}
+
+// role is what a member says of itself. Source: MongoDB's command hello.
+type role struct {
+	Primary   bool          `bson:"isWritablePrimary"`
+	Secondary bool          `bson:"secondary"`
+	Election  bson.ObjectID `bson:"electionId"`
+}
+
+func (m member) role(ctx context.Context) (r role, err error) {
+	answer, err := m(ctx, bson.D{{Key: "hello", Value: 1}})
+	if err == nil {
+		err = bson.Unmarshal(answer, &r)
+	}
+	return r, err
+}
+
+// notSecondary is MongoDB's error code of a primary that is asked to be a secondary.
+const notSecondary = 95
+
+// mayBeElected ends the time in which a member that stepped down is not elected. The primary knows
+// the command and changes nothing: primary is true.
+func (m member) mayBeElected(ctx context.Context) (primary bool, err error) {
+	_, err = m(ctx, bson.D{{Key: "replSetFreeze", Value: 0}})
+	if hasCode(err, notSecondary) {
+		return true, nil
+	}
+	return false, err
+}
+
+// isElected refuses a server that is not the elected primary of a replica set.
+func (m member) isElected(target string) error {
+	primary, err := m.mayBeElected(context.Background())
+	if err == nil && !primary {
+		err = errors.New("another member is")
+	}
+	if err != nil {
+		return fmt.Errorf("%s is not the elected primary of a replica set: %w", target, err)
+	}
+	return nil
+}
+
+// stepDown has the only member of a replica set step down. The command is to be forced, because
+// nobody else can be elected.
+func stepDown(s Site, m member) *Injection {
+	var before role
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(ctx context.Context) (err error) {
+		if before, err = m.role(ctx); err == nil {
+			_, err = m(ctx, bson.D{{Key: "replSetStepDown", Value: int(electionLimit.Seconds())},
+				{Key: "force", Value: true}})
+		}
+		return err
+	}
+	i.During = func(ctx context.Context) (string, error) {
+		now, err := m.role(ctx)
+		if err == nil && (now.Primary || !now.Secondary) {
+			err = errors.New(s.Target + " is no secondary")
+		}
+		if err != nil {
+			return "", err
+		}
+		return s.Target + " was a secondary", nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		_, err := m.mayBeElected(ctx)
+		return err
+	}
+	i.After = func(ctx context.Context) (string, error) {
+		limited, cancel := context.WithTimeout(ctx, electionLimit)
+		defer cancel()
+		var now role
+		err := until(limited, func() (err error) {
+			now, err = m.role(limited)
+			if err == nil && (!now.Primary || now.Election == before.Election) {
+				err = fmt.Errorf("%s was not elected again", s.Target)
+			}
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("and was elected again (electionId %s)", now.Election.Hex()), nil
+	}
+	return i
 }

@@ -64,3 +64,74 @@ func TestMongoFaults(t *testing.T) {
 	}
 	proven(t, i, "", "no collection has the index")
 }
+
+// electing is the only member of a replica set, as far as stepped-down asks: as mongod, whose
+// behaviour jstests/replsets/freeze_timeout.js of MongoDB shows.
+type electing struct {
+	down, deaf bool
+	elections  byte
+}
+
+func (e *electing) run(_ context.Context, command bson.D) (bson.Raw, error) {
+	answer := bson.D{{Key: "ok", Value: 1}}
+	switch command[0].Key {
+	case "hello":
+		answer = append(answer, bson.E{Key: "isWritablePrimary", Value: !e.down},
+			bson.E{Key: "secondary", Value: e.down})
+		if !e.down {
+			answer = append(answer, bson.E{Key: "electionId",
+				Value: bson.ObjectID{0x7f, e.elections}})
+		}
+	case "replSetStepDown":
+		e.down = !e.deaf
+	case "replSetFreeze":
+		if !e.down {
+			return nil, mongo.CommandError{Code: notSecondary, Name: "NotSecondary"}
+		}
+		e.down = false
+		e.elections++
+	}
+	return bson.Marshal(answer)
+}
+
+// TestSteppedDown: the primary is a secondary while the fault lasts, and elected at the end; a
+// server that takes the command and stays the primary, as stand-ins do, is no evidence.
+func TestSteppedDown(t *testing.T) {
+	t.Parallel()
+	server := &electing{}
+	must(t, member(server.run).isElected(stack.Mongo))
+	i := stepDown(Site{Target: stack.Mongo}, server.run)
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "mongo was a secondary", "")
+	if err := member(server.run).isElected(stack.Mongo); err == nil {
+		t.Error("a secondary was taken for the primary")
+	}
+	server.down = true
+	must(t, i.Undo(t.Context()))
+	must(t, i.Undo(t.Context()))
+	if text, err := i.After(t.Context()); err != nil || !strings.Contains(text, "elected again") {
+		t.Errorf("%q, %v", text, err)
+	}
+	server.deaf = true
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "", "mongo is no secondary")
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := i.After(over); err == nil || !strings.Contains(err.Error(), "not elected again") {
+		t.Errorf("after no election: %v", err)
+	}
+}
+
+// TestMember: the commands reach a server.
+func TestMember(t *testing.T) {
+	t.Parallel()
+	m := memberAt(servertest.MongoURI(t))
+	now, err := m.role(t.Context())
+	if err != nil || !now.Primary || now.Secondary || now.Election.IsZero() {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if _, err := m(t.Context(), bson.D{{Key: "cdclab", Value: 1}}); err == nil ||
+		!strings.Contains(err.Error(), "cdclab: ") {
+		t.Errorf("a command that nobody has: %v", err)
+	}
+}

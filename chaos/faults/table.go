@@ -63,8 +63,9 @@ type Kind struct {
 
 	// notOn names targets that a kind of stack has, and not for this fault.
 	notOn map[string][]string
-	// lacks returns what this machine lacks for the fault; nil is a Kind for every machine.
-	lacks func() error
+	// lacks returns what this machine lacks for the fault on a kind of stack; nil is a Kind for
+	// every machine.
+	lacks func(kindOfStack string) error
 	// unable returns why the fault cannot be applied at the Site; nil is a Kind for every Site.
 	unable func(Site) error
 	bind   func(Site) *Injection
@@ -139,7 +140,7 @@ func (k Kind) ImpossibleOn(kindOfStack, target string) error {
 		return fmt.Errorf("%s cannot be applied to %s on the %s stack", k.Name, target, kindOfStack)
 	}
 	if k.lacks != nil {
-		return k.lacks()
+		return k.lacks(kindOfStack)
 	}
 	return nil
 }

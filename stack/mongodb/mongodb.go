@@ -232,6 +232,19 @@ func (m *Server) Health(ctx context.Context) error {
 // Close lets go of the connections.
 func (m *Server) Close(ctx context.Context) error { return disconnect(ctx, m.client) }
 
+// ElectionImpossible returns why no server of the lab's can be elected on this machine, or nil:
+// elections are of MongoDB itself, a stand-in takes replSetStepDown and stays the primary.
+func ElectionImpossible() error {
+	cacheDir, err := programs.CacheDir("")
+	if err == nil {
+		_, err = programs.FindMongo(context.Background(), programs.Mongod, cacheDir, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("elections are of MongoDB itself: %w", err)
+	}
+	return nil
+}
+
 // disconnect waits for a moment alone, because the server may be gone, and a driver unable to say
 // good-bye waits.
 func disconnect(ctx context.Context, client *mongo.Client) error {

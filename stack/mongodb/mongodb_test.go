@@ -3,6 +3,8 @@ package mongodb
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -107,5 +109,21 @@ func TestSyncIsLeftOutOnlyWhenAsked(t *testing.T) {
 		if slices.Contains(args, "--sync-on-commit") == unsafe {
 			t.Errorf("unsafe %v: the arguments are %v", unsafe, args)
 		}
+	}
+}
+
+// TestElectionImpossible: with a mongod on PATH there are elections, and without one there are
+// none.
+func TestElectionImpossible(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("CDCLAB_CACHE", folder)
+	t.Setenv("PATH", folder)
+	expect.Error(t, ElectionImpossible(), "elections are of MongoDB itself", "no mongod on PATH")
+	program := filepath.Join(folder, programs.Mongod)
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := ElectionImpossible(); err != nil {
+		t.Error(err)
 	}
 }
