@@ -20,6 +20,11 @@ func flags(name string, t terminal) *flag.FlagSet {
 	set.Usage = func() {
 		set.SetOutput(t.out)
 		fmt.Fprintf(t.out, "Usage of %s:\n", set.Name())
+		for _, c := range commands() {
+			if set.Name() == "cdclab "+c.name {
+				c.explain(t.out)
+			}
+		}
 		set.PrintDefaults()
 		set.SetOutput(io.Discard)
 	}

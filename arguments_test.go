@@ -215,6 +215,22 @@ func TestEmptyValues(t *testing.T) {
 	}
 }
 
+// TestHelpOfACommand: the help of a command says what the command does and takes, beside the flags.
+func TestHelpOfACommand(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands() {
+		if c.name == "compose" {
+			continue // the arguments are Compose's
+		}
+		var help bytes.Buffer
+		code := run(t.Context(), []string{c.name, "-h"}, terminal{&help, &help})
+		want := "cdclab " + c.name + " " + c.arguments + "\n        " + c.does + "\n"
+		if code != exitPass || !strings.Contains(help.String(), want) {
+			t.Errorf("%s -h: exit %d, prints %s\nwant %s", c.name, code, help.String(), want)
+		}
+	}
+}
+
 // TestFlagsAreClassified: of every flag of every command it is known whether a run may keep the
 // value, because the command of a run hides unknown flags.
 func TestFlagsAreClassified(t *testing.T) {

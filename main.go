@@ -148,11 +148,16 @@ func run(ctx context.Context, args []string, t terminal) int {
 	return exitCouldNotRun
 }
 
+// explain prints the command's arguments, and what the command does.
+func (c command) explain(w io.Writer) {
+	fmt.Fprintf(w, "  cdclab %s %s\n        %s\n", c.name, c.arguments, c.does)
+}
+
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "cdclab measures PostgreSQL -> Debezium -> Kafka -> consumer -> MongoDB.")
 	fmt.Fprintln(w)
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  cdclab %s %s\n        %s\n", c.name, c.arguments, c.does)
+		c.explain(w)
 	}
 	fmt.Fprintln(w, "\nExit codes: 0 pass, 1 fail, 2 unknown, 3 could not run. "+
 		"`cdclab COMMAND -h` lists the flags.")
