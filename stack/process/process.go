@@ -136,10 +136,22 @@ func (p *Process) Alive() bool {
 func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) error {
 	tick := time.NewTicker(PollEvery)
 	defer tick.Stop()
+	probing, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		select {
+		case <-p.Done:
+			end() // nobody is left to answer the probe
+		case <-probing.Done():
+		}
+	}()
 	for {
-		err := probe(ctx)
+		err := probe(probing)
 		if err == nil {
 			return nil
+		}
+		if !p.Alive() {
+			return p.died()
 		}
 		select {
 		case <-p.Done:

@@ -176,6 +176,23 @@ func TestDeathAtStart(t *testing.T) {
 	}
 }
 
+// TestDeathEndsTheProbe: nobody waits for the answer of a child that is gone.
+func TestDeathEndsTheProbe(t *testing.T) {
+	t.Parallel()
+	p, err := testFolder(t).Start(shell("short", "exit 3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := func(ctx context.Context) error {
+		<-ctx.Done()
+		if ctx.Err() != context.Canceled {
+			t.Errorf("the probe was asked until %v", ctx.Err())
+		}
+		return ctx.Err()
+	}
+	expect.Error(t, p.Ready(expect.Context(t), waits), "short", "ended by itself: exit status 3")
+}
+
 func TestStartGivesUpWithTheContext(t *testing.T) {
 	t.Parallel()
 	c := Child{name: "slow", Folder: testFolder(t)}
