@@ -150,16 +150,16 @@ func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) 
 		if err == nil {
 			return nil
 		}
+		select {
+		case <-tick.C:
+		case <-probing.Done():
+		}
 		if !p.Alive() {
 			return p.died()
 		}
-		select {
-		case <-p.Done:
-			return p.died()
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return fmt.Errorf("start %s: %w while waiting for it to serve (%w)%s",
 				p.Command.Name, context.Cause(ctx), err, p.logTail())
-		case <-tick.C:
 		}
 	}
 }
