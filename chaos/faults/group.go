@@ -23,7 +23,8 @@ func groupKinds() []Kind {
 			Default: "500ms", Least: 50, Does: "the time that the stranger keeps partitions"}},
 			LeastFor: 4 * time.Second,
 			Verified: "the stranger was given partitions at least once",
-			Undone:   "the stranger leaves, without a commit", bind: stormGroup},
+			Undone:   "the stranger leaves, without a commit",
+			bind:     func(s Site) *Injection { return storm(s, groupOptions(s.Stack)) }},
 		{Name: "member-hangs", Does: "has a stranger in the group that keeps its partitions and " +
 			"works on none", LeastFor: 8 * time.Second,
 			Verified: "the group's coordinator names the stranger with partitions",
@@ -55,53 +56,42 @@ func groupOptions(s *stack.Stack) []kgo.Opt {
 }
 
 // join makes a client that polls nothing and commits nothing: the client's own goroutines keep the
-// membership alive. given is told how many partitions the group gave, and may be called again.
-func join(options []kgo.Opt, given func(partitions int64)) (*kgo.Client, error) {
-	client, err := kgo.NewClient(append(slices.Clone(options), kgo.ClientID(strangerID),
-		kgo.DisableAutoCommit(), kgo.HeartbeatInterval(strangerHeartbeat),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, all map[string][]int32) {
-			n := 0
-			for _, partitions := range all {
-				n += len(partitions)
-			}
-			given(int64(n))
-		}))...)
+// membership alive.
+func join(options ...kgo.Opt) (*kgo.Client, error) {
+	client, err := kgo.NewClient(append(options, kgo.ClientID(strangerID),
+		kgo.DisableAutoCommit(), kgo.HeartbeatInterval(strangerHeartbeat))...)
 	if err != nil {
 		return nil, fmt.Errorf("join the consumers' group: %w", err)
 	}
 	return client, nil
 }
 
-func stormGroup(s Site) *Injection {
-	return storm(s, groupOptions(s.Stack))
-}
-
 // storm joins and leaves beside the timeline. The stranger stays until the group gave partitions,
 // because a member that leaves earlier takes nothing from the consumers.
 func storm(s Site, options []kgo.Opt) *Injection {
-	var joins, given atomic.Int64
+	var joins int
+	var given atomic.Int64
 	var failed error
 	work := &beside{}
 	stay := func(ctx context.Context) error {
-		served := make(chan struct{}, 1)
-		client, err := join(options, func(partitions int64) {
-			if given.Add(partitions); partitions > 0 {
-				select {
-				case served <- struct{}{}:
-				default:
+		served, serve := context.WithCancel(ctx)
+		defer serve()
+		client, err := join(append(slices.Clone(options), kgo.OnPartitionsAssigned(
+			func(_ context.Context, _ *kgo.Client, all map[string][]int32) {
+				for _, partitions := range all {
+					if len(partitions) > 0 {
+						given.Add(int64(len(partitions)))
+						serve()
+					}
 				}
-			}
-		})
+			}))...)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		joins.Add(1)
-		select {
-		case <-served:
-			pass(ctx, s.With.Length("every"))
-		case <-ctx.Done():
-		}
+		joins++
+		<-served.Done()
+		pass(ctx, s.With.Length("every"))
 		return nil
 	}
 	i := &Injection{Healthy: s.healthy}
@@ -117,10 +107,10 @@ func storm(s Site, options []kgo.Opt) *Injection {
 		work.end()
 		if failed != nil || given.Load() == 0 {
 			return "", errors.Join(fmt.Errorf("a stranger joined the group %d times, and was "+
-				"given no partition", joins.Load()), failed)
+				"given no partition", joins), failed)
 		}
 		return fmt.Sprintf("a stranger joined the group %d times, and was given %d partitions",
-			joins.Load(), given.Load()), nil
+			joins, given.Load()), nil
 	}
 	i.Undo = func(context.Context) error {
 		work.end()
@@ -134,7 +124,7 @@ func hangInGroup(s Site) *Injection {
 	var client *kgo.Client
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(context.Context) (err error) {
-		client, err = join(groupOptions(s.Stack), func(int64) {})
+		client, err = join(groupOptions(s.Stack)...)
 		return err
 	}
 	i.During = func(ctx context.Context) (evidence string, err error) {
