@@ -21,7 +21,7 @@ func flags(name string, t terminal) *flag.FlagSet {
 		set.SetOutput(t.out)
 		fmt.Fprintf(t.out, "Usage of %s:\n", set.Name())
 		for _, c := range commands() {
-			if set.Name() == "cdclab "+c.name {
+			if c.name == name {
 				c.explain(t.out)
 			}
 		}
