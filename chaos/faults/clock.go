@@ -21,7 +21,7 @@ func clockKinds() []Kind {
 				Does: "the way of the difference"}},
 		Verified: "PostgreSQL's time is off by so much, and after the fault the machine's",
 		Undone:   "PostgreSQL is started without the library",
-		lacks:    func(string) error { return lacksClock(clockLibrary()) },
+		lacks:    func() error { return lacksClock(clockLibrary()) },
 		unable:   needs[clocked](" has the machine's clock on this stack"),
 		bind:     shiftClock}}
 }

@@ -28,8 +28,8 @@ func mongoKinds() []Kind {
 			Verified: "MongoDB says that it is a secondary; after the end, that it was elected",
 			Undone: "the member may be elected again (replSetFreeze 0); after a dead lab, " +
 				"within 2 minutes",
-			lacks:  noElection,
-			unable: func(s Site) error { return memberAt(s.At.MongoURI).isElected(s.Target) },
+			lacks:  mongodb.ElectionImpossible,
+			unable: func(s Site) error { return isElected(s.Target, memberAt(s.At.MongoURI)) },
 			bind:   func(s Site) *Injection { return stepDown(s, memberAt(s.At.MongoURI)) }},
 	}
 	for i := range kinds {
@@ -157,15 +157,10 @@ func buildIndexes(s Site) *Injection {
 // indexNotFound is MongoDB's error code of an index that is not there.
 const indexNotFound = 27
 
-func hasCode(err error, code int) bool {
-	var refusal mongo.ServerError
-	return errors.As(err, &refusal) && refusal.HasErrorCode(code)
-}
-
 // dropIndex drops the index of index-builds; a collection without the index stays as it is.
 func dropIndex(ctx context.Context, db *mongo.Database, name string) error {
 	err := db.Collection(name).Indexes().DropOne(ctx, chaosIndex)
-	if hasCode(err, indexNotFound) {
+	if mongodb.HasCode(err, indexNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -177,49 +172,44 @@ func dropIndex(ctx context.Context, db *mongo.Database, name string) error {
 // electionLimit is how long a member that stepped down is not elected without an Undo.
 const electionLimit = 2 * time.Minute
 
-// noElection returns why no server of a kind of stack can be elected, or nil: a stand-in takes
-// replSetStepDown and stays the primary. What a container holds shows later.
-func noElection(kindOfStack string) error {
-	if kindOfStack == stack.Compose {
+// member is a server of a replica set, as far as stepped-down asks. run runs a command of the
+// database admin.
+type member interface {
+	role(context.Context) (mongodb.Role, error)
+	run(ctx context.Context, command bson.D) error
+}
+
+// memberAt is the member at an address. Each question has a connection of its own, because MongoDB
+// may close connections at an election.
+type memberAt string
+
+func (uri memberAt) ask(ctx context.Context, question func(context.Context, *mongo.Client) error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	client, err := mongodb.Connect(string(uri))
+	if err != nil {
+		return err
+	}
+	defer client.Disconnect(ctx)
+	return question(ctx, client)
+}
+
+func (uri memberAt) role(ctx context.Context) (role mongodb.Role, err error) {
+	err = uri.ask(ctx, func(ctx context.Context, client *mongo.Client) (err error) {
+		role, err = mongodb.AskRole(ctx, client)
+		return err
+	})
+	return role, err
+}
+
+func (uri memberAt) run(ctx context.Context, command bson.D) error {
+	return uri.ask(ctx, func(ctx context.Context, client *mongo.Client) error {
+		if err := client.Database("admin").RunCommand(ctx, command).Err(); err != nil {
+			return fmt.Errorf("%s: %w", command[0].Key, err)
+		}
 		return nil
-	}
-	return mongodb.ElectionImpossible()
-}
-
-// member runs a command of the database admin on a member of a replica set.
-type member func(ctx context.Context, command bson.D) (bson.Raw, error)
-
-// memberAt connects for each command, because MongoDB may close connections at an election.
-func memberAt(uri string) member {
-	return func(ctx context.Context, command bson.D) (bson.Raw, error) {
-		ctx, cancel := context.WithTimeout(ctx, askLimit)
-		defer cancel()
-		client, err := mongodb.Connect(uri)
-		if err != nil {
-			return nil, err
-		}
-		defer client.Disconnect(context.WithoutCancel(ctx))
-		answer, err := client.Database("admin").RunCommand(ctx, command).Raw()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", command[0].Key, err)
-		}
-		return answer, nil
-	}
-}
-
-// role is what a member says of itself. Source: MongoDB's command hello.
-type role struct {
-	Primary   bool          `bson:"isWritablePrimary"`
-	Secondary bool          `bson:"secondary"`
-	Election  bson.ObjectID `bson:"electionId"`
-}
-
-func (m member) role(ctx context.Context) (r role, err error) {
-	answer, err := m(ctx, bson.D{{Key: "hello", Value: 1}})
-	if err == nil {
-		err = bson.Unmarshal(answer, &r)
-	}
-	return r, err
+	})
 }
 
 // notSecondary is MongoDB's error code of a primary that is asked to be a secondary.
@@ -227,17 +217,17 @@ const notSecondary = 95
 
 // mayBeElected ends the time in which a member that stepped down is not elected. The primary knows
 // the command and changes nothing: primary is true.
-func (m member) mayBeElected(ctx context.Context) (primary bool, err error) {
-	_, err = m(ctx, bson.D{{Key: "replSetFreeze", Value: 0}})
-	if hasCode(err, notSecondary) {
+func mayBeElected(ctx context.Context, m member) (primary bool, err error) {
+	err = m.run(ctx, bson.D{{Key: "replSetFreeze", Value: 0}})
+	if mongodb.HasCode(err, notSecondary) {
 		return true, nil
 	}
 	return false, err
 }
 
 // isElected refuses a server that is not the elected primary of a replica set.
-func (m member) isElected(target string) error {
-	primary, err := m.mayBeElected(context.Background())
+func isElected(target string, m member) error {
+	primary, err := mayBeElected(context.Background(), m)
 	if err == nil && !primary {
 		err = errors.New("another member is")
 	}
@@ -250,11 +240,11 @@ func (m member) isElected(target string) error {
 // stepDown has the only member of a replica set step down. The command is to be forced, because
 // nobody else can be elected.
 func stepDown(s Site, m member) *Injection {
-	var before role
+	var before mongodb.Role
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(ctx context.Context) (err error) {
 		if before, err = m.role(ctx); err == nil {
-			_, err = m(ctx, bson.D{{Key: "replSetStepDown", Value: int(electionLimit.Seconds())},
+			err = m.run(ctx, bson.D{{Key: "replSetStepDown", Value: int(electionLimit.Seconds())},
 				{Key: "force", Value: true}})
 		}
 		return err
@@ -270,13 +260,13 @@ func stepDown(s Site, m member) *Injection {
 		return s.Target + " was a secondary", nil
 	}
 	i.Undo = func(ctx context.Context) error {
-		_, err := m.mayBeElected(ctx)
+		_, err := mayBeElected(ctx, m)
 		return err
 	}
 	i.After = func(ctx context.Context) (string, error) {
 		limited, cancel := context.WithTimeout(ctx, electionLimit)
 		defer cancel()
-		var now role
+		var now mongodb.Role
 		err := until(limited, func() (err error) {
 			now, err = m.role(limited)
 			if err == nil && (!now.Primary || now.Election == before.Election) {

@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/cdclab/cdclab/stack"
+	"github.com/cdclab/cdclab/stack/mongodb"
 	"github.com/cdclab/cdclab/stack/servertest"
 )
 
@@ -72,26 +73,25 @@ type electing struct {
 	elections  byte
 }
 
-func (e *electing) run(_ context.Context, command bson.D) (bson.Raw, error) {
-	answer := bson.D{{Key: "ok", Value: 1}}
+func (e *electing) role(context.Context) (mongodb.Role, error) {
+	if e.down {
+		return mongodb.Role{Secondary: true}, nil
+	}
+	return mongodb.Role{Primary: true, Election: bson.ObjectID{0x7f, e.elections}}, nil
+}
+
+func (e *electing) run(_ context.Context, command bson.D) error {
 	switch command[0].Key {
-	case "hello":
-		answer = append(answer, bson.E{Key: "isWritablePrimary", Value: !e.down},
-			bson.E{Key: "secondary", Value: e.down})
-		if !e.down {
-			answer = append(answer, bson.E{Key: "electionId",
-				Value: bson.ObjectID{0x7f, e.elections}})
-		}
 	case "replSetStepDown":
 		e.down = !e.deaf
 	case "replSetFreeze":
 		if !e.down {
-			return nil, mongo.CommandError{Code: notSecondary, Name: "NotSecondary"}
+			return mongo.CommandError{Code: notSecondary, Name: "NotSecondary"}
 		}
 		e.down = false
 		e.elections++
 	}
-	return bson.Marshal(answer)
+	return nil
 }
 
 // TestSteppedDown: the primary is a secondary while the fault lasts, and elected at the end; a
@@ -99,11 +99,11 @@ func (e *electing) run(_ context.Context, command bson.D) (bson.Raw, error) {
 func TestSteppedDown(t *testing.T) {
 	t.Parallel()
 	server := &electing{}
-	must(t, member(server.run).isElected(stack.Mongo))
-	i := stepDown(Site{Target: stack.Mongo}, server.run)
+	must(t, isElected(stack.Mongo, server))
+	i := stepDown(Site{Target: stack.Mongo}, server)
 	must(t, i.Inject(t.Context()))
 	proven(t, i, "mongo was a secondary", "")
-	if err := member(server.run).isElected(stack.Mongo); err == nil {
+	if err := isElected(stack.Mongo, server); err == nil {
 		t.Error("a secondary was taken for the primary")
 	}
 	server.down = true
@@ -130,7 +130,7 @@ func TestMember(t *testing.T) {
 	if err != nil || !now.Primary || now.Secondary || now.Election.IsZero() {
 		t.Errorf("%+v, %v", now, err)
 	}
-	if _, err := m(t.Context(), bson.D{{Key: "cdclab", Value: 1}}); err == nil ||
+	if err := m.run(t.Context(), bson.D{{Key: "cdclab", Value: 1}}); err == nil ||
 		!strings.Contains(err.Error(), "cdclab: ") {
 		t.Errorf("a command that nobody has: %v", err)
 	}

@@ -45,8 +45,7 @@ func resourceKinds() []Kind {
 				"target logs that no space is left",
 			Undone: "there is room again, and the target is started if gone",
 			notOn:  map[string][]string{stack.Embedded: {stack.Kafka}},
-			lacks:  func(string) error { return child.DiskImpossible() },
-			unable: hasDisk, bind: fillDisk},
+			lacks:  child.DiskImpossible, unable: hasDisk, bind: fillDisk},
 		{Name: "cpu-limited", Does: "leaves the target's container a part of one processor (a " +
 			"quota of the control group)", Targets: everyPart,
 			Parameters: []Parameter{{Name: "percent", Type: numberType, Default: "20", Least: 1,

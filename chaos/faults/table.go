@@ -63,9 +63,9 @@ type Kind struct {
 
 	// notOn names targets that a kind of stack has, and not for this fault.
 	notOn map[string][]string
-	// lacks returns what this machine lacks for the fault on a kind of stack; nil is a Kind for
-	// every machine.
-	lacks func(kindOfStack string) error
+	// lacks returns what this machine lacks for the fault; nil is a Kind for every machine. Nobody
+	// asks for a stack of containers, which bring their own.
+	lacks func() error
 	// unable returns why the fault cannot be applied at the Site; nil is a Kind for every Site.
 	unable func(Site) error
 	bind   func(Site) *Injection
@@ -139,8 +139,8 @@ func (k Kind) ImpossibleOn(kindOfStack, target string) error {
 	if slices.Contains(k.notOn[kindOfStack], target) {
 		return fmt.Errorf("%s cannot be applied to %s on the %s stack", k.Name, target, kindOfStack)
 	}
-	if k.lacks != nil {
-		return k.lacks(kindOfStack)
+	if k.lacks != nil && kindOfStack != stack.Compose {
+		return k.lacks()
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/cdclab/cdclab/stack/kafka"
 	"github.com/cdclab/cdclab/stack/mongodb"
@@ -93,7 +92,7 @@ func (s Secrets) tryMongo(ctx context.Context, address string) (refused string) 
 	defer client.Disconnect(context.WithoutCancel(ctx))
 	_, err = mongodb.AskVersion(ctx, client)
 	const authenticationFailed = 18
-	if e := (mongo.CommandError{}); errors.As(err, &e) && e.Code == authenticationFailed {
+	if mongodb.HasCode(err, authenticationFailed) {
 		return mongoPassword
 	}
 	return ""

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/cdclab/cdclab/stack/kafka"
@@ -116,15 +115,11 @@ func (d *Documents) Close(ctx context.Context) error {
 func (d *Documents) takesWrites(ctx context.Context, _ *Container) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, process.HealthLimit)
 	defer cancel()
-	var hello struct {
-		IsWritablePrimary bool `bson:"isWritablePrimary"`
-	}
-	command := bson.D{{Key: "hello", Value: 1}}
-	err := d.client.Database("admin").RunCommand(ctx, command).Decode(&hello)
+	role, err := mongodb.AskRole(ctx, d.client)
 	if err != nil {
-		return "", fmt.Errorf("ask MongoDB who it is: %w", err)
+		return "", err
 	}
-	if !hello.IsWritablePrimary {
+	if !role.Primary {
 		return "", errors.New("MongoDB is not primary yet")
 	}
 	version, err := mongodb.AskVersion(ctx, d.client)

@@ -197,24 +197,17 @@ func (m *Server) arguments(data, address string, flags []string) ([]string, erro
 func (m *Server) takesWrites(ctx context.Context, client *mongo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, process.HealthLimit)
 	defer cancel()
-	admin := client.Database("admin")
-	var hello struct {
-		IsWritablePrimary bool   `bson:"isWritablePrimary"`
-		SetName           string `bson:"setName"`
+	role, err := AskRole(ctx, client)
+	if err != nil || role.Primary {
+		return err
 	}
-	if err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return fmt.Errorf("ask MongoDB who it is: %w", err)
-	}
-	if hello.IsWritablePrimary {
-		return nil
-	}
-	if m.program.Kind == programs.Mongod && hello.SetName == "" {
+	if m.program.Kind == programs.Mongod && role.SetName == "" {
 		member := bson.D{{Key: "_id", Value: 0}, {Key: "host", Value: m.address}}
 		set := bson.D{{Key: "_id", Value: replicaSet}, {Key: "members", Value: bson.A{member}}}
-		err := admin.RunCommand(ctx, bson.D{{Key: "replSetInitiate", Value: set}}).Err()
+		command := bson.D{{Key: "replSetInitiate", Value: set}}
+		err := client.Database("admin").RunCommand(ctx, command).Err()
 		const alreadyInitialized = 23
-		var refused mongo.CommandError
-		if err != nil && !(errors.As(err, &refused) && refused.Code == alreadyInitialized) {
+		if err != nil && !HasCode(err, alreadyInitialized) {
 			return fmt.Errorf("make MongoDB a replica set: %w", err)
 		}
 	}
@@ -279,4 +272,30 @@ func AskVersion(ctx context.Context, client *mongo.Client) (string, error) {
 		return "", fmt.Errorf("ask MongoDB for its version: %w", err)
 	}
 	return build.Version, nil
+}
+
+// Role is what a server says of itself. Source: MongoDB's command hello.
+type Role struct {
+	// Primary is true for a server that takes writes; Secondary for another member of a set.
+	Primary   bool `bson:"isWritablePrimary"`
+	Secondary bool `bson:"secondary"`
+	// SetName is the name of the replica set, "" without one.
+	SetName string `bson:"setName"`
+	// Election is of the election that made the server the primary.
+	Election bson.ObjectID `bson:"electionId"`
+}
+
+// AskRole returns what the server says of itself, as to whoever has no password too.
+func AskRole(ctx context.Context, client *mongo.Client) (role Role, err error) {
+	command := bson.D{{Key: "hello", Value: 1}}
+	if err := client.Database("admin").RunCommand(ctx, command).Decode(&role); err != nil {
+		return Role{}, fmt.Errorf("ask MongoDB who it is: %w", err)
+	}
+	return role, nil
+}
+
+// HasCode is true for a refusal of MongoDB's with the code; error_codes.yml of MongoDB names them.
+func HasCode(err error, code int) bool {
+	var refusal mongo.ServerError
+	return errors.As(err, &refusal) && refusal.HasErrorCode(code)
 }
