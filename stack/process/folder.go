@@ -51,6 +51,9 @@ type Folder struct {
 	mu       sync.Mutex
 	children []*Process
 	closed   bool
+
+	closing  sync.Once
+	closeErr error
 }
 
 // openFolders are the folders of this process, for EndAll.
@@ -241,16 +244,19 @@ func (f *Folder) CopyLogs(to io.Writer) error {
 }
 
 // Close ends the remaining children at once, ends the claim and removes the folder, unless keep. A
-// second Close does nothing.
+// second Close waits for the first and returns the same error: the lab exits after either.
 func (f *Folder) Close(keep bool) error {
+	f.closing.Do(func() {
+		f.closeErr = f.close(keep)
+		openFolders.Delete(f)
+	})
+	return f.closeErr
+}
+
+func (f *Folder) close(keep bool) error {
 	f.mu.Lock()
-	again := f.closed
 	f.closed = true
 	f.mu.Unlock()
-	if again {
-		return nil
-	}
-	openFolders.Delete(f)
 	var failed []error
 	for _, child := range f.Started() {
 		failed = append(failed, child.end(child.Command.Quit))

@@ -341,3 +341,44 @@ func TestEndAll(t *testing.T) {
 	_, err = f.Start(shell("late", "sleep 300"))
 	expect.Error(t, err, "the lab is ending")
 }
+
+// TestSecondClose: whoever ends the lab next goes on only when nothing of the folder is left.
+func TestSecondClose(t *testing.T) {
+	for name, second := range map[string]func(*Folder) error{
+		"Close":  func(f *Folder) error { return f.Close(false) },
+		"EndAll": func(*Folder) error { return EndAll() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := NewFolderIn(t.TempDir(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slow := shell("slow", "trap 'sleep 0.5; exit' QUIT; touch ready; "+
+				"while :; do sleep 0.1; done")
+			slow.Quit = syscall.SIGQUIT
+			if _, err := f.Start(slow); err != nil {
+				t.Fatal(err)
+			}
+			expect.True(t, "the trap is set", func() bool {
+				_, err := os.Stat(f.File("ready"))
+				return err == nil
+			})
+			first := make(chan error)
+			go func() { first <- f.Close(false) }()
+			expect.True(t, "the first Close is under way", func() bool {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				return f.closed
+			})
+			if err := second(f); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(f.Path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the folder is still there: %v", err)
+			}
+			if err := <-first; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
