@@ -52,9 +52,10 @@ func brokerKinds() []Kind {
 	return kinds
 }
 
-// withAdmin lends do a client of the lab's own.
+// withAdmin lends do a client of the lab's own, whose every question goes to the broker.
 func withAdmin(s Site, do func(*kadm.Client) error) error {
-	client, err := kgo.NewClient(s.Stack.KafkaOptions()...)
+	options := append(s.Stack.KafkaOptions(), kgo.MetadataMinAge(brokerTick))
+	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return fmt.Errorf("reach Kafka: %w", err)
 	}
@@ -85,7 +86,23 @@ func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.Topic
 func (s Site) lookAtTopic(ctx context.Context,
 	judge func(kadm.TopicDetail) (string, error)) (evidence string, err error) {
 	err = withAdmin(s, func(admin *kadm.Client) error {
-		now, err := describe(ctx, admin, s.topic())
+		evidence, err = awaitTopic(ctx, admin, s.topic(), judge)
+		return err
+	})
+	return evidence, err
+}
+
+// spreadLimit bounds the wait until a broker tells of a change: the controller answers before the
+// brokers know.
+const spreadLimit = 10 * time.Second
+
+// awaitTopic waits until judge finds evidence in the description of a topic.
+func awaitTopic(ctx context.Context, admin *kadm.Client, topic string,
+	judge func(kadm.TopicDetail) (string, error)) (evidence string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, spreadLimit)
+	defer cancel()
+	err = until(ctx, func() error {
+		now, err := describe(ctx, admin, topic)
 		if err == nil {
 			evidence, err = judge(now)
 		}
