@@ -61,7 +61,7 @@ type draft struct {
 	leaves, comes bool
 	otherID       string
 	otherUnread   bool   // true if the header of the other key cannot be read
-	readAt        uint64 // the LSN of the row's snapshot, absent from the position
+	readAt        uint64 // the LSN of the row's snapshot of the whole table
 	again         bool   // true if a snapshot's embedded row is newer than the stored row
 	unfound       bool   // true for an update of an embedded row that is nowhere
 	txID          uint32
@@ -311,15 +311,11 @@ func (p *planner) placeInLog(d *draft, event *debezium.Event) error {
 	d.letter = deadletter.HeaderOf(d.record.Headers, deadletter.HeaderReplayed) != ""
 	if event.Op == debezium.Read {
 		lsn := cmp.Or(event.Source.LSN, event.Source.Sequence[1])
-		read := order.SnapshotPosition(d.position,
+		d.position = order.SnapshotPosition(d.position,
 			cmp.Or(lsn, uint64(deadletter.OriginOffset(d.record)+1)))
-		if read != d.position {
-			d.readAt = event.Source.LSN
-		}
-		if event.Source.Snapshot == debezium.SnapshotIncremental {
-			d.readAt = 0 // read before the place of the emission
-		}
-		d.position = read
+		if event.Source.Snapshot != debezium.SnapshotIncremental {
+			d.readAt = cmp.Or(event.CommitLSN, event.Source.LSN)
+		} // else read before the place of the emission
 	} else {
 		if !d.letter {
 			if d.below = d.position < p.reached; !d.below {

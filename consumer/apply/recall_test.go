@@ -10,6 +10,7 @@ import (
 
 	"github.com/cdclab/cdclab/consumer/consumertest"
 	"github.com/cdclab/cdclab/consumer/debezium"
+	"github.com/cdclab/cdclab/consumer/fate"
 	"github.com/cdclab/cdclab/consumer/order"
 )
 
@@ -174,5 +175,29 @@ func TestNullRecordAgain(t *testing.T) {
 	}
 	if p.document(t, "tickets", "") == nil {
 		t.Error("the row made again has ended")
+	}
+}
+
+// TestSnapshotOfALogBegunAnew: a row of a snapshot with a place in the log, as of the lab's own
+// connector, raises the alarm when the place is below what is stored; a replay raises none.
+func TestSnapshotOfALogBegunAnew(t *testing.T) {
+	t.Parallel()
+	p := newPipeline()
+	snapshot := consumertest.Customer(debezium.Read, 1, 40, "first@x")
+	p.feed(t, consumertest.Customer(debezium.Read, 2, 40, "b@x"), snapshot)
+	p.feed(t, consumertest.Customer(consumertest.Update, 1, 100, "a@x"), snapshot)
+	restored := consumertest.Customer(debezium.Read, 1, 50, "restored@x")
+	restored.Offset = 9
+	p.Take(p.batch(restored))
+	err := p.Step(context.Background())
+	if order.AlarmOf(err) == "" || fate.Of(err) != fate.Later {
+		t.Fatalf("a snapshot of a log that began anew ended with %v, want the alarm", err)
+	}
+	config := DefaultConfig()
+	config.Epoch = 1
+	higher := member(config, p.memory).pipeline(p.memory)
+	higher.feed(t, restored)
+	if got := p.document(t, "customers", consumertest.UUID(1))["email"]; got != "restored@x" {
+		t.Errorf("with a higher epoch the email is %v", got)
 	}
 }

@@ -70,6 +70,11 @@ func TestJudgeByTheStoredRow(t *testing.T) {
 	unmet := change(func(e *Event) { e.Unmet, e.TxID = true, 0 })
 	first := change(func(e *Event) { e.Position, e.Unseen = at(0, 0, 110), true })
 	again := change(func(e *Event) { e.Position, e.Read, e.ReadAt = at(0, 0, 900), true, 900 })
+	placed := change(func(e *Event) { e.Position, e.Read, e.ReadAt = at(0, 100, 0), true, 100 })
+	replayed := change(func(e *Event) {
+		e.Position, e.Read, e.ReadAt, e.Offset, e.SourceAt = at(0, 100, 0), true, 100, 4,
+			time.UnixMilli(900_000)
+	})
 	stored := documents.Metadata{Position: at(0, 900, 910), TxID: 700, SourceTimestamp: 1_000_000,
 		Operation: "UPDATE", Topic: "t", Offset: 5}
 	for name, c := range map[string]struct {
@@ -91,6 +96,12 @@ func TestJudgeByTheStoredRow(t *testing.T) {
 			func(s *documents.Metadata) { s.Position = at(0, 0, 900) }, Older},
 		"a snapshot's row of the same LSN": {again,
 			func(s *documents.Metadata) { s.Position = at(0, 0, 900) }, Newer},
+		"a snapshot's row with a place":           {placed, func(*documents.Metadata) {}, Contradictory},
+		"a snapshot's row with a place, replayed": {replayed, func(*documents.Metadata) {}, Older},
+		"a snapshot's row with a place, in a transaction that it cannot have met": {placed,
+			func(s *documents.Metadata) { s.Position = at(0, 110, 90) }, Contradictory},
+		"a snapshot's row with the place of the commit": {placed,
+			func(s *documents.Metadata) { s.Position = at(0, 100, 90) }, Older},
 		"shared from before": {event,
 			func(s *documents.Metadata) { s.Shared = at(0, 90, 0) }, Occupied},
 	} {

@@ -16,16 +16,20 @@ import (
 // the commit of everything streamed before. In another topic, partition or incarnation of the topic
 // the LSNs tell, and the commit time where an open transaction may have lower LSNs: such a
 // transaction is in the topic that the snapshot is in, and not in an incarnation before.
+//
+// A row with a place in the log (the lab's own connector has the LSN in a header) is stale only as
+// a replay, or where the log began anew.
 
 func (e *Event) judgeSnapshot(s documents.Metadata) Verdict {
 	after, there := e.FollowsStored(s)
 	_, first, second := Split(s.Position)
 	lsn, later := hexLSN(e.ReadAt), e.SourceAt.UnixMilli() > s.SourceTimestamp
+	inLog := !IsSnapshot(e.Position)
 	switch {
 	case e.ReadAt == 0:
 		return Older
 	case s.Operation == documents.OperationTruncate && e.WasReadSince(s.Position),
-		after && e.AfterStored(s.Position) > s.Position:
+		after && !inLog && e.AfterStored(s.Position) > s.Position:
 		return Newer
 	case after && (lsn < first || IsSnapshot(s.Position)),
 		!after && lsn < max(first, second) && e.wasCommittedLongAfter(s):

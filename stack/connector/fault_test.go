@@ -42,9 +42,12 @@ func (l *lab) write(n int) *writers {
 	return w
 }
 
+// writerName names the writers' sessions in pg_stat_activity.
+const writerName = "writer"
+
 // writeRound goes over a connection of its own; the server may be gone.
 func (l *lab) writeRound(ctx context.Context, w *writers, writer, round int) error {
-	conn, err := pgx.Connect(ctx, l.config.DSN)
+	conn, err := pgx.Connect(ctx, l.config.DSN+"&application_name="+writerName)
 	if err != nil {
 		return err
 	}
@@ -179,6 +182,28 @@ func TestPostgresKilledUnderWritesLosesNothing(t *testing.T) {
 	l.reconnect()
 	l.drained()
 	l.same()
+}
+
+// TestFastShutdownSendsEverything: PostgreSQL stops in good order when Kafka has everything.
+func TestFastShutdownSendsEverything(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, servertest.Postgres(t), 2)
+	l.exec(createItems)
+	for range 5 {
+		l.start()
+		w := l.write(8)
+		w.more(t, 300)
+		if err := l.server.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.stop()
+		l.stop(ErrCrash)
+		if err := l.server.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l.reconnect()
+		l.same()
+	}
 }
 
 func TestBackendTerminatedUnderWritesLosesNothing(t *testing.T) {

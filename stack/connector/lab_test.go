@@ -128,9 +128,17 @@ func (l *lab) stop(cause error) {
 	l.current = nil
 }
 
-// drained waits until the connector has confirmed everything committed up to now.
+// drained waits until the connector has confirmed everything committed up to now. PostgreSQL goes
+// on with the statements of a writer that has gone.
 func (l *lab) drained() {
 	l.t.Helper()
+	eventually(l.t, "the sessions of the writers end", func() error {
+		if n := l.query("SELECT count(*)::text FROM pg_stat_activity WHERE datname = " +
+			"current_database() AND application_name = '" + writerName + "'"); n != "0" {
+			return fmt.Errorf("%s are there", n)
+		}
+		return nil
+	})
 	target := l.walEnd()
 	eventually(l.t, "the connector has confirmed "+target.String(), func() error {
 		if confirmed := pglogrepl.LSN(l.current.ConfirmedLSN()); confirmed < target {
