@@ -192,6 +192,7 @@ func labFaults() (all []string) {
 		"fault: table-locked, target: postgres, for: 1s",
 		"fault: column-added, target: postgres, for: 2s",
 		"fault: connections-exhausted, target: postgres, for: 1s",
+		"fault: restored, target: postgres, for: 3s",
 		"fault: replication-cut, target: connector",
 		"fault: broker-errors, target: kafka, for: 2s",
 		"fault: leaders-moved, target: kafka, for: 2s",

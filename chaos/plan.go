@@ -179,14 +179,19 @@ func (p *Plan) validate(body ast.Node) error {
 }
 
 // overlap refuses two faults on the same target at the same time, because the end of the first
-// would undo the second; Kinds that share their target are no such pair.
+// would undo the second; Kinds that share their target are no such pair. A Kind that works alone
+// overlaps no fault.
 func (p *Plan) overlap() error {
 	f, earlier := p.overlapping()
 	if f == nil {
 		return nil
 	}
-	return complain(f.node, "at", fmt.Sprintf("%s of %s at %v overlaps its %s from %v to %v",
-		f.Kind, f.Target, f.At, earlier.Kind, earlier.At, earlier.end()))
+	which := "its " + earlier.Kind
+	if earlier.Target != f.Target {
+		which = earlier.Kind + " of " + earlier.Target
+	}
+	return complain(f.node, "at", fmt.Sprintf("%s of %s at %v overlaps %s from %v to %v",
+		f.Kind, f.Target, f.At, which, earlier.At, earlier.end()))
 }
 
 // overlapping finds a pair that overlap refuses; nil for none.
@@ -196,7 +201,8 @@ func (p *Plan) overlapping() (f, earlier *Fault) {
 			f, earlier := &p.Method[i], &p.Method[j]
 			before := earlier.At < f.At || earlier.At == f.At && j < i
 			share := f.Kind != earlier.Kind && f.line().Shared && earlier.line().Shared
-			if before && !share && earlier.Target == f.Target && f.At <= earlier.end() {
+			clash := earlier.Target == f.Target && !share || f.line().Alone || earlier.line().Alone
+			if before && clash && f.At <= earlier.end() {
 				return f, earlier
 			}
 		}

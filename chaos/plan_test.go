@@ -214,6 +214,14 @@ var mistakes = map[string]struct{ text, want string }{
 		"  - {at: 1s, fault: slot-held, target: postgres, for: 9s}\n" +
 		"  - {at: 5s, fault: kill, target: postgres}\n",
 		"7:10: kill of postgres at 5s overlaps its slot-held"},
+	"a pause beside a fault that works alone": {head +
+		"  - {at: 1s, fault: restored, target: postgres, for: 9s}\n" +
+		"  - {at: 5s, fault: pause, target: mongo, for: 1s}\n",
+		"7:10: pause of mongo at 5s overlaps restored of postgres from 1s to 10s"},
+	"a fault that works alone beside a pause": {head +
+		"  - {at: 1s, fault: pause, target: mongo, for: 9s}\n" +
+		"  - {at: 5s, fault: restored, target: postgres, for: 1s}\n",
+		"7:10: restored of postgres at 5s overlaps pause of mongo from 1s to 10s"},
 	"length of a fault at once": {head + "  - {at: 1s, fault: restart, target: mongo, for: 1s}\n",
 		"restart has no for"},
 	"a quoted member": {head + "  - {\"at\": 900us, fault: kill, target: mongo}\n",

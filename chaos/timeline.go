@@ -116,24 +116,39 @@ type timeline struct {
 
 // turn waits until no other fault is at work on the target of f, or still being undone: a slow part
 // may seem to serve in the middle of the start. late is true if there was anything to wait for.
-// Kinds that share their target do not wait.
+// Kinds that share their target do not wait; a Kind that works alone waits for every target.
 func (t *timeline) turn(ctx context.Context, f *Fault) (end func(), late bool, err error) {
-	if f.line().Shared {
-		return func() {}, false, nil
+	var wanted, held []chan struct{}
+	switch kind := f.line(); {
+	case kind.Alone:
+		for _, target := range slices.Sorted(maps.Keys(t.turns)) {
+			wanted = append(wanted, t.turns[target])
+		}
+	case !kind.Shared:
+		wanted = append(wanted, t.turns[f.Target])
 	}
-	turn := t.turns[f.Target]
-	end = sync.OnceFunc(func() { <-turn })
-	select {
-	case turn <- struct{}{}:
-		return end, false, nil
-	default:
+	end = sync.OnceFunc(func() {
+		for _, turn := range held {
+			<-turn
+		}
+	})
+	for _, turn := range wanted {
+		select {
+		case turn <- struct{}{}:
+			held = append(held, turn)
+			continue
+		default:
+		}
+		late = true
+		select {
+		case turn <- struct{}{}:
+			held = append(held, turn)
+		case <-ctx.Done():
+			end()
+			return nil, late, context.Cause(ctx)
+		}
 	}
-	select {
-	case turn <- struct{}{}:
-		return end, true, nil
-	case <-ctx.Done():
-		return nil, true, context.Cause(ctx)
-	}
+	return end, late, nil
 }
 
 func (t *timeline) offset() time.Duration { return time.Since(t.start) }

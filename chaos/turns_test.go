@@ -1,9 +1,12 @@
 package chaos
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cdclab/cdclab/chaos/faults"
 )
 
 // TestNextFaultWaitsForTheUndoing: a part that is still being started is not killed, even when the
@@ -32,6 +35,34 @@ func TestNextFaultWaitsForTheUndoing(t *testing.T) {
 		for _, w := range windows {
 			if !w.Applied || w.Err != nil {
 				t.Errorf("%+v", w)
+			}
+		}
+	})
+}
+
+// TestTurnsOfAFaultAlone: a fault that works alone waits until every target is undone, and the
+// faults of every target wait for its undoing.
+func TestTurnsOfAFaultAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		good := func(context.Context) error { return nil }
+		bind := func(*Fault) (*faults.Injection, error) {
+			return &faults.Injection{Healthy: good, Inject: good,
+				During: func(context.Context) (string, error) { return "seen", nil },
+				Undo: func(context.Context) error {
+					<-time.After(8 * time.Second)
+					return nil
+				}}, nil
+		}
+		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
+			{At: time.Second, Kind: "pause", Target: "mongo", For: time.Second},
+			{At: 4 * time.Second, Kind: "restored", Target: "postgres", For: 2 * time.Second},
+			{At: 5 * time.Second, Kind: "kill", Target: "consumer", RestartAfter: time.Second},
+		}}
+		windows := run(t.Context(), plan, bind, time.Now(), nil)
+		for n, want := range []time.Duration{time.Second, 10 * time.Second, 20 * time.Second} {
+			if w := windows[n]; w.Start != want || !w.Applied || w.Err != nil {
+				t.Errorf("%s began at %v, want %v: %+v", w.Fault, w.Start, want, w)
 			}
 		}
 	})

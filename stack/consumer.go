@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,9 +41,13 @@ type consumer struct {
 	path string
 	args []string
 	to   connections
+	// listenFile is where the program writes its listening address.
+	listenFile string
 
-	addressMu sync.Mutex
-	address   string
+	mu      sync.Mutex
+	address string
+	// epoch is the --epoch of the next start; 0 leaves the flag out.
+	epoch int
 }
 
 // newConsumer takes the flags of the Stack and more, Options.ConsumerArgs, which win.
@@ -53,6 +58,8 @@ func newConsumer(f *process.Folder, name, path string, flags []string, to connec
 		path:  path,
 		args:  slices.Concat(flags, more),
 		to:    to,
+
+		listenFile: f.File(name + ".address"),
 	}
 }
 
@@ -72,7 +79,19 @@ func findConsumer(path string) (string, error) {
 	return found, nil
 }
 
-func (c *consumer) listenFile() string { return c.Folder.File(c.Name() + ".address") }
+// RaiseEpoch has the events read by the next starts come after all events read before, whatever
+// their positions are. The error is about a person's own --epoch.
+func (c *consumer) RaiseEpoch() error {
+	for _, argument := range c.args {
+		if strings.HasPrefix(strings.TrimLeft(argument, "-"), "epoch") {
+			return fmt.Errorf("raise the epoch of %s: its --epoch is given", c.Name())
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	return nil
+}
 
 // Start starts the program and returns when the program is ready: joined to its group and answered
 // by MongoDB. After Kill a start takes until the group gives up on the killed member.
@@ -80,10 +99,15 @@ func (c *consumer) Start(ctx context.Context) error {
 	if c.Current().Alive() {
 		return fmt.Errorf("start %s: it is running (pid %d)", c.Name(), c.Current().PID())
 	}
-	if err := os.RemoveAll(c.listenFile()); err != nil {
+	if err := os.RemoveAll(c.listenFile); err != nil {
 		return fmt.Errorf("start %s: %w", c.Name(), err)
 	}
-	args := append([]string{"--listen", "127.0.0.1:0", "--listen-file", c.listenFile()}, c.args...)
+	args := append([]string{"--listen", "127.0.0.1:0", "--listen-file", c.listenFile}, c.args...)
+	c.mu.Lock()
+	if c.epoch > 0 {
+		args = append(args, "--epoch", strconv.Itoa(c.epoch))
+	}
+	c.mu.Unlock()
 	program := process.Command{Kind: process.Consumer, Path: c.path, Args: args,
 		Env: c.to.environment()}
 	return c.Launch(ctx, program, func(ctx context.Context) error {
@@ -96,7 +120,7 @@ func (c *consumer) Start(ctx context.Context) error {
 
 // readAddress reads the listening address of this start of the program.
 func (c *consumer) readAddress() error {
-	text, err := namedfile.Read(c.listenFile(), namedfile.Small)
+	text, err := namedfile.Read(c.listenFile, namedfile.Small)
 	if err != nil {
 		return fmt.Errorf("read where %s listens: %w", c.Name(), err)
 	}
@@ -104,16 +128,16 @@ func (c *consumer) readAddress() error {
 	if _, _, err := process.SplitAddress(address); err != nil {
 		return fmt.Errorf("read where %s listens: %w", c.Name(), err)
 	}
-	c.addressMu.Lock()
-	defer c.addressMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.address = address
 	return nil
 }
 
 // url returns the address of a page of the program, "" while unknown.
 func (c *consumer) url(path string) string {
-	c.addressMu.Lock()
-	defer c.addressMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.address == "" {
 		return ""
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/cdclab/cdclab/hop/pg"
 	"github.com/cdclab/cdclab/stack"
@@ -40,12 +41,20 @@ func databaseKinds() []Kind {
 			"rights may have", Ends: Lasts, Shared: true,
 			Verified: "a further connection is refused (SQLSTATE 53300)",
 			Undone:   "the connections are closed", bind: exhaustConnections},
+		{Name: "restored", Does: "moves the rows into a new cluster, as a dump and its restore " +
+			"do: the log begins anew, and nobody writes before the connector, which finds no " +
+			"slot, has taken a snapshot", Ends: Lasts, Alone: true, LeastFor: 3 * time.Second,
+			Verified: "the system identifier is another, and the log began below the old log's end",
+			Undone: "when the connector streams again, and the consumers have the old log's " +
+				"records, the consumers are started with a higher --epoch",
+			unable: needs[restorable](" cannot be restored on this stack"), bind: restoreRows},
 	}
 	for i := range kinds {
 		kinds[i].Family, kinds[i].Targets = "database", []string{stack.Postgres}
 		kinds[i].Stacks = everyStack
 	}
 	kinds[0].Stacks = []string{stack.Embedded, stack.Native}
+	kinds[len(kinds)-1].Stacks = []string{stack.Embedded}
 	return kinds
 }
 
@@ -76,67 +85,6 @@ func immediateShutdown(s Site) *Injection {
 	}
 	return i
 }
-
-// session is a connection to PostgreSQL that a fault keeps.
-type session struct {
-	dsn  string
-	conn *pgx.Conn
-}
-
-// open connects as the superuser, in place of an open connection.
-func (s *session) open(ctx context.Context) (err error) {
-	if err := s.close(ctx); err != nil {
-		return err
-	}
-	s.conn, err = pg.Connect(ctx, s.dsn)
-	return err
-}
-
-// exec runs statements that need no argument.
-func (s *session) exec(ctx context.Context, statements ...string) error {
-	for _, statement := range statements {
-		if _, err := s.conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	return nil
-}
-
-// alive refuses a transaction that ended before the fault did.
-func (s *session) alive(ctx context.Context) error {
-	if s.conn == nil {
-		return errors.New("there is no transaction")
-	}
-	if err := s.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("the transaction ended before the fault did: %w", err)
-	}
-	return nil
-}
-
-// close ends the connection, and with the connection its transaction.
-func (s *session) close(ctx context.Context) error {
-	if s.conn == nil {
-		return nil
-	}
-	err := s.conn.Close(ctx)
-	s.conn = nil
-	return err
-}
-
-// ask asks for a row over a connection of its own, because the fault's connection may break.
-func ask(ctx context.Context, dsn, query string, args []any, into ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	conn, err := pg.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	return conn.QueryRow(ctx, query, args...).Scan(into...)
-}
-
-// askLimit bounds one question to PostgreSQL.
-const askLimit = 10 * time.Second
 
 // holdSlot writes to the log in a transaction that stays open: the slot must keep the log from the
 // record on.
@@ -261,7 +209,7 @@ func exhaustConnections(s Site) *Injection {
 	i.Inject = func(ctx context.Context) error {
 		for range mostConnections {
 			conn, err := pg.Connect(ctx, dsn)
-			if isFull(err) {
+			if isRefused(err, tooManyConnections) {
 				return nil
 			}
 			if err != nil {
@@ -277,7 +225,7 @@ func exhaustConnections(s Site) *Injection {
 			return "", errors.Join(errors.New("a further connection was not refused"),
 				conn.Close(ctx))
 		}
-		if !isFull(err) {
+		if !isRefused(err, tooManyConnections) {
 			return "", err
 		}
 		return fmt.Sprintf("%d connections held, a further one refused", len(open)), nil
@@ -295,8 +243,108 @@ func exhaustConnections(s Site) *Injection {
 	return i
 }
 
-// isFull is true for PostgreSQL's too_many_connections.
-func isFull(err error) bool {
+const tooManyConnections = "53300" // as PostgreSQL's errcodes.txt names the code
+
+// isRefused is true for PostgreSQL's own error of the code.
+func isRefused(err error, code string) bool {
 	var refusal *pgconn.PgError
-	return errors.As(err, &refusal) && refusal.Code == "53300"
+	return errors.As(err, &refusal) && refusal.Code == code
+}
+
+// restorable is a PostgreSQL that can move its rows into a new cluster.
+type restorable interface {
+	Restore(context.Context) error
+	LetWrite(context.Context) error
+}
+
+// epochal is a consumer that can take the log for another.
+type epochal interface {
+	stack.Component
+	RaiseEpoch() error
+}
+
+// cluster is a PostgreSQL's data folder, as told by the log.
+type cluster struct {
+	system   string
+	position int64 // of the log, in bytes
+}
+
+// restoreRows moves the rows, and later does what an operator does who was told that positions went
+// back.
+func restoreRows(s Site) *Injection {
+	part, _ := s.Part.(restorable) // the Kind needs one
+	var before, now cluster
+	look := func(ctx context.Context, c *cluster) error {
+		return ask(ctx, s.At.PostgresDSN, `SELECT system_identifier::text,
+			(pg_current_wal_lsn() - '0/0')::bigint FROM pg_control_system()`, nil, &c.system,
+			&c.position)
+	}
+	ends := map[string]int64{} // of the old log in Kafka, by partition
+	each := func(ctx context.Context, visit func(stack.PartitionLag) error) error {
+		return withAdmin(s, func(admin *kadm.Client) error {
+			partitions, err := s.Stack.Lag(ctx, admin)
+			for _, p := range partitions {
+				err = errors.Join(err, visit(p))
+			}
+			return err
+		})
+	}
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(ctx context.Context) error {
+		if err := errors.Join(look(ctx, &before), s.eachConsumer(epochal.RaiseEpoch)); err != nil {
+			return err
+		}
+		// PostgreSQL stops when the connector has confirmed, and so Kafka has, the whole old log.
+		if err := s.Part.Stop(ctx); err != nil {
+			return err
+		}
+		if err := each(ctx, func(p stack.PartitionLag) error {
+			ends[p.Name()] = p.End
+			return nil
+		}); err != nil {
+			return err
+		}
+		if err := errors.Join(part.Restore(ctx), s.Part.Start(ctx)); err != nil {
+			return err
+		}
+		// A row deleted before the snapshot would be in no record.
+		_, err := awaitWalsender(ctx, s.At.PostgresDSN)
+		return errors.Join(err, look(ctx, &now), part.LetWrite(ctx))
+	}
+	i.During = func(context.Context) (string, error) {
+		text := fmt.Sprintf("cluster %s with its log at %d bytes came after %s at %d", now.system,
+			now.position, before.system, before.position)
+		if now.system == before.system || now.position >= before.position {
+			return "", errors.New(text)
+		}
+		return text, nil
+	}
+	i.Undo = func(ctx context.Context) error {
+		if err := s.serveAgain(ctx); err != nil || now.system == "" {
+			return err
+		}
+		return errors.Join(part.LetWrite(ctx), until(ctx, func() error {
+			return each(ctx, func(p stack.PartitionLag) error {
+				if p.Committed < ends[p.Name()] {
+					return fmt.Errorf("%s is committed up to %d, and the old log ended at %d",
+						p.Name(), p.Committed, ends[p.Name()])
+				}
+				return nil
+			})
+		}), s.eachConsumer(func(c epochal) error {
+			return errors.Join(c.Stop(ctx), c.Start(ctx))
+		}))
+	}
+	return i
+}
+
+// eachConsumer calls do with every consumer that can take the log for another.
+func (s Site) eachConsumer(do func(epochal) error) error {
+	var failed []error
+	for _, part := range s.Stack.Components() {
+		if consumer, is := part.(epochal); is {
+			failed = append(failed, do(consumer))
+		}
+	}
+	return errors.Join(failed...)
 }

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cdclab/cdclab/hop/pg"
 	"github.com/cdclab/cdclab/stack"
 	"github.com/cdclab/cdclab/stack/proxy"
 )
@@ -122,3 +125,64 @@ func hasProcess(s Site) error {
 	}
 	return nil
 }
+
+// session is a connection to PostgreSQL that a fault keeps.
+type session struct {
+	dsn  string
+	conn *pgx.Conn
+}
+
+// open connects as the superuser, in place of an open connection.
+func (s *session) open(ctx context.Context) (err error) {
+	if err := s.close(ctx); err != nil {
+		return err
+	}
+	s.conn, err = pg.Connect(ctx, s.dsn)
+	return err
+}
+
+// exec runs statements that need no argument.
+func (s *session) exec(ctx context.Context, statements ...string) error {
+	for _, statement := range statements {
+		if _, err := s.conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// alive refuses a transaction that ended before the fault did.
+func (s *session) alive(ctx context.Context) error {
+	if s.conn == nil {
+		return errors.New("there is no transaction")
+	}
+	if err := s.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("the transaction ended before the fault did: %w", err)
+	}
+	return nil
+}
+
+// close ends the connection, and with the connection its transaction.
+func (s *session) close(ctx context.Context) error {
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Close(ctx)
+	s.conn = nil
+	return err
+}
+
+// ask asks for a row over a connection of its own, because the fault's connection may break.
+func ask(ctx context.Context, dsn, query string, args []any, into ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	conn, err := pg.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return conn.QueryRow(ctx, query, args...).Scan(into...)
+}
+
+// askLimit bounds one question to PostgreSQL.
+const askLimit = 10 * time.Second

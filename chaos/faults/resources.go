@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/shirou/gopsutil/v4/process"
 
 	"github.com/cdclab/cdclab/stack"
@@ -288,7 +287,7 @@ func fillDisk(s Site) *Injection {
 			switch {
 			case refused == nil:
 				return "", errors.New(s.Target + " had room for 100,000 rows")
-			case isOutOfRoom(refused):
+			case isRefused(refused, "53100"): // disk_full
 				return "a write was refused: " + refused.Error(), nil
 			}
 		}
@@ -329,10 +328,4 @@ func writeMuch(ctx context.Context, dsn string) error {
 		err = own.exec(ctx, "CREATE TEMP TABLE chaos_room AS SELECT generate_series(1, 100000)")
 	}
 	return errors.Join(err, own.close(context.WithoutCancel(ctx)))
-}
-
-// isOutOfRoom is true for PostgreSQL's disk_full.
-func isOutOfRoom(err error) bool {
-	var refusal *pgconn.PgError
-	return errors.As(err, &refusal) && refusal.Code == "53100"
 }

@@ -58,6 +58,8 @@ type Kind struct {
 	Loses string `json:"loses,omitempty"`
 	// Shared is true if faults of other Kinds may be on the same target meanwhile.
 	Shared bool `json:"shared"`
+	// Alone is true if no other fault may be at work on any target meanwhile.
+	Alone bool `json:"alone,omitempty"`
 	// OnDisk is a fault for a target whose data is on a Disk of its own.
 	OnDisk bool `json:"-"`
 

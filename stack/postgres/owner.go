@@ -84,7 +84,8 @@ func (p *Server) own(path string) error {
 // makeReachable lets the other user pass to the data folder, and copies programs out of a place
 // closed to that user, such as root's home, into the folder.
 func (p *Server) makeReachable() error {
-	if p.owner == nil {
+	copied := p.Folder.File("postgres-programs")
+	if p.owner == nil || filepath.Dir(p.binDir) == copied {
 		return nil
 	}
 	if err := p.Folder.Admit(p.owner.Gid); err != nil {
@@ -113,7 +114,6 @@ func (p *Server) makeReachable() error {
 		p.binDir = bin
 		return nil
 	}
-	copied := p.Folder.File("postgres-programs")
 	if err := p.copyPrograms(roots, copied); err != nil {
 		return fmt.Errorf("copy PostgreSQL's programs: %w", err)
 	}

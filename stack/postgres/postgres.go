@@ -165,8 +165,9 @@ func (p *Server) Start(ctx context.Context) error {
 	if err := p.initialise(ctx); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}
+	_, port, _ := strings.Cut(p.address, ":")
 	server := process.Command{
-		Path: filepath.Join(p.binDir, "postgres"), Args: []string{"-D", p.dataDir()},
+		Path: filepath.Join(p.binDir, "postgres"), Args: []string{"-D", p.dataDir(), "-p", port},
 		Dir: p.dataDir(), Log: p.Folder.File("postgres.log"), Owner: p.owner,
 		Env: p.environment(),
 		// SIGQUIT is PostgreSQL's immediate shutdown, as after a crash.
@@ -364,13 +365,12 @@ func (p *Server) runInitdb(ctx context.Context, folder string) error {
 		})
 }
 
-// configuration returns the whole postgresql.conf. PostgreSQL logs to standard error, already a
-// file.
+// configuration returns the whole postgresql.conf but for the port, an argument. PostgreSQL logs to
+// standard error, already a file.
 func (p *Server) configuration() string {
-	host, port, _ := strings.Cut(p.address, ":")
+	host, _, _ := strings.Cut(p.address, ":")
 	return settings + strings.Join(append([]string{
 		"listen_addresses = '" + host + "'",
-		"port = " + port,
 		"unix_socket_directories = ''",
 	}, p.more...), "\n") + "\n"
 }

@@ -36,6 +36,11 @@ func NewChild(name string, folder *Folder, stopSignal syscall.Signal) *Child {
 	return &Child{name: name, Folder: folder, stopSignal: stopSignal}
 }
 
+// Beside is another child, not started, with data in the same Folder or on the same Disk.
+func (c *Child) Beside(name string) *Child {
+	return &Child{name: name, Folder: c.Folder, stopSignal: c.stopSignal, disk: c.disk}
+}
+
 // PutOnDisk puts the data of the next start onto a Disk of the child's own, before the first start.
 // The owner is the child's user; nil is the lab's own.
 func (c *Child) PutOnDisk(owner *syscall.Credential) (err error) {
