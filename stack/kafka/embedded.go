@@ -98,8 +98,43 @@ func (k *Embedded) Start(context.Context) error {
 		k.valve.shut(true)
 		return fmt.Errorf("start kafka: %w", err)
 	}
+	cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response,
+		error, bool) {
+		cluster.KeepControl()
+		return endsOfEpochs(cluster, r.(*kmsg.OffsetForLeaderEpochRequest)), nil, true
+	})
 	k.cluster = cluster
 	return nil
+}
+
+// endsOfEpochs answers a reader who asks how far the records of an epoch go: as no election loses a
+// record here, to the partition's end. kfake itself does not know an epoch that ended without a
+// record of the next, and then the reader begins anew at the start.
+func endsOfEpochs(cluster *kfake.Cluster, r *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
+	answer := r.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	for _, topic := range r.Topics {
+		told := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		told.Topic = topic.Topic
+		for _, asked := range topic.Partitions {
+			p := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+			p.Partition = asked.Partition
+			switch now := cluster.PartitionInfo(topic.Topic, asked.Partition); {
+			case now == nil:
+				p.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case now.Leader != cluster.CurrentNode():
+				p.ErrorCode = kerr.NotLeaderForPartition.Code
+			case asked.CurrentLeaderEpoch >= 0 && asked.CurrentLeaderEpoch < now.Epoch:
+				p.ErrorCode = kerr.FencedLeaderEpoch.Code
+			case asked.CurrentLeaderEpoch > now.Epoch:
+				p.ErrorCode = kerr.UnknownLeaderEpoch.Code
+			case asked.LeaderEpoch <= now.Epoch: // else of a topic before this one: not known
+				p.LeaderEpoch, p.EndOffset = asked.LeaderEpoch, now.HighWatermark
+			}
+			told.Partitions = append(told.Partitions, p)
+		}
+		answer.Topics = append(answer.Topics, told)
+	}
+	return answer
 }
 
 // listener gives the valve to the first broker, and a port to each broker of AddLeader.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,6 +130,49 @@ func TestAddLeader(t *testing.T) {
 	add("last")
 	if diff := cmp.Diff(want, consume(t, k, len(want))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestReadersStayInPlace: a consumer at the end reads nothing again from a new leader that has no
+// record of the new epoch yet.
+func TestReadersStayInPlace(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t)
+	quick := kgo.MetadataMinAge(10 * time.Millisecond)
+	producer := kafkaClient(t, k)
+	reader := kafkaClient(t, k, quick, kgo.ConsumeTopics(testTopic))
+	next := func() (values []string) {
+		t.Helper()
+		fetches := reader.PollFetches(expect.Context(t))
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { values = append(values, string(r.Value)) })
+		return values
+	}
+	add := func(value string) {
+		t.Helper()
+		if err := produce(expect.Context(t), producer, value); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(); !slices.Equal(got, []string{value}) {
+			t.Fatalf("read %q, want %s alone", got, value)
+		}
+	}
+	add("first")
+	for range 2 {
+		_, asked, end, err := k.AddLeader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader.ForceMetadataRefresh()
+		expect.True(t, "the reader asks the new leader", func() bool { return asked() > 0 })
+		add("of the new leader")
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		reader.ForceMetadataRefresh()
+		add("of the first again")
 	}
 }
 
