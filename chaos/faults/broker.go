@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -54,7 +55,7 @@ func brokerKinds() []Kind {
 
 // withAdmin lends do a client of the lab's own, whose every question goes to the broker.
 func withAdmin(s Site, do func(*kadm.Client) error) error {
-	options := append(s.Stack.KafkaOptions(), kgo.MetadataMinAge(brokerTick))
+	options := append(s.Stack.KafkaOptions(), kgo.MetadataMinAge(untilTick))
 	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return fmt.Errorf("reach Kafka: %w", err)
@@ -63,11 +64,11 @@ func withAdmin(s Site, do func(*kadm.Client) error) error {
 	return do(kadm.NewClient(client))
 }
 
-// topicOf is the topic of a table.
-func topicOf(table string) string { return kafka.TopicPrefix + ".public." + table }
+// topicPrefix stands before the table's name in a topic's.
+const topicPrefix = kafka.TopicPrefix + ".public."
 
 // topic is the topic of the Site's table.
-func (s Site) topic() string { return topicOf(s.With["table"]) }
+func (s Site) topic() string { return topicPrefix + s.With["table"] }
 
 // describe asks for a topic.
 func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
@@ -160,7 +161,7 @@ func recreateTopic(s Site) *Injection {
 			if before, err = describe(ctx, admin, s.topic()); err != nil {
 				return err
 			}
-			if err := awaitNoLag(ctx, s, admin); err != nil {
+			if err := awaitReaders(ctx, s, admin, false); err != nil {
 				return err
 			}
 			answers, err := admin.DeleteTopics(ctx, s.topic())
@@ -187,6 +188,12 @@ func recreateTopic(s Site) *Injection {
 			return err
 		}
 		return connector.Start(ctx)
+	}
+	// Until the consumers meet the new topic, they seem healthy.
+	i.After = func(ctx context.Context) (string, error) {
+		return "the consumers read the new topic", withAdmin(s, func(admin *kadm.Client) error {
+			return awaitReaders(ctx, s, admin, true)
+		})
 	}
 	return i
 }
@@ -239,14 +246,12 @@ func truncateLog(s Site) *Injection {
 	return i
 }
 
-// brokerTick lies between two questions to the broker.
-const brokerTick = 50 * time.Millisecond
-
 // lagLimit bounds the wait for the consumers.
 const lagLimit = time.Minute
 
-// awaitNoLag waits until the group has committed every record of the Site's topic.
-func awaitNoLag(ctx context.Context, s Site, admin *kadm.Client) error {
+// awaitReaders waits until the group has committed every record of the Site's topic, or of a topic
+// made anew any record.
+func awaitReaders(ctx context.Context, s Site, admin *kadm.Client, anew bool) error {
 	ctx, cancel := context.WithTimeout(ctx, lagLimit)
 	defer cancel()
 	return until(ctx, func() error {
@@ -254,13 +259,24 @@ func awaitNoLag(ctx context.Context, s Site, admin *kadm.Client) error {
 		if err != nil {
 			return err
 		}
-		for _, p := range partitions {
-			if p.Topic == s.topic() && p.Lag() > 0 {
-				return fmt.Errorf("%d records of %s wait for the consumers", p.Lag(), p.Topic)
-			}
+		behind, begun := readersOf(slices.DeleteFunc(partitions, func(p stack.PartitionLag) bool {
+			return p.Topic != s.topic()
+		}))
+		if anew && !begun || !anew && behind > 0 {
+			return fmt.Errorf("%d records of %s wait for the consumers", behind, s.topic())
 		}
 		return nil
 	})
+}
+
+// readersOf returns how many records are not committed, and whether any is. A commit behind the end
+// is of the topic before.
+func readersOf(partitions []stack.PartitionLag) (behind int64, begun bool) {
+	for _, p := range partitions {
+		behind += p.Lag()
+		begun = begun || 0 < p.Committed && p.Committed <= p.End
+	}
+	return behind, begun
 }
 
 // createTopic creates a topic that was just deleted. A real broker refuses for a moment, and a
@@ -275,23 +291,6 @@ func createTopic(ctx context.Context, admin *kadm.Client, topic string, partitio
 		}
 		return errors.Join(err, answer.Err)
 	})
-}
-
-// until asks again and again until the answer is nil, or ctx ends.
-func until(ctx context.Context, answer func() error) error {
-	tick := time.NewTicker(brokerTick)
-	defer tick.Stop()
-	for {
-		err := answer()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-tick.C:
-		}
-	}
 }
 
 // refuser is a broker that can be asked to refuse requests.
@@ -383,7 +382,7 @@ func moveLeaders(s Site) *Injection {
 func tables(ctx context.Context, s Site) (details kadm.TopicDetails, err error) {
 	var topics []string
 	for _, table := range kafka.Tables {
-		topics = append(topics, topicOf(table))
+		topics = append(topics, topicPrefix+table)
 	}
 	err = withAdmin(s, func(admin *kadm.Client) error {
 		details, err = admin.ListTopics(ctx, topics...)

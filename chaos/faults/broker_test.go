@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cdclab/cdclab/stack"
 )
 
 // TestAwaitTopic: the controller has made a topic, or partitions, before the brokers tell.
@@ -18,7 +20,7 @@ func TestAwaitTopic(t *testing.T) {
 	must(t, err)
 	defer cluster.Close()
 	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...),
-		kgo.MetadataMinAge(brokerTick))
+		kgo.MetadataMinAge(untilTick))
 	must(t, err)
 	defer client.Close()
 
@@ -39,5 +41,19 @@ func TestAwaitTopic(t *testing.T) {
 		})
 	if err != nil || evidence != "seen" || looks != 2 {
 		t.Errorf("evidence %q after %d looks, error %v", evidence, looks, err)
+	}
+}
+
+// TestReadersOf: a commit of the topic from before is none of the new topic.
+func TestReadersOf(t *testing.T) {
+	for _, c := range []struct {
+		end, committed, behind int64
+		begun                  bool
+	}{{0, 0, 0, false}, {5, 0, 5, false}, {5, 3, 2, true}, {5, 5, 0, true}, {5, 2670, 0, false}} {
+		behind, begun := readersOf([]stack.PartitionLag{{}, {End: c.end, Committed: c.committed}})
+		if behind != c.behind || begun != c.begun {
+			t.Errorf("of %d with a commit at %d: %d behind, begun %t", c.end, c.committed, behind,
+				begun)
+		}
 	}
 }

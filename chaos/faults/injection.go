@@ -186,3 +186,23 @@ func ask(ctx context.Context, dsn, query string, args []any, into ...any) error 
 
 // askLimit bounds one question to PostgreSQL.
 const askLimit = 10 * time.Second
+
+// untilTick lies between two questions of until.
+const untilTick = 50 * time.Millisecond
+
+// until asks again and again until the answer is nil, or ctx ends.
+func until(ctx context.Context, answer func() error) error {
+	tick := time.NewTicker(untilTick)
+	defer tick.Stop()
+	for {
+		err := answer()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
