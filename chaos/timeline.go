@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cdclab/cdclab/chaos/faults"
@@ -110,6 +111,8 @@ type timeline struct {
 	start    time.Time
 	recovery time.Duration
 	say      func(string)
+	// begun is true after the first injection of any fault.
+	begun atomic.Bool
 	// turns holds a token for each target with a fault at work, or still being undone.
 	turns map[string]chan struct{}
 }
@@ -166,11 +169,11 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *faults.In
 		return
 	}
 	defer end()
-	// A target broken before may be slow, and being slow now is not held against the target; nor
-	// is what another fault does meanwhile, which is not waited for either.
+	// A target broken before, or left sick by another fault, may be slow, and being slow now is
+	// not held against the target; nor is what another fault does meanwhile, never waited for.
 	ready := target.Healthy
 	switch {
-	case turn > 0 || late:
+	case turn > 0 || late || t.begun.Load() && !others(target):
 		ready = func(ctx context.Context) error {
 			return t.untilHealthy(ctx, target.Healthy, t.offset()+patience*t.recovery)
 		}
@@ -188,6 +191,7 @@ func (t *timeline) do(ctx context.Context, f *Fault, turn int, target *faults.In
 		return
 	}
 	w.Start = t.offset()
+	t.begun.Store(true)
 	hidden := target.Inject(ctx)
 	// Damage is checked and mended even when the run is over.
 	mending := context.WithoutCancel(ctx)

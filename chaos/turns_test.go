@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,44 @@ func TestTurnsOfAFaultAlone(t *testing.T) {
 			if w := windows[n]; w.Start != want || !w.Applied || w.Err != nil {
 				t.Errorf("%s began at %v, want %v: %+v", w.Fault, w.Start, want, w)
 			}
+		}
+	})
+}
+
+// TestAfterEffectIsWaitedFor: a fault may leave another part sick for a while, as a topic made anew
+// leaves the consumers; the next fault on that part waits, and is applied.
+func TestAfterEffectIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		good := func(context.Context) error { return nil }
+		var sickUntil time.Time
+		bind := func(f *Fault) (*faults.Injection, error) {
+			i := &faults.Injection{Healthy: good, Inject: good, Undo: good,
+				During: func(context.Context) (string, error) { return "seen", nil }}
+			switch f.Target {
+			case "kafka":
+				i.Undo = func(context.Context) error {
+					sickUntil = time.Now().Add(5 * time.Second)
+					return nil
+				}
+			case "consumer":
+				i.Healthy = func(context.Context) error {
+					if time.Now().Before(sickUntil) {
+						return errors.New("meets the new topic")
+					}
+					return nil
+				}
+			}
+			return i, nil
+		}
+		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
+			{At: time.Second, Kind: "topic-recreated", Target: "kafka"},
+			{At: 3 * time.Second, Kind: "kill", Target: "consumer", RestartAfter: time.Second},
+		}}
+		windows := run(t.Context(), plan, bind, time.Now(), nil)
+		w := windows[1]
+		if !w.Applied || w.Err != nil || w.Start < 6*time.Second || w.Start > 7*time.Second {
+			t.Errorf("began at %v, want 6s: %+v", w.Start, w)
 		}
 	})
 }
