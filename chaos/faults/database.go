@@ -45,9 +45,8 @@ func databaseKinds() []Kind {
 			"do: the log begins anew, and nobody writes before the connector, which finds no " +
 			"slot, has taken a snapshot", Ends: Lasts, Alone: true, LeastFor: 3 * time.Second,
 			Verified: "the system identifier is another, and the log began below the old log's end",
-			Undone: "when the connector streams again, and the consumers have the old log's " +
-				"records, the consumers are started with a higher --epoch",
-			unable: needs[restorable](" cannot be restored on this stack"), bind: restoreRows},
+			Undone:   "the consumers are started with a higher --epoch",
+			unable:   needs[restorable](" cannot be restored on this stack"), bind: restoreRows},
 	}
 	for i := range kinds {
 		kinds[i].Family, kinds[i].Targets = "database", []string{stack.Postgres}
@@ -279,36 +278,27 @@ func restoreRows(s Site) *Injection {
 			(pg_current_wal_lsn() - '0/0')::bigint FROM pg_control_system()`, nil, &c.system,
 			&c.position)
 	}
-	ends := map[string]int64{} // of the old log in Kafka, by partition
-	each := func(ctx context.Context, visit func(stack.PartitionLag) error) error {
-		return withAdmin(s, func(admin *kadm.Client) error {
-			partitions, err := s.Stack.Lag(ctx, admin)
-			for _, p := range partitions {
-				err = errors.Join(err, visit(p))
-			}
-			return err
-		})
-	}
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(ctx context.Context) error {
-		if err := errors.Join(look(ctx, &before), s.eachConsumer(epochal.RaiseEpoch)); err != nil {
+		if err := look(ctx, &before); err != nil {
 			return err
 		}
-		// PostgreSQL stops when the connector has confirmed, and so Kafka has, the whole old log.
+		// PostgreSQL stops when the connector has confirmed, and so Kafka has, the whole old log. A
+		// record of the old log must not be read after the raise of the epoch.
 		if err := s.Part.Stop(ctx); err != nil {
 			return err
 		}
-		if err := each(ctx, func(p stack.PartitionLag) error {
-			ends[p.Name()] = p.End
-			return nil
-		}); err != nil {
+		err := withAdmin(s, func(admin *kadm.Client) error {
+			return awaitReaders(ctx, s, admin, false)
+		})
+		if err != nil {
 			return err
 		}
 		if err := errors.Join(part.Restore(ctx), s.Part.Start(ctx)); err != nil {
 			return err
 		}
 		// A row deleted before the snapshot would be in no record.
-		_, err := awaitWalsender(ctx, s.At.PostgresDSN)
+		_, err = awaitWalsender(ctx, s.At.PostgresDSN)
 		return errors.Join(err, look(ctx, &now), part.LetWrite(ctx))
 	}
 	i.During = func(context.Context) (string, error) {
@@ -323,28 +313,14 @@ func restoreRows(s Site) *Injection {
 		if err := s.serveAgain(ctx); err != nil || now.system == "" {
 			return err
 		}
-		return errors.Join(part.LetWrite(ctx), until(ctx, func() error {
-			return each(ctx, func(p stack.PartitionLag) error {
-				if p.Committed < ends[p.Name()] {
-					return fmt.Errorf("%s is committed up to %d, and the old log ended at %d",
-						p.Name(), p.Committed, ends[p.Name()])
-				}
-				return nil
-			})
-		}), s.eachConsumer(func(c epochal) error {
-			return errors.Join(c.Stop(ctx), c.Start(ctx))
-		}))
+		failed := []error{part.LetWrite(ctx)}
+		for _, component := range s.Stack.Components() {
+			if consumer, is := component.(epochal); is {
+				failed = append(failed, consumer.RaiseEpoch(), consumer.Stop(ctx),
+					consumer.Start(ctx))
+			}
+		}
+		return errors.Join(failed...)
 	}
 	return i
-}
-
-// eachConsumer calls do with every consumer that can take the log for another.
-func (s Site) eachConsumer(do func(epochal) error) error {
-	var failed []error
-	for _, part := range s.Stack.Components() {
-		if consumer, is := part.(epochal); is {
-			failed = append(failed, do(consumer))
-		}
-	}
-	return errors.Join(failed...)
 }
