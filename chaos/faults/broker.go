@@ -25,7 +25,7 @@ func brokerKinds() []Kind {
 			Verified: "the topic has more partitions", Stacks: everyStack,
 			Undone: "not at all: a topic loses no partition", bind: addPartitions},
 		{Name: "topic-recreated", Does: "stops the connector, waits for the consumers, deletes " +
-			"the topic and creates the topic again", Ends: AtOnce,
+			"the topic and creates the topic again", Ends: AtOnce, Alone: true,
 			Parameters: []Parameter{tableParameter},
 			Verified:   "the topic has another ID, and begins at offset 0",
 			Undone:     "the connector is started", Stacks: everyStack, bind: recreateTopic},
