@@ -82,10 +82,13 @@ func findConsumer(path string) (string, error) {
 // RaiseEpoch has the events read by the next starts come after all events read before, whatever
 // their positions are. The error is about a person's own --epoch.
 func (c *consumer) RaiseEpoch() error {
+	given := os.Getenv("CDC_CONSUMER_EPOCH") != "" // as every setting of the program, handed on
 	for _, argument := range c.args {
-		if strings.HasPrefix(strings.TrimLeft(argument, "-"), "epoch") {
-			return fmt.Errorf("raise the epoch of %s: its --epoch is given", c.Name())
-		}
+		flag, _, _ := strings.Cut(argument, "=")
+		given = given || flag == "-epoch" || flag == "--epoch"
+	}
+	if given {
+		return fmt.Errorf("raise the epoch of %s: its --epoch is given", c.Name())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -57,3 +57,28 @@ func TestSideConsumer(t *testing.T) {
 		t.Errorf("process %d is left", pid)
 	}
 }
+
+// TestRaiseEpoch: a person's own epoch is told by the flag or by the environment, and by nothing
+// else that begins alike.
+func TestRaiseEpoch(t *testing.T) {
+	const setting = "CDC_CONSUMER_EPOCH"
+	t.Setenv(setting, "")
+	raise := func(args ...string) error {
+		c := newConsumer(&process.Folder{}, Consumer, "", nil, connections{}, args)
+		err := c.RaiseEpoch()
+		if (c.epoch == 1) != (err == nil) {
+			t.Errorf("with %q the epoch is %d and the error %v", args, c.epoch, err)
+		}
+		return err
+	}
+	for _, args := range [][]string{{}, {"--database", "epochs"}, {"--epochs", "5"}} {
+		if err := raise(args...); err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	for _, args := range [][]string{{"--epoch", "5"}, {"-epoch=5"}, {"--epoch=0"}} {
+		expect.Error(t, raise(args...), "epoch is given")
+	}
+	t.Setenv(setting, "5")
+	expect.Error(t, raise(), "epoch is given")
+}
