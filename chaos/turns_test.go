@@ -41,19 +41,25 @@ func TestNextFaultWaitsForTheUndoing(t *testing.T) {
 	})
 }
 
+// harmless is a fault that is seen and does nothing.
+func harmless() *faults.Injection {
+	nothing := func(context.Context) error { return nil }
+	return &faults.Injection{Healthy: nothing, Inject: nothing, Undo: nothing,
+		During: func(context.Context) (string, error) { return "seen", nil }}
+}
+
 // TestTurnsOfAFaultAlone: a fault that works alone waits until every target is undone, and the
 // faults of every target wait for its undoing.
 func TestTurnsOfAFaultAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		good := func(context.Context) error { return nil }
 		bind := func(*Fault) (*faults.Injection, error) {
-			return &faults.Injection{Healthy: good, Inject: good,
-				During: func(context.Context) (string, error) { return "seen", nil },
-				Undo: func(context.Context) error {
-					<-time.After(8 * time.Second)
-					return nil
-				}}, nil
+			i := harmless()
+			i.Undo = func(context.Context) error {
+				<-time.After(8 * time.Second)
+				return nil
+			}
+			return i, nil
 		}
 		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
 			{At: time.Second, Kind: "pause", Target: "mongo", For: time.Second},
@@ -74,11 +80,9 @@ func TestTurnsOfAFaultAlone(t *testing.T) {
 func TestAfterEffectIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		good := func(context.Context) error { return nil }
 		var sickUntil time.Time
 		bind := func(f *Fault) (*faults.Injection, error) {
-			i := &faults.Injection{Healthy: good, Inject: good, Undo: good,
-				During: func(context.Context) (string, error) { return "seen", nil }}
+			i := harmless()
 			switch f.Target {
 			case "kafka":
 				i.Undo = func(context.Context) error {

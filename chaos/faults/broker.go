@@ -64,11 +64,8 @@ func withAdmin(s Site, do func(*kadm.Client) error) error {
 	return do(kadm.NewClient(client))
 }
 
-// topicPrefix stands before the table's name in a topic's.
-const topicPrefix = kafka.TopicPrefix + ".public."
-
 // topic is the topic of the Site's table.
-func (s Site) topic() string { return topicPrefix + s.With["table"] }
+func (s Site) topic() string { return kafka.TableTopicPrefix + s.With["table"] }
 
 // describe asks for a topic.
 func describe(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
@@ -262,7 +259,10 @@ func awaitReaders(ctx context.Context, s Site, admin *kadm.Client, anew bool) er
 		behind, begun := readersOf(slices.DeleteFunc(partitions, func(p stack.PartitionLag) bool {
 			return s.With["table"] != "" && p.Topic != s.topic()
 		}))
-		if anew && !begun || !anew && behind > 0 {
+		switch {
+		case anew && !begun:
+			return fmt.Errorf("the consumers have read nothing of the new %s", s.topic())
+		case !anew && behind > 0:
 			return fmt.Errorf("%d records of %s* wait for the consumers", behind, s.topic())
 		}
 		return nil
@@ -380,12 +380,8 @@ func moveLeaders(s Site) *Injection {
 
 // tables describes the tables' topics.
 func tables(ctx context.Context, s Site) (details kadm.TopicDetails, err error) {
-	var topics []string
-	for _, table := range kafka.Tables {
-		topics = append(topics, topicPrefix+table)
-	}
 	err = withAdmin(s, func(admin *kadm.Client) error {
-		details, err = admin.ListTopics(ctx, topics...)
+		details, err = admin.ListTopics(ctx, kafka.TableTopics...)
 		return errors.Join(err, details.Error())
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ func databaseKinds() []Kind {
 	kinds := []Kind{
 		{Name: "immediate-shutdown", Does: "ends PostgreSQL without a checkpoint (SIGQUIT); stop " +
 			"is the fast shutdown", Ends: Restarts,
+			Stacks: []string{stack.Embedded, stack.Native},
 			Verified: "its processes are gone; after the start others came, and the log names a " +
 				"recovery", Undone: "PostgreSQL is started and recovers from its log",
 			unable: needs[stopperAtOnce](" has no immediate shutdown on this stack"),
@@ -43,17 +44,17 @@ func databaseKinds() []Kind {
 			Undone:   "the connections are closed", bind: exhaustConnections},
 		{Name: "restored", Does: "moves the rows into a new cluster, as a dump and its restore " +
 			"do: the log begins anew, the connector finds no slot, and nobody may write",
-			Ends: Lasts, Alone: true, LeastFor: 3 * time.Second,
+			Ends: Lasts, Alone: true, LeastFor: 3 * time.Second, Stacks: []string{stack.Embedded},
 			Verified: "the system identifier is another, and the log began below the old log's end",
 			Undone:   "the consumers are started with a higher --epoch, then writers are let in",
 			unable:   needs[restorable](" cannot be restored on this stack"), bind: restoreRows},
 	}
 	for i := range kinds {
 		kinds[i].Family, kinds[i].Targets = "database", []string{stack.Postgres}
-		kinds[i].Stacks = everyStack
+		if kinds[i].Stacks == nil {
+			kinds[i].Stacks = everyStack
+		}
 	}
-	kinds[0].Stacks = []string{stack.Embedded, stack.Native}
-	kinds[len(kinds)-1].Stacks = []string{stack.Embedded}
 	return kinds
 }
 

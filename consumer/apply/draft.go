@@ -313,9 +313,10 @@ func (p *planner) placeInLog(d *draft, event *debezium.Event) error {
 		lsn := cmp.Or(event.Source.LSN, event.Source.Sequence[1])
 		d.position = order.SnapshotPosition(d.position,
 			cmp.Or(lsn, uint64(deadletter.OriginOffset(d.record)+1)))
+		// A row of an incremental snapshot was read before the place of the emission.
 		if event.Source.Snapshot != debezium.SnapshotIncremental {
 			d.readAt = cmp.Or(event.CommitLSN, event.Source.LSN)
-		} // else read before the place of the emission
+		}
 	} else {
 		if !d.letter {
 			if d.below = d.position < p.reached; !d.below {

@@ -54,6 +54,13 @@ func member(config Config, s documents.Store) *Shared {
 		slog.New(slog.DiscardHandler), nil)
 }
 
+// withHigherEpoch is the partition in a consumer of epoch 1, over the same store.
+func (p *pipeline) withHigherEpoch() *pipeline {
+	config := DefaultConfig()
+	config.Epoch = 1
+	return member(config, p.memory).pipeline(p.memory)
+}
+
 // pipeline is another partition of the same process.
 func (s *Shared) pipeline(memory *documentstest.WatchedStore) *pipeline {
 	p := &pipeline{memory: memory, marked: -1, clock: consumertest.Time, ctx: context.Background()}

@@ -193,10 +193,7 @@ func TestSnapshotOfALogBegunAnew(t *testing.T) {
 	if order.AlarmOf(err) == "" || fate.Of(err) != fate.Later {
 		t.Fatalf("a snapshot of a log that began anew ended with %v, want the alarm", err)
 	}
-	config := DefaultConfig()
-	config.Epoch = 1
-	higher := member(config, p.memory).pipeline(p.memory)
-	higher.feed(t, restored)
+	p.withHigherEpoch().feed(t, restored)
 	if got := p.document(t, "customers", consumertest.UUID(1))["email"]; got != "restored@x" {
 		t.Errorf("with a higher epoch the email is %v", got)
 	}

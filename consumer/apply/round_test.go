@@ -348,10 +348,7 @@ func TestPositionsWentBack(t *testing.T) {
 	if err := p.Step(context.Background()); err == nil || fate.Of(err) != fate.Later {
 		t.Fatalf("a log that began anew ended with %v, want it to wait for the operator", err)
 	}
-	config := DefaultConfig()
-	config.Epoch = 1
-	higher := member(config, p.memory).pipeline(p.memory)
-	higher.feed(t, restored)
+	p.withHigherEpoch().feed(t, restored)
 	if got := p.document(t, "customers", consumertest.UUID(1))["email"]; got != "new@x" {
 		t.Errorf("with a higher epoch the email is %v", got)
 	}

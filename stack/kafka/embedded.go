@@ -85,7 +85,7 @@ func (k *Embedded) Start(context.Context) error {
 		kfake.EnableSASL(),
 		kfake.Superuser(Mechanism, k.login.User, k.login.Password),
 		kfake.ListenFn(k.listener()),
-		kfake.SeedTopics(int32(k.partitions), tableTopics...),
+		kfake.SeedTopics(int32(k.partitions), TableTopics...),
 		kfake.SeedTopics(1, DeadLetterTopic),
 		kfake.DefaultNumPartitions(k.partitions),
 		kfake.AllowAutoTopicCreation(),
@@ -227,7 +227,7 @@ func (k *Embedded) AddLeader() (node int32, asked func() int, end func() error, 
 		watch.Remove()
 		return cluster.RemoveNode(node)
 	})
-	for _, topic := range append([]string{DeadLetterTopic}, tableTopics...) {
+	for _, topic := range append([]string{DeadLetterTopic}, TableTopics...) {
 		for _, p := range cluster.PartitionInfos(topic) {
 			if err := cluster.MoveTopicPartition(topic, p.Partition, node); err != nil {
 				err = fmt.Errorf("elect a leader of %s/%d: %w", topic, p.Partition, err)

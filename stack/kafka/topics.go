@@ -17,16 +17,18 @@ const (
 	// TopicPrefix is Debezium's topic.prefix.
 	TopicPrefix = "cdc"
 	// DeadLetterTopic takes the consumer's unwritable records.
-	DeadLetterTopic  = TopicPrefix + ".dead-letter"
-	tableTopicPrefix = TopicPrefix + ".public."
+	DeadLetterTopic = TopicPrefix + ".dead-letter"
+	// TableTopicPrefix stands before a table's name in its topic's.
+	TableTopicPrefix = TopicPrefix + ".public."
 )
 
 // Tables are the generator's tables, of stack/postgres/schema.sql.
 var Tables = []string{"customer", "address", "order", "order_item"}
 
-var tableTopics = []string{
-	tableTopicPrefix + Tables[0], tableTopicPrefix + Tables[1],
-	tableTopicPrefix + Tables[2], tableTopicPrefix + Tables[3],
+// TableTopics are the topics of Tables.
+var TableTopics = []string{
+	TableTopicPrefix + Tables[0], TableTopicPrefix + Tables[1],
+	TableTopicPrefix + Tables[2], TableTopicPrefix + Tables[3],
 }
 
 // Listeners of a broker, one for each class of clients.
@@ -52,10 +54,10 @@ func MakeTopics(ctx context.Context, partitions int, options ...kgo.Opt) error {
 	if err := createTopics(ctx, admin, 1, DeadLetterTopic); err != nil {
 		return err
 	}
-	if err := createTopics(ctx, admin, partitions, tableTopics...); err != nil {
+	if err := createTopics(ctx, admin, partitions, TableTopics...); err != nil {
 		return err
 	}
-	topics, err := admin.ListTopics(ctx, append([]string{DeadLetterTopic}, tableTopics...)...)
+	topics, err := admin.ListTopics(ctx, append([]string{DeadLetterTopic}, TableTopics...)...)
 	if err != nil {
 		return fmt.Errorf("list the topics: %w", err)
 	}
