@@ -77,7 +77,8 @@ func (s *Stack) walPosition(ctx context.Context) (pglogrepl.LSN, error) {
 	return pglogrepl.ParseLSN(text)
 }
 
-// lookForRest says what the pipeline has still to do, "" when nothing, and where the topics end.
+// lookForRest says what the pipeline has still to do, "" when nothing, and where the topics end. A
+// consumer that is behind and not ready says why: a partition may wait for the operator.
 func (s *Stack) lookForRest(
 	ctx context.Context, admin *kadm.Client, target pglogrepl.LSN,
 ) (ends map[string]int64, waiting string) {
@@ -102,10 +103,16 @@ func (s *Stack) lookForRest(
 		ends[p.Name()] = p.End
 		lag += p.Lag()
 	}
-	if lag > 0 {
-		return ends, fmt.Sprintf("the consumer, which is %d records behind", lag)
+	if lag == 0 {
+		return ends, ""
 	}
-	return ends, ""
+	waiting = fmt.Sprintf("the consumer, which is %d records behind", lag)
+	for _, c := range s.parts.consumers {
+		if err := c.Health(ctx); err != nil {
+			waiting += fmt.Sprintf("; %v", err)
+		}
+	}
+	return ends, waiting
 }
 
 // PartitionLag is one partition of a table's topic with two positions: the end, and the offset

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,6 +59,41 @@ func TestNoTopicIsNotDrained(t *testing.T) {
 			t.Errorf("%s: %d records after one was written, %v", prefix, after, err)
 		}
 		admin.Close()
+	}
+}
+
+// TestRestTellsWhyTheConsumerWaits: of a consumer that is behind and not ready, the reason is told.
+func TestRestTellsWhyTheConsumerWaits(t *testing.T) {
+	t.Parallel()
+	ctx := expect.Context(t)
+	const topic, reason = "shop.public.customer", "positions went back: raise --epoch"
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	var notReady error
+	s := &Stack{options: Options{Kind: External, External: Endpoint{TopicPrefix: "shop"}}}
+	s.parts.connector = drainedConnector{}
+	s.parts.kafka = &kafkaGiven{given{name: Kafka}, cluster.ListenAddrs(), nil}
+	s.parts.consumers = []consumerPart{&consumerGiven{given: given{name: "consumer",
+		look: func(context.Context) (string, error) { return "", notReady }}}}
+	client, err := kgo.NewClient(s.KafkaOptions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := kadm.NewClient(client)
+	t.Cleanup(admin.Close)
+	if err := client.ProduceSync(ctx, &kgo.Record{Topic: topic}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	_, waiting := s.lookForRest(ctx, admin, 9)
+	if want := "the consumer, which is 1 records behind"; waiting != want {
+		t.Errorf("of a ready consumer: waits for %q, want %q", waiting, want)
+	}
+	notReady = errors.New(reason)
+	if _, waiting = s.lookForRest(ctx, admin, 9); !strings.HasSuffix(waiting, reason) {
+		t.Errorf("of a consumer that is not ready: waits for %q, want the end %q", waiting, reason)
 	}
 }
 
