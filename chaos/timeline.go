@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cdclab/cdclab/chaos/faults"
 	"github.com/cdclab/cdclab/stack"
 )
@@ -74,15 +76,17 @@ func run(ctx context.Context, plan *Plan, bind func(*Fault) (*faults.Injection, 
 		say = func(string) {}
 	}
 	var one sync.Mutex
-	t := timeline{start: start, recovery: plan.SteadyState.Recovery,
-		turns: map[string]chan struct{}{}, say: func(line string) {
+	all := int64(len(plan.Method))
+	t := timeline{start: start, recovery: plan.SteadyState.Recovery, all: all,
+		atWork: semaphore.NewWeighted(all), turns: map[string]*semaphore.Weighted{},
+		say: func(line string) {
 			one.Lock()
 			defer one.Unlock()
 			say(line)
 		}}
 	for _, f := range plan.Method {
 		if t.turns[f.Target] == nil {
-			t.turns[f.Target] = make(chan struct{}, 1)
+			t.turns[f.Target] = semaphore.NewWeighted(1)
 		}
 	}
 	windows := make([]Window, len(plan.Method))
@@ -113,45 +117,47 @@ type timeline struct {
 	say      func(string)
 	// begun is true after the first injection of any fault.
 	begun atomic.Bool
-	// turns holds a token for each target with a fault at work, or still being undone.
-	turns map[string]chan struct{}
+	// atWork has a place for each of all faults, taken while at work or still being undone. A fault
+	// that works alone takes every place.
+	atWork *semaphore.Weighted
+	all    int64
+	// turns are the targets: one fault at work at a time.
+	turns map[string]*semaphore.Weighted
 }
 
 // turn waits until no other fault is at work on the target of f, or still being undone: a slow part
 // may seem to serve in the middle of the start. late is true if there was anything to wait for.
-// Kinds that share their target do not wait; a Kind that works alone waits for every target.
+// Kinds with a shared target wait only for a Kind that works alone, and such a Kind for all faults.
 func (t *timeline) turn(ctx context.Context, f *Fault) (end func(), late bool, err error) {
-	var wanted, held []chan struct{}
-	switch kind := f.line(); {
-	case kind.Alone:
-		for _, target := range slices.Sorted(maps.Keys(t.turns)) {
-			wanted = append(wanted, t.turns[target])
-		}
-	case !kind.Shared:
-		wanted = append(wanted, t.turns[f.Target])
+	kind, places := f.line(), int64(1)
+	if kind.Alone {
+		places = t.all
 	}
-	end = sync.OnceFunc(func() {
-		for _, turn := range held {
-			<-turn
-		}
-	})
-	for _, turn := range wanted {
-		select {
-		case turn <- struct{}{}:
-			held = append(held, turn)
-			continue
-		default:
-		}
-		late = true
-		select {
-		case turn <- struct{}{}:
-			held = append(held, turn)
-		case <-ctx.Done():
-			end()
-			return nil, late, context.Cause(ctx)
-		}
+	if late, err = take(ctx, t.atWork, places); err != nil {
+		return nil, late, err
 	}
-	return end, late, nil
+	free := func() { t.atWork.Release(places) }
+	if !kind.Alone && !kind.Shared {
+		waited, err := take(ctx, t.turns[f.Target], 1)
+		if err != nil {
+			free()
+			return nil, waited, err
+		}
+		late = late || waited
+		free = func() { t.turns[f.Target].Release(1); t.atWork.Release(places) }
+	}
+	return sync.OnceFunc(free), late, nil
+}
+
+// take takes places of the semaphore; late is true if the places were not free.
+func take(ctx context.Context, s *semaphore.Weighted, places int64) (late bool, err error) {
+	if s.TryAcquire(places) {
+		return false, nil
+	}
+	if s.Acquire(ctx, places) != nil {
+		return true, context.Cause(ctx)
+	}
+	return true, nil
 }
 
 func (t *timeline) offset() time.Duration { return time.Since(t.start) }

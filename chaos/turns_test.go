@@ -75,6 +75,29 @@ func TestTurnsOfAFaultAlone(t *testing.T) {
 	})
 }
 
+// TestFaultsOfAProxyWaitForAFaultAlone: faults on the same proxy work side by side, and wait for a
+// fault that works alone, as this fault does for the others.
+func TestFaultsOfAProxyWaitForAFaultAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bind := func(*Fault) (*faults.Injection, error) { return harmless(), nil }
+		latency := func(at, length time.Duration) Fault {
+			return Fault{At: at, Kind: "latency", Target: "consumer-mongo", For: length}
+		}
+		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
+			latency(time.Second, 5*time.Second), latency(2*time.Second, time.Second),
+			{At: 4 * time.Second, Kind: "restored", Target: "postgres", For: 8 * time.Second},
+			latency(5*time.Second, time.Second), latency(7*time.Second, time.Second),
+		}}
+		windows := run(t.Context(), plan, bind, time.Now(), nil)
+		for n, want := range []time.Duration{1, 2, 6, 14, 14} {
+			if w := windows[n]; w.Start != want*time.Second || !w.Applied || w.Err != nil {
+				t.Errorf("%d, %s began at %v, want %d s: %+v", n, w.Fault, w.Start, want, w)
+			}
+		}
+	})
+}
+
 // TestAfterEffectIsWaitedFor: a fault may leave another part sick for a while, as a topic made anew
 // leaves the consumers; the next fault on that part waits, and is applied.
 func TestAfterEffectIsWaitedFor(t *testing.T) {
