@@ -215,6 +215,7 @@ func (r *router) partitionsAssigned(_ context.Context, client *kgo.Client,
 func (r *router) newPartition(client *kgo.Client, topic string, number int32) *partition {
 	c := r.consumer
 	p := c.newPartition(topic, number, r.letters.Send)
+	p.applier.Elsewhere = r.readElsewhere
 	p.mark = func(epoch int32, offset int64) {
 		p.retirement.Lock()
 		defer p.retirement.Unlock()

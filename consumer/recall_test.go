@@ -3,6 +3,7 @@ package consumer
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -49,4 +50,69 @@ func TestRestartRecalls(t *testing.T) {
 		}
 		second.end(t)
 	}
+}
+
+// TestSentAgainAfterPartitionsAdded: once a topic has more partitions, a row's changes go to
+// another, and a change that the connector sends again comes there for the first time, behind a
+// later change. That is no log that began anew, also right after a restart; a change met by no
+// partition is.
+func TestSentAgainAfterPartitionsAdded(t *testing.T) {
+	t.Parallel()
+	for _, restarts := range []bool{false, true} {
+		lab, s := newKafkaLab(t), documents.NewMemory()
+		lab.makeTopic(t, invoices, 2)
+		page := lab.withPage(t)
+		consumer := lab.run(t, s)
+		const rows = 24
+		send := func(commit int) {
+			t.Helper()
+			for id := range int64(rows) {
+				lab.Produce(t, invoiceAt(id, commit+int(id)))
+			}
+		}
+		settled := func() {
+			t.Helper()
+			consumertest.Eventually(t, "all committed", func() bool { return lab.lag(t) == 0 })
+		}
+		send(100)
+		settled()
+		if _, err := lab.Admin.UpdatePartitions(t.Context(), 3, invoices); err != nil {
+			t.Fatal(err)
+		}
+		lab.Producer.ForceMetadataRefresh()
+		consumertest.Eventually(t, "the new partition gets rows", func() bool {
+			send(200)
+			ends, err := lab.Admin.ListEndOffsets(t.Context(), invoices)
+			at, _ := ends.Lookup(invoices, 2)
+			return err == nil && at.Offset > 0
+		})
+		settled()
+		if restarts {
+			consumer.end(t)
+			consumer = lab.run(t, s)
+		}
+		send(100)
+		settled()
+		if ok, text := page(); !ok {
+			t.Errorf("after a restart %t: not ready: %s", restarts, text)
+		}
+		for id := range int64(rows) { // in every partition
+			lab.Produce(t, invoiceAt(id, 150+int(id)))
+		}
+		consumertest.Eventually(t, "the alarm", func() bool {
+			ok, text := page()
+			return !ok && strings.Contains(text, "positions went back")
+		})
+		consumer.end(t)
+	}
+}
+
+// invoiceAt is an update of an invoice, in the transaction of the commit, written now.
+func invoiceAt(id int64, commit int) *kgo.Record {
+	row := consumertest.Columns("id", id, "total_amount", "1.50")
+	one := consumertest.ChangeOf("invoice", debezium.Update, commit, row[:1], nil, row)
+	one.Source.TxID = uint32(commit)
+	record := consumertest.Wire(one, commit)
+	record.Timestamp = time.Now()
+	return record
 }

@@ -13,6 +13,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -76,7 +77,9 @@ func NewShared(config Config, tables *encode.Tables, s documents.Store, m *telem
 		now = time.Now
 	}
 	return &Shared{config: config, tables: tables, store: s, metrics: newEventMetrics(m), log: log,
-		parents: newParents(s, now), room: NewRoom(config.HeldMaxBytes)}
+		parents: &parents{store: s, now: now, known: sightings{}, older: sightings{},
+			wanted: map[string]bool{}, waiting: map[chan struct{}]map[parent]bool{}},
+		room: NewRoom(config.HeldMaxBytes)}
 }
 
 // Room returns the room of the records that the process holds.
@@ -87,6 +90,10 @@ func (s *Shared) Room() *Room { return s.room }
 // events, and Committable says how far the offset may move. Only one goroutine uses an Applier.
 type Applier struct {
 	*Shared
+	// Elsewhere visits what the other partitions of a record's topic got shortly before the
+	// record; nil where nobody can tell.
+	Elsewhere func(ctx context.Context, before *kgo.Record, visit func(*kgo.Record) error) error
+
 	planner planner
 	writer  writer
 	parking *parking
@@ -113,7 +120,9 @@ func (s *Shared) Applier(send func(context.Context, []deadletter.Rejected) error
 				MaxDepth: s.config.NestingMax},
 			metrics: s.metrics, log: rules,
 			epoch: fmt.Sprintf("%04x", s.config.Epoch), noRules: s.config.NoValidate, now: now},
-		writer: writer{store: s.store}, parking: newParking(s.room, s.config.ParkedMax),
+		writer: writer{store: s.store},
+		parking: &parking{chains: map[string]*chain{}, max: s.config.ParkedMax, room: s.room,
+			wake: make(chan struct{}, 1)},
 		stored: stored{log: rules}, rules: rules, send: send, now: now}
 }
 
@@ -143,16 +152,12 @@ func (a *Applier) Recall(read func(visit func(*kgo.Record) error) error) error {
 	p := &a.planner
 	err := read(func(r *kgo.Record) error {
 		p.ended = p.ended[:0]
-		event, err := p.decodeRecord(r)
-		if err != nil || deadletter.HeaderOf(r.Headers, deadletter.HeaderReplayed) != "" {
+		event := p.decodeStreamed(r)
+		if event == nil {
 			return nil
 		}
-		switch event.Op {
-		case debezium.Delete:
+		if event.Op == debezium.Delete {
 			p.ended = append(p.ended, r.Key...)
-		case debezium.Create, debezium.Update, debezium.Truncate:
-		default:
-			return nil
 		}
 		if place, err := event.Position(); err == nil {
 			p.reached = max(p.reached, p.epoch+string(place[:]))
@@ -165,6 +170,51 @@ func (a *Applier) Recall(read func(visit func(*kgo.Record) error) error) error {
 		p.recent, p.reached = order.Recent{}, ""
 	}
 	return err
+}
+
+// findElsewhere looks in the other partitions of the topic for the unseen changes of a round that
+// raised an alarm. Once a topic has more partitions, a row's changes go to another, and a change
+// that the connector sends again comes there for the first time. found is true if a change was met
+// elsewhere, and the round is worth another try. Each change is looked for until a look is whole.
+func (a *Applier) findElsewhere(ctx context.Context, r *round) (found bool) {
+	unseen := map[order.Change][]*draft{}
+	var first *kgo.Record
+	for _, d := range r.drafts {
+		if d.unseen && !d.sought && d.change.LSN != 0 {
+			unseen[d.change] = append(unseen[d.change], d)
+			if first == nil {
+				first = d.record
+			}
+		}
+	}
+	if first == nil || a.Elsewhere == nil {
+		return false
+	}
+	err := a.Elsewhere(ctx, first, func(r *kgo.Record) error {
+		event := a.planner.decodeStreamed(r)
+		if event == nil {
+			return nil
+		}
+		at := order.Change{TxID: event.Source.TxID, LSN: event.Source.LSN}
+		for _, d := range unseen[at] {
+			if bytes.Equal(d.record.Key, r.Key) && d.sourceAt.UnixMicro() == event.Source.TsUs {
+				d.resent, d.unseen, found = true, false, true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		a.log.WarnContext(ctx, "the other partitions could not be asked for a change sent again",
+			"kafka_topic", first.Topic, "kafka_partition", first.Partition, "kafka_offset",
+			first.Offset, "error", err.Error())
+		return found
+	}
+	for _, drafts := range unseen {
+		for _, d := range drafts {
+			d.sought = true
+		}
+	}
+	return found
 }
 
 // Take reads and judges a batch, in the order of the partition. Step must have returned nil for the
@@ -184,7 +234,11 @@ func (a *Applier) Step(ctx context.Context) error {
 				break
 			}
 		}
-		if err := a.advanceRound(ctx, a.job.round); err != nil {
+		err := a.advanceRound(ctx, a.job.round)
+		if order.AlarmOf(err) != "" && a.findElsewhere(ctx, a.job.round) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		a.job.round = nil

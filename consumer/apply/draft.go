@@ -53,6 +53,7 @@ type draft struct {
 	// resent is true if the partition met the very change before, unseen if the partition would
 	// have met the change, and did not. letter is true for a replayed dead letter.
 	resent, unseen, letter bool
+	sought                 bool // true if the other partitions do not have the unseen change
 	references             []encode.Ref
 	states                 []encode.State
 	rejected               error // by rules on the event alone, where other rules follow
@@ -64,7 +65,7 @@ type draft struct {
 	readAt        uint64 // the LSN of the row's snapshot of the whole table
 	again         bool   // true if a snapshot's embedded row is newer than the stored row
 	unfound       bool   // true for an update of an embedded row that is nowhere
-	txID          uint32
+	change        order.Change
 
 	sourceAt, connectorAt, polled, processedAt time.Time
 	deletedAt                                  time.Time // zero: processedAt
@@ -206,7 +207,7 @@ func (p *planner) planMore(j *job) bool {
 
 func (d *draft) deadLetter(err error) deadletter.Rejected {
 	l := deadletter.Rejected{Record: d.record, Entity: d.entity, Operation: d.operation, Err: err,
-		Source: deadletter.Source{Position: d.position, TxID: d.txID}}
+		Source: deadletter.Source{Position: d.position, TxID: d.change.TxID}}
 	if d.table != nil {
 		l.Source.Table = d.table.Spec().Table
 	}
@@ -227,7 +228,8 @@ func (p *planner) readEnvelope(d *draft) (*debezium.Event, error) {
 	p.begun, p.next, d.gap, d.anew = true, d.record.Offset+1, p.gap, p.anew
 	d.entity = unknownEntity
 	event, err := p.decodeRecord(d.record)
-	d.op, d.operation, d.txID = event.Op, operations[event.Op], event.Source.TxID
+	d.op, d.operation = event.Op, operations[event.Op]
+	d.change = order.Change{TxID: event.Source.TxID, LSN: event.Source.LSN}
 	refused := p.findTable(d, event)
 	d.db, d.from = event.Source.DB, event.Source.Name
 	d.schema, d.name = event.Source.Schema, event.Source.Table
@@ -293,6 +295,20 @@ func (p *planner) findTable(d *draft, event *debezium.Event) error {
 	return nil
 }
 
+// decodeStreamed returns the change of a row or table in a record, sent by the connector as the
+// change came in the log; nil for other records.
+func (p *planner) decodeStreamed(r *kgo.Record) *debezium.Event {
+	event, err := p.decodeRecord(r)
+	if err != nil || deadletter.HeaderOf(r.Headers, deadletter.HeaderReplayed) != "" {
+		return nil
+	}
+	switch event.Op {
+	case debezium.Create, debezium.Update, debezium.Delete, debezium.Truncate:
+		return event
+	}
+	return nil
+}
+
 func (p *planner) decodeRecord(r *kgo.Record) (*debezium.Event, error) {
 	p.headers = p.headers[:0]
 	for _, h := range r.Headers {
@@ -322,9 +338,8 @@ func (p *planner) placeInLog(d *draft, event *debezium.Event) error {
 			if d.below = d.position < p.reached; !d.below {
 				p.reached = ""
 			}
-			d.resent, d.unseen = p.recent.Note(order.Change{TxID: event.Source.TxID,
-				LSN: event.Source.LSN},
-				d.position, d.below || d.position < p.top)
+			d.resent, d.unseen = p.recent.Note(d.change, d.position,
+				d.below || d.position < p.top)
 		}
 		if d.position < p.top {
 			p.metrics.CountOutOfOrder(d.entity)

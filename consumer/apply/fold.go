@@ -41,9 +41,10 @@ func (c *change) raisedPosition() string {
 func (c *change) describeRow(w *documents.Write) {
 	*w = documents.Write{Place: c.Place, Spec: c.table.Spec(), Elements: c.elements,
 		Absent: c.absent, Deleted: c.deleted, Fresh: c.fresh != nil,
-		About: documents.About{Position: c.raisedPosition(), Operation: c.operation, TxID: c.txID,
-			SourceAt: c.sourceAt, ProcessedAt: c.processedAt, DeletedAt: c.deletedAt,
-			Unknown: c.unknown, Shared: c.shared}}
+		About: documents.About{Position: c.raisedPosition(), Operation: c.operation,
+			TxID: c.change.TxID, SourceAt: c.sourceAt, ProcessedAt: c.processedAt,
+			DeletedAt: c.deletedAt,
+			Unknown:   c.unknown, Shared: c.shared}}
 	if c.record != nil {
 		w.Topic, w.Partition, w.Offset = c.record.Topic, c.record.Partition, c.record.Offset
 		w.Incarnation = c.anew

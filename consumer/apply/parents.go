@@ -43,12 +43,6 @@ const (
 	sightingsMaxBytes = 16 << 20 // of the ids
 )
 
-func newParents(s documents.Store, now func() time.Time) *parents {
-	return &parents{store: s, now: now, known: sightings{}, older: sightings{},
-		wanted:  map[string]bool{},
-		waiting: map[chan struct{}]map[parent]bool{}}
-}
-
 // findParents asks the store about references, and returns the rows present or ended. The error is
 // the store's.
 func (p *parents) findParents(ctx context.Context, refs []encode.Ref) (sightings, error) {

@@ -81,11 +81,6 @@ func RecordBytes(r *kgo.Record) int {
 	return bytes
 }
 
-func newParking(room *Room, most int) *parking {
-	return &parking{chains: map[string]*chain{}, max: most, room: room,
-		wake: make(chan struct{}, 1)}
-}
-
 // shares is the number of parts of the room: a partition below one part goes on even in a room used
 // up by others, so that a flood of orphans holds up no other partitions.
 const shares = 16

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cdclab/cdclab/consumer/consumertest"
+	"github.com/cdclab/cdclab/consumer/deadletter"
 	"github.com/cdclab/cdclab/consumer/debezium"
 	"github.com/cdclab/cdclab/consumer/fate"
 	"github.com/cdclab/cdclab/consumer/order"
@@ -81,6 +82,64 @@ func TestLogBegunAnewAfterRestart(t *testing.T) {
 		err := next.Step(context.Background())
 		if alarmed := order.AlarmOf(err) != ""; alarmed != c.alarms || err != nil && !alarmed {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestMetElsewhere: a change met in another partition of the topic before was sent again. No other
+// record ends the alarm, and the other partitions are asked until the answer was whole.
+func TestMetElsewhere(t *testing.T) {
+	t.Parallel()
+	resent := func() *kgo.Record { return customerOf(debezium.Update, 2, 105, 690, 0) }
+	letter := resent()
+	letter.Headers = append(letter.Headers,
+		kgo.RecordHeader{Key: deadletter.HeaderReplayed, Value: []byte("id")})
+	for name, c := range map[string]struct {
+		there  *kgo.Record
+		fails  bool
+		alarms bool
+		asked  int
+	}{
+		"the change":               {there: resent(), asked: 1},
+		"the change, then failing": {there: resent(), fails: true, asked: 1},
+		"nothing, failing":         {fails: true, alarms: true, asked: 2},
+		"nothing":                  {alarms: true, asked: 1},
+		"of another transaction": {there: customerOf(debezium.Update, 2, 105, 691, 0),
+			alarms: true, asked: 1},
+		"committed at another time": {there: customerOf(debezium.Update, 2, 105, 690, time.Second),
+			alarms: true, asked: 1},
+		"of another row": {there: customerOf(debezium.Update, 3, 105, 690, 0), alarms: true,
+			asked: 1},
+		"a replayed letter": {there: letter, alarms: true, asked: 1},
+	} {
+		p := newPipeline()
+		p.feed(t, customerOf(debezium.Create, 1, 50, 680, 0),
+			customerOf(debezium.Update, 2, 110, 702, 0))
+		asked := 0
+		p.Elsewhere = func(_ context.Context, before *kgo.Record,
+			visit func(*kgo.Record) error) error {
+			if asked++; before.Offset != 2 {
+				t.Errorf("%s: asked for what was before offset %d", name, before.Offset)
+			}
+			if c.there != nil {
+				if err := visit(c.there); err != nil {
+					return err
+				}
+			}
+			if c.fails {
+				return consumertest.ErrAway
+			}
+			return nil
+		}
+		p.Take(p.batch(resent()))
+		for range 2 {
+			err := p.Step(context.Background())
+			if alarmed := order.AlarmOf(err) != ""; alarmed != c.alarms || err != nil && !alarmed {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if asked != c.asked {
+			t.Errorf("%s: asked %d times, want %d", name, asked, c.asked)
 		}
 	}
 }

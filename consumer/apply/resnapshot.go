@@ -18,7 +18,7 @@ import (
 
 // place returns the draft's place, for a judgement beside a stored row.
 func (d *draft) place() *order.Event {
-	return &order.Event{Position: d.position, TxID: d.txID, SourceAt: d.sourceAt,
+	return &order.Event{Position: d.position, TxID: d.change.TxID, SourceAt: d.sourceAt,
 		Topic: d.record.Topic, Partition: d.record.Partition,
 		Offset: deadletter.OriginOffset(d.record), Gap: d.gap, ReadAt: d.readAt,
 		Incarnation: d.anew,
@@ -29,7 +29,7 @@ func (d *draft) place() *order.Event {
 
 // metadata returns what the store would say of the draft.
 func (d *draft) metadata() documents.Metadata {
-	return documents.Metadata{Position: d.position, TxID: d.txID, Operation: d.operation,
+	return documents.Metadata{Position: d.position, TxID: d.change.TxID, Operation: d.operation,
 		SourceTimestamp: d.sourceAt.UnixMilli(), Topic: d.record.Topic,
 		Incarnation: d.anew, Partition: d.record.Partition,
 		Offset: deadletter.OriginOffset(d.record), Deleted: d.endsTheRow()}
