@@ -76,17 +76,18 @@ func run(ctx context.Context, plan *Plan, bind func(*Fault) (*faults.Injection, 
 		say = func(string) {}
 	}
 	var one sync.Mutex
-	all := int64(len(plan.Method))
-	t := timeline{start: start, recovery: plan.SteadyState.Recovery, all: all,
-		atWork: semaphore.NewWeighted(all), turns: map[string]*semaphore.Weighted{},
+	t := timeline{start: start, recovery: plan.SteadyState.Recovery,
+		most: int64(len(plan.Method)), turns: map[string]*semaphore.Weighted{},
 		say: func(line string) {
 			one.Lock()
 			defer one.Unlock()
 			say(line)
 		}}
 	for _, f := range plan.Method {
-		if t.turns[f.Target] == nil {
-			t.turns[f.Target] = semaphore.NewWeighted(1)
+		for _, of := range f.turns() {
+			if t.turns[of] == nil {
+				t.turns[of] = semaphore.NewWeighted(t.most)
+			}
 		}
 	}
 	windows := make([]Window, len(plan.Method))
@@ -117,47 +118,41 @@ type timeline struct {
 	say      func(string)
 	// begun is true after the first injection of any fault.
 	begun atomic.Bool
-	// atWork has a place for each of all faults, taken while at work or still being undone. A fault
-	// that works alone takes every place.
-	atWork *semaphore.Weighted
-	all    int64
-	// turns are the targets: one fault at work at a time.
+	// turns have most places each, by Fault.turns: of faults at work, or still being undone.
 	turns map[string]*semaphore.Weighted
+	most  int64
 }
+
+// turns are what the Fault may have to wait for: the pipeline, the target, the Kind on the target.
+func (f *Fault) turns() [3]string { return [3]string{"", f.Target, f.Target + " " + f.Kind} }
 
 // turn waits until no other fault is at work on the target of f, or still being undone: a slow part
 // may seem to serve in the middle of the start. late is true if there was anything to wait for.
-// Kinds with a shared target wait only for a Kind that works alone, and such a Kind for all faults.
+// Other Kinds may work beside a Kind that shares the target; a Kind that works alone waits for all
+// faults.
 func (t *timeline) turn(ctx context.Context, f *Fault) (end func(), late bool, err error) {
-	kind, places := f.line(), int64(1)
-	if kind.Alone {
-		places = t.all
-	}
-	if late, err = take(ctx, t.atWork, places); err != nil {
-		return nil, late, err
-	}
-	free := func() { t.atWork.Release(places) }
-	if !kind.Alone && !kind.Shared {
-		waited, err := take(ctx, t.turns[f.Target], 1)
-		if err != nil {
-			free()
-			return nil, waited, err
+	var held []func()
+	end = sync.OnceFunc(func() {
+		for _, release := range held {
+			release()
 		}
-		late = late || waited
-		free = func() { t.turns[f.Target].Release(1); t.atWork.Release(places) }
+	})
+	kind := f.line()
+	for n, whole := range []bool{kind.Alone, !kind.Shared, true} {
+		turn, places := t.turns[f.turns()[n]], int64(1)
+		if whole {
+			places = t.most
+		}
+		if !turn.TryAcquire(places) {
+			late = true
+			if turn.Acquire(ctx, places) != nil {
+				end()
+				return nil, late, context.Cause(ctx)
+			}
+		}
+		held = append(held, func() { turn.Release(places) })
 	}
-	return sync.OnceFunc(free), late, nil
-}
-
-// take takes places of the semaphore; late is true if the places were not free.
-func take(ctx context.Context, s *semaphore.Weighted, places int64) (late bool, err error) {
-	if s.TryAcquire(places) {
-		return false, nil
-	}
-	if s.Acquire(ctx, places) != nil {
-		return true, context.Cause(ctx)
-	}
-	return true, nil
+	return end, late, nil
 }
 
 func (t *timeline) offset() time.Duration { return time.Since(t.start) }

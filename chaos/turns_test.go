@@ -81,16 +81,42 @@ func TestFaultsOfAProxyWaitForAFaultAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bind := func(*Fault) (*faults.Injection, error) { return harmless(), nil }
-		latency := func(at, length time.Duration) Fault {
-			return Fault{At: at, Kind: "latency", Target: "consumer-mongo", For: length}
+		on := func(at time.Duration, kind string, length time.Duration) Fault {
+			return Fault{At: at, Kind: kind, Target: "consumer-mongo", For: length}
 		}
 		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
-			latency(time.Second, 5*time.Second), latency(2*time.Second, time.Second),
+			on(time.Second, "latency", 5*time.Second), on(2*time.Second, "slicer", time.Second),
 			{At: 4 * time.Second, Kind: "restored", Target: "postgres", For: 8 * time.Second},
-			latency(5*time.Second, time.Second), latency(7*time.Second, time.Second),
+			on(5*time.Second, "latency", time.Second), on(7*time.Second, "slicer", time.Second),
 		}}
 		windows := run(t.Context(), plan, bind, time.Now(), nil)
 		for n, want := range []time.Duration{1, 2, 6, 14, 14} {
+			if w := windows[n]; w.Start != want*time.Second || !w.Applied || w.Err != nil {
+				t.Errorf("%d, %s began at %v, want %d s: %+v", n, w.Fault, w.Start, want, w)
+			}
+		}
+	})
+}
+
+// TestTurnsOfATarget: of a target, index-builds and memory-pressure work side by side, two of a
+// Kind come one after the other, and pause, which shares no target, comes alone.
+func TestTurnsOfATarget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bind := func(*Fault) (*faults.Injection, error) { return harmless(), nil }
+		on := func(at time.Duration, kind string, length time.Duration) Fault {
+			return Fault{At: at, Kind: kind, Target: "mongo", For: length}
+		}
+		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
+			on(time.Second, "index-builds", 9*time.Second),
+			on(2*time.Second, "memory-pressure", time.Second),
+			on(4*time.Second, "index-builds", time.Second),
+			on(20*time.Second, "index-builds", 5*time.Second),
+			on(21*time.Second, "pause", 3*time.Second),
+			on(22*time.Second, "memory-pressure", time.Second),
+		}}
+		windows := run(t.Context(), plan, bind, time.Now(), nil)
+		for n, want := range []time.Duration{1, 2, 10, 20, 25, 28} {
 			if w := windows[n]; w.Start != want*time.Second || !w.Applied || w.Err != nil {
 				t.Errorf("%d, %s began at %v, want %d s: %+v", n, w.Fault, w.Start, want, w)
 			}
