@@ -201,6 +201,21 @@ func testExhausted(t *testing.T, server *postgres.Server) {
 	proven(t, i, "", "a further connection was not refused")
 }
 
+// TestAskDuringARestart: a question for the proof of a fault waits for a PostgreSQL that another
+// fault has down.
+func TestAskDuringARestart(t *testing.T) {
+	t.Parallel()
+	server := servertest.Postgres(t)
+	must(t, server.Kill())
+	started := make(chan error, 1)
+	go func() { started <- server.Start(t.Context()) }()
+	var one int
+	if err := ask(t.Context(), server.DSN(), "SELECT 1", nil, &one); err != nil || one != 1 {
+		t.Errorf("%d, %v", one, err)
+	}
+	must(t, <-started)
+}
+
 // testShutdown: other processes come after the start, and recover; after a shutdown in good order
 // there is nothing to recover.
 func testShutdown(t *testing.T, server *postgres.Server) {

@@ -172,12 +172,16 @@ func (s *session) close(ctx context.Context) error {
 	return err
 }
 
-// ask asks for a row over a connection of its own, because the fault's connection may break.
+// ask asks for a row over a connection of its own, because the fault's connection may break, and
+// waits for a PostgreSQL that another fault has down.
 func ask(ctx context.Context, dsn, query string, args []any, into ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	conn, err := pg.Connect(ctx, dsn)
-	if err != nil {
+	var conn *pgx.Conn
+	if err := until(ctx, func() (err error) {
+		conn, err = pg.Connect(ctx, dsn)
+		return err
+	}); err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
