@@ -223,6 +223,34 @@ func TestRecoveryOfTheLatency(t *testing.T) {
 	}
 }
 
+// TestRecoveryUntilTheNextFault: seconds between two faults, none of them steady, are part of the
+// recovery, as long as a recovery may last, and no steady state.
+func TestRecoveryUntilTheNextFault(t *testing.T) {
+	t.Parallel()
+	var writes []ledger.Write
+	for at := range int64(30) {
+		w := due(at+1, at*second)
+		if at >= 5 && at < 12 {
+			w.VisibleNs = 12*second + 10*int64(time.Millisecond)
+		}
+		writes = append(writes, w)
+	}
+	for limit, want := range map[float64]int64{60: 22, 2: 23, 0: 25} {
+		l := loadOver(t, writes,
+			reports.FaultWindow{StartSeconds: 5, EndSeconds: 6.5, RecoveredSeconds: .2,
+				RecoveryLimitSeconds: limit, Applied: true},
+			reports.FaultWindow{StartSeconds: 9.5, EndSeconds: 10, RecoveredSeconds: .2,
+				RecoveryLimitSeconds: limit, Applied: true})
+		if got := l.run.Faults[0].RecoveredSeconds; got != .2 {
+			t.Errorf("recovered after %v s: nobody knows more than .2", got)
+		}
+		steady, _ := l.run.StageOf(reports.E2ESteady, "", "")
+		if steady.Count != want {
+			t.Errorf("limit %v s: %d steady writes, want %d", limit, steady.Count, want)
+		}
+	}
+}
+
 // TestDamagedLedger: a line that cannot be read costs what comes after the line, and is told.
 func TestDamagedLedger(t *testing.T) {
 	t.Parallel()

@@ -53,6 +53,9 @@ type Impact struct {
 	// seen. 0 is a fault in whose last second nothing showed; -1 is a fault that ended while
 	// another was at work, or after which no such second came before the next fault, or the end.
 	BackSeconds float64
+	// OpenSeconds is from the fault's end to the begin of the next fault where no steady second
+	// came between; else 0.
+	OpenSeconds float64
 	// WorstP95 is of the seconds from the fault's begin until the steady state, or until the next
 	// fault that begins after the end, in milliseconds; Degradation is WorstP95 by the steady p95.
 	WorstP95, Degradation float64
@@ -131,13 +134,13 @@ func (s state) sign(second reports.Second) string {
 	return ""
 }
 
-// next is the begin of the next fault that begins after the end of f: from there on, a second may
-// show the next fault. A fault that overlaps f cannot be told from f.
+// next is the begin of the next fault that begins after the end of f, infinite without such a
+// fault. A fault that overlaps f cannot be told from f.
 func next(r *reports.Run, f reports.FaultWindow) float64 {
 	begin := math.Inf(1)
 	for _, other := range r.Faults {
 		if other.StartSeconds > f.EndSeconds {
-			begin = min(begin, math.Floor(other.StartSeconds))
+			begin = min(begin, other.StartSeconds)
 		}
 	}
 	return begin
@@ -154,7 +157,8 @@ func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 	i := Impact{Fault: f.Name, Target: f.Target, Applied: f.Applied,
 		DetectSeconds: -1, SteadySeconds: -1, BackSeconds: -1}
 	inRow, begin := 0, 0.0
-	until, alone := next(r, f), endsAlone(r, f)
+	follows, alone := next(r, f), endsAlone(r, f)
+	until := math.Floor(follows) // from there on, a second may show the next fault
 	for _, second := range r.Series {
 		at := float64(second.Second)
 		if at+1 <= f.StartSeconds {
@@ -186,6 +190,9 @@ func (s state) impact(r *reports.Run, f reports.FaultWindow) Impact {
 	}
 	if i.DetectSeconds < 0 && i.SteadySeconds >= 0 {
 		i.SteadySeconds = 0 // nothing ever showed
+	}
+	if f.EndSeconds > 0 && alone && i.BackSeconds < 0 && !math.IsInf(follows, 1) {
+		i.OpenSeconds = follows - f.EndSeconds
 	}
 	i.Degradation = i.WorstP95 / s.p95
 	return i

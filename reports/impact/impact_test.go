@@ -117,6 +117,7 @@ func TestBack(t *testing.T) {
 		"overlap": {StartSeconds: 23, EndSeconds: 28},
 		"follows": {StartSeconds: 26, EndSeconds: 27},
 	} {
+		open := map[string]float64{"follows": 1.5}[name]
 		r := run(func(second int, s *reports.Second) {
 			if second >= 21 && second < 30 {
 				s.P95 = 400
@@ -126,6 +127,10 @@ func TestBack(t *testing.T) {
 		all := Of(r)
 		if all[0].BackSeconds != -1 || all[1].BackSeconds != 30-other.EndSeconds {
 			t.Errorf("%s: %v and %v", name, all[0].BackSeconds, all[1].BackSeconds)
+		}
+		if all[0].OpenSeconds != open || all[1].OpenSeconds != 0 {
+			t.Errorf("%s: open for %v and %v s, want %v and 0", name, all[0].OpenSeconds,
+				all[1].OpenSeconds, open)
 		}
 	}
 }
