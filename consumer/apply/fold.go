@@ -43,8 +43,7 @@ func (c *change) describeRow(w *documents.Write) {
 		Absent: c.absent, Deleted: c.deleted, Fresh: c.fresh != nil,
 		About: documents.About{Position: c.raisedPosition(), Operation: c.operation,
 			TxID: c.change.TxID, SourceAt: c.sourceAt, ProcessedAt: c.processedAt,
-			DeletedAt: c.deletedAt,
-			Unknown:   c.unknown, Shared: c.shared}}
+			DeletedAt: c.deletedAt, Unknown: c.unknown, Shared: c.shared}}
 	if c.record != nil {
 		w.Topic, w.Partition, w.Offset = c.record.Topic, c.record.Partition, c.record.Offset
 		w.Incarnation = c.anew

@@ -24,9 +24,10 @@ type Event struct {
 	// Incarnation is of the topic: 0 for the first that was read, 1 for the topic made anew.
 	// Offsets of one incarnation alone compare.
 	Incarnation int32
-	// Resent is true if the partition met the very change before, Unseen if the partition would
-	// have met the change, and did not. Unmet is true if neither is known, because the change is
-	// behind all changes that the partition remembers. Letter is true for a replayed dead letter.
+	// Resent is true if a partition of the topic met the very change before, Unseen if this
+	// partition would have met the change, and did not. Unmet is true if neither is known, because
+	// the change is behind all changes that the partition remembers. Letter is true for a replayed
+	// dead letter.
 	Resent, Unseen, Unmet, Letter bool
 	// Comes is true if the row's key changed to this key. Embedded is true for a row in another
 	// row's document, Read for a row of a snapshot.
