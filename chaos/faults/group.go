@@ -103,9 +103,17 @@ func storm(s Site, options []kgo.Opt) *Injection {
 		})
 		return nil
 	}
-	i.During = func(context.Context) (string, error) {
+	i.During = func(ctx context.Context) (string, error) {
+		limited, cancel := context.WithTimeout(ctx, givenLimit)
+		defer cancel()
+		none := until(limited, func() error {
+			if given.Load() == 0 {
+				return errors.New("no partition came")
+			}
+			return nil
+		})
 		work.end()
-		if failed != nil || given.Load() == 0 {
+		if failed != nil || none != nil {
 			return "", errors.Join(fmt.Errorf("a stranger joined the group %d times, and was "+
 				"given no partition", joins), failed)
 		}
@@ -127,27 +135,23 @@ func hangInGroup(s Site) *Injection {
 		client, err = join(groupOptions(s.Stack)...)
 		return err
 	}
-	i.During = func(ctx context.Context) (evidence string, err error) {
-		err = withAdmin(s, func(admin *kadm.Client) error {
-			groups, err := admin.DescribeGroups(ctx, s.Stack.Group())
-			if err := errors.Join(err, groups.Error()); err != nil {
-				return err
-			}
-			held := 0
-			for _, m := range groups[s.Stack.Group()].Members {
-				if assigned, ok := m.Assigned.AsConsumer(); ok && m.ClientID == strangerID {
-					for _, t := range assigned.Topics {
-						held += len(t.Partitions)
-					}
+	i.During = func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, givenLimit)
+		defer cancel()
+		var held int
+		err := withAdmin(s, func(admin *kadm.Client) error {
+			return until(ctx, func() (err error) {
+				held, err = heldByStranger(ctx, admin, s.Stack.Group())
+				if err == nil && held == 0 {
+					err = errors.New("the group gave the hanging member no partition")
 				}
-			}
-			if held == 0 {
-				return errors.New("the group gave the hanging member no partition")
-			}
-			evidence = fmt.Sprintf("%d partitions were with a member that works on none", held)
-			return nil
+				return err
+			})
 		})
-		return evidence, err
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d partitions were with a member that works on none", held), nil
 	}
 	i.Undo = func(context.Context) error {
 		if client != nil {
@@ -157,6 +161,22 @@ func hangInGroup(s Site) *Injection {
 		return nil
 	}
 	return i
+}
+
+// heldByStranger is the number of partitions that the group gave the lab's members.
+func heldByStranger(ctx context.Context, admin *kadm.Client, group string) (held int, err error) {
+	groups, err := admin.DescribeGroups(ctx, group)
+	if err := errors.Join(err, groups.Error()); err != nil {
+		return 0, err
+	}
+	for _, m := range groups[group].Members {
+		if assigned, ok := m.Assigned.AsConsumer(); ok && m.ClientID == strangerID {
+			for _, t := range assigned.Topics {
+				held += len(t.Partitions)
+			}
+		}
+	}
+	return held, nil
 }
 
 // poisonTopic writes beside the timeline. The records have no key, so that no row is meant.
@@ -217,8 +237,12 @@ func poisonTopic(s Site) *Injection {
 	return i
 }
 
-// lettersLimit bounds the wait for the first dead letter.
-const lettersLimit = 20 * time.Second
+// lettersLimit bounds the wait for the first dead letter, givenLimit for the stranger's first
+// partitions: another fault may have the group begin anew just then.
+const (
+	lettersLimit = 20 * time.Second
+	givenLimit   = 10 * time.Second
+)
 
 // letters counts the dead letters.
 func letters(ctx context.Context, s Site) (n int64, err error) {

@@ -54,4 +54,12 @@ func TestStorm(t *testing.T) {
 	proven(t, i, "times, and was given", "")
 	must(t, i.Undo(t.Context()))
 	holds(func() bool { return held == partitions })
+
+	// A storm that is over before the group gave anything waits for the first partitions.
+	i = storm(Site{Target: stack.Consumer, With: Values{"every": "50ms"}.WithDefaults(kind)},
+		options)
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "times, and was given", "")
+	must(t, i.Undo(t.Context()))
+	holds(func() bool { return held == partitions })
 }
