@@ -152,7 +152,7 @@ func (a *Applier) Recall(read func(visit func(*kgo.Record) error) error) error {
 	p := &a.planner
 	err := read(func(r *kgo.Record) error {
 		p.ended = p.ended[:0]
-		event := p.decodeStreamed(r)
+		event, change := p.decodeStreamed(r)
 		if event == nil {
 			return nil
 		}
@@ -161,8 +161,7 @@ func (a *Applier) Recall(read func(visit func(*kgo.Record) error) error) error {
 		}
 		if place, err := event.Position(); err == nil {
 			p.reached = max(p.reached, p.epoch+string(place[:]))
-			p.recent.Recall(order.Change{TxID: event.Source.TxID, LSN: event.Source.LSN},
-				p.epoch+string(place[:]), r.Offset)
+			p.recent.Recall(change, p.epoch+string(place[:]), r.Offset)
 		}
 		return nil
 	})
@@ -191,12 +190,11 @@ func (a *Applier) findElsewhere(ctx context.Context, r *round) (found bool) {
 		return false
 	}
 	err := a.Elsewhere(ctx, first, func(r *kgo.Record) error {
-		event := a.planner.decodeStreamed(r)
+		event, change := a.planner.decodeStreamed(r)
 		if event == nil {
 			return nil
 		}
-		at := order.Change{TxID: event.Source.TxID, LSN: event.Source.LSN}
-		for _, d := range unseen[at] {
+		for _, d := range unseen[change] {
 			if bytes.Equal(d.record.Key, r.Key) && d.sourceAt.UnixMicro() == event.Source.TsUs {
 				d.resent, d.unseen, found = true, false, true
 			}

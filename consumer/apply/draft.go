@@ -297,16 +297,16 @@ func (p *planner) findTable(d *draft, event *debezium.Event) error {
 
 // decodeStreamed returns the change of a row or table in a record, sent by the connector as the
 // change came in the log; nil for other records.
-func (p *planner) decodeStreamed(r *kgo.Record) *debezium.Event {
+func (p *planner) decodeStreamed(r *kgo.Record) (*debezium.Event, order.Change) {
 	event, err := p.decodeRecord(r)
 	if err != nil || deadletter.HeaderOf(r.Headers, deadletter.HeaderReplayed) != "" {
-		return nil
+		return nil, order.Change{}
 	}
 	switch event.Op {
 	case debezium.Create, debezium.Update, debezium.Delete, debezium.Truncate:
-		return event
+		return event, order.Change{TxID: event.Source.TxID, LSN: event.Source.LSN}
 	}
-	return nil
+	return nil, order.Change{}
 }
 
 func (p *planner) decodeRecord(r *kgo.Record) (*debezium.Event, error) {

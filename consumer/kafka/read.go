@@ -67,28 +67,26 @@ func Stretch(topic string, partition int32, from, to int64) stretches {
 // Beside is the last n records, of each other partition of the record's topic, that came before the
 // record by the records' times.
 func Beside(ctx context.Context, client *kgo.Client, r *kgo.Record, n int64) (stretches, error) {
-	admin := kadm.NewClient(client)
-	starts, err := admin.ListStartOffsets(ctx, r.Topic)
-	if err == nil {
-		err = starts.Error()
-	}
+	all, err := Whole(ctx, client, r.Topic)
 	if err != nil {
-		return nil, fmt.Errorf("list the first offsets of %s: %w", r.Topic, err)
+		return nil, err
 	}
-	ends, err := admin.ListOffsetsAfterMilli(ctx, r.Timestamp.UnixMilli(), r.Topic)
+	ends, err := kadm.NewClient(client).ListOffsetsAfterMilli(ctx, r.Timestamp.UnixMilli(),
+		r.Topic)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the offsets of %s at %v: %w", r.Topic, r.Timestamp, err)
 	}
-	all := stretches{r.Topic: {}}
-	ends.Each(func(end kadm.ListedOffset) {
-		if start, _ := starts.Lookup(end.Topic, end.Partition); end.Partition != r.Partition {
-			all[end.Topic][end.Partition] = stretch{from: max(start.Offset, end.Offset-n),
-				to: end.Offset}
+	all.removePartition(r.Topic, r.Partition)
+	for partition, part := range all[r.Topic] {
+		if end, there := ends.Lookup(r.Topic, partition); there {
+			part.to = min(part.to, end.Offset)
 		}
-	})
+		part.from = max(part.from, part.to-n)
+		all[r.Topic][partition] = part
+	}
 	return all, nil
 }
 
