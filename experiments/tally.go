@@ -39,10 +39,8 @@ type tally struct {
 type faultLatency struct {
 	window          *reports.FaultWindow
 	inside, outside []time.Duration
-	// until is the offset in seconds at which the recovery was over. Where the next fault began
-	// before a steady second came, that is the begin of the next fault, and no later than the
-	// plan's limit on recoveries.
-	until float64
+	// open is impact.Impact.OpenSeconds, and no more than the plan's limit on recoveries.
+	open float64
 }
 
 // readLedger fills in the numbers from the ledger and from k6's own summary. The file is read
@@ -73,17 +71,13 @@ func (l *load) readLedger() error {
 	_, _, addErr := ledger.Read(path, t.add)
 	l.run.Series = t.recorder.Seconds()
 	if len(t.faults) > 0 {
-		all := impact.Of(l.run)
-		for i := range t.faults {
-			f, open := &l.run.Faults[i], 0.0
-			if all != nil {
-				// Every part may serve while the latency is not yet steady, and rows still wait.
-				if f.RecoveredSeconds >= 0 {
-					f.RecoveredSeconds = max(f.RecoveredSeconds, all[i].BackSeconds)
-				}
-				open = min(all[i].OpenSeconds, f.RecoveryLimitSeconds)
+		for i, one := range impact.Of(l.run) {
+			f := &l.run.Faults[i]
+			// Every part may serve while the latency is not yet steady, and rows still wait.
+			if f.RecoveredSeconds >= 0 {
+				f.RecoveredSeconds = max(f.RecoveredSeconds, one.BackSeconds)
 			}
-			t.faults[i].until = f.EndSeconds + max(f.RecoveredSeconds, open, 0)
+			t.faults[i].open = min(one.OpenSeconds, f.RecoveryLimitSeconds)
 		}
 		_, _, _ = ledger.Read(path, t.underFaults) // addErr is of the same lines
 	}
@@ -196,6 +190,7 @@ func (t *tally) underFaults(w ledger.Write) error {
 	seen := float64(w.VisibleNs-t.firstNs) / 1e9
 	for i := range t.faults {
 		f := &t.faults[i]
+		recovered := f.window.EndSeconds + max(0, f.window.RecoveredSeconds, f.open)
 		if f.window.Cut && f.window.Applied && committed >= f.window.StartSeconds+1 &&
 			seen < f.window.EndSeconds-0.1 {
 			f.window.SeenInside++
@@ -204,7 +199,7 @@ func (t *tally) underFaults(w ledger.Write) error {
 		case at >= f.window.StartSeconds && at < f.window.EndSeconds:
 			f.inside = append(f.inside, time.Duration(e2e))
 			steady = false
-		case at < f.window.StartSeconds || at > f.until:
+		case at < f.window.StartSeconds || at > recovered:
 			f.outside = append(f.outside, time.Duration(e2e))
 		default:
 			steady = false
