@@ -48,30 +48,40 @@ func harmless() *faults.Injection {
 		During: func(context.Context) (string, error) { return "seen", nil }}
 }
 
+// begin plays the faults, each with an Injection of its own, and wants each applied, from the time
+// in seconds on.
+func begin(t *testing.T, injection func() *faults.Injection, want []time.Duration,
+	method ...Fault) {
+	t.Helper()
+	plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: method}
+	bind := func(*Fault) (*faults.Injection, error) { return injection(), nil }
+	for n, w := range run(t.Context(), plan, bind, time.Now(), nil) {
+		if w.Start != want[n]*time.Second || !w.Applied || w.Err != nil {
+			t.Errorf("%d, %s began at %v, want %d s: %+v", n, w.Fault, w.Start, want[n], w)
+		}
+	}
+}
+
+// lasting is a fault on a target, with the time and the length in seconds.
+func lasting(target string, at time.Duration, kind string, length time.Duration) Fault {
+	return Fault{At: at * time.Second, Kind: kind, Target: target, For: length * time.Second}
+}
+
 // TestTurnsOfAFaultAlone: a fault that works alone waits until every target is undone, and the
 // faults of every target wait for its undoing.
 func TestTurnsOfAFaultAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		bind := func(*Fault) (*faults.Injection, error) {
+		slow := func() *faults.Injection {
 			i := harmless()
 			i.Undo = func(context.Context) error {
 				<-time.After(8 * time.Second)
 				return nil
 			}
-			return i, nil
+			return i
 		}
-		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
-			{At: time.Second, Kind: "pause", Target: "mongo", For: time.Second},
-			{At: 4 * time.Second, Kind: "restored", Target: "postgres", For: 2 * time.Second},
-			{At: 5 * time.Second, Kind: "kill", Target: "consumer", RestartAfter: time.Second},
-		}}
-		windows := run(t.Context(), plan, bind, time.Now(), nil)
-		for n, want := range []time.Duration{time.Second, 10 * time.Second, 20 * time.Second} {
-			if w := windows[n]; w.Start != want || !w.Applied || w.Err != nil {
-				t.Errorf("%s began at %v, want %v: %+v", w.Fault, w.Start, want, w)
-			}
-		}
+		begin(t, slow, []time.Duration{1, 10, 20}, lasting("mongo", 1, "pause", 1),
+			lasting("postgres", 4, "restored", 2), kill(5*time.Second, time.Second))
 	})
 }
 
@@ -80,21 +90,10 @@ func TestTurnsOfAFaultAlone(t *testing.T) {
 func TestFaultsOfAProxyWaitForAFaultAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		bind := func(*Fault) (*faults.Injection, error) { return harmless(), nil }
-		on := func(at time.Duration, kind string, length time.Duration) Fault {
-			return Fault{At: at, Kind: kind, Target: "consumer-mongo", For: length}
-		}
-		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
-			on(time.Second, "latency", 5*time.Second), on(2*time.Second, "slicer", time.Second),
-			{At: 4 * time.Second, Kind: "restored", Target: "postgres", For: 8 * time.Second},
-			on(5*time.Second, "latency", time.Second), on(7*time.Second, "slicer", time.Second),
-		}}
-		windows := run(t.Context(), plan, bind, time.Now(), nil)
-		for n, want := range []time.Duration{1, 2, 6, 14, 14} {
-			if w := windows[n]; w.Start != want*time.Second || !w.Applied || w.Err != nil {
-				t.Errorf("%d, %s began at %v, want %d s: %+v", n, w.Fault, w.Start, want, w)
-			}
-		}
+		begin(t, harmless, []time.Duration{1, 2, 6, 14, 14},
+			lasting("consumer-mongo", 1, "latency", 5), lasting("consumer-mongo", 2, "slicer", 1),
+			lasting("postgres", 4, "restored", 8),
+			lasting("consumer-mongo", 5, "latency", 1), lasting("consumer-mongo", 7, "slicer", 1))
 	})
 }
 
@@ -103,24 +102,10 @@ func TestFaultsOfAProxyWaitForAFaultAlone(t *testing.T) {
 func TestTurnsOfATarget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		bind := func(*Fault) (*faults.Injection, error) { return harmless(), nil }
-		on := func(at time.Duration, kind string, length time.Duration) Fault {
-			return Fault{At: at, Kind: kind, Target: "mongo", For: length}
-		}
-		plan := &Plan{SteadyState: SteadyState{Recovery: 10 * time.Second}, Method: []Fault{
-			on(time.Second, "index-builds", 9*time.Second),
-			on(2*time.Second, "memory-pressure", time.Second),
-			on(4*time.Second, "index-builds", time.Second),
-			on(20*time.Second, "index-builds", 5*time.Second),
-			on(21*time.Second, "pause", 3*time.Second),
-			on(22*time.Second, "memory-pressure", time.Second),
-		}}
-		windows := run(t.Context(), plan, bind, time.Now(), nil)
-		for n, want := range []time.Duration{1, 2, 10, 20, 25, 28} {
-			if w := windows[n]; w.Start != want*time.Second || !w.Applied || w.Err != nil {
-				t.Errorf("%d, %s began at %v, want %d s: %+v", n, w.Fault, w.Start, want, w)
-			}
-		}
+		begin(t, harmless, []time.Duration{1, 2, 10, 20, 25, 28},
+			lasting("mongo", 1, "index-builds", 9), lasting("mongo", 2, "memory-pressure", 1),
+			lasting("mongo", 4, "index-builds", 1), lasting("mongo", 20, "index-builds", 5),
+			lasting("mongo", 21, "pause", 3), lasting("mongo", 22, "memory-pressure", 1))
 	})
 }
 
