@@ -302,25 +302,6 @@ func (r *Run) maxLateTicksMs() float64 {
 	return min(MaxLateMs, max(minLateMs, maxLateShare*r.Summary.Latency.P99))
 }
 
-func (r *Run) faultDoubts() (doubts []Verdict) {
-	for _, f := range r.Faults {
-		switch {
-		case !f.Applied:
-			doubts = append(doubts, unknown("The fault %s was not applied to %s at second %s%s.",
-				f.Name, f.Target, unit.Number(f.StartSeconds), because(f.Detail)))
-			continue
-		case f.Proxy != "" && f.ProxyBytes == 0:
-			doubts = append(doubts, unknown("The fault %s met nobody: 0 bytes went through the "+
-				"proxy %s.", f.Name, f.Proxy))
-		}
-		if f.RecoveredSeconds < 0 {
-			doubts = append(doubts, unknown("It is not known when the pipeline recovered from %s, "+
-				"which was removed at second %s.", f.Name, unit.Number(f.EndSeconds)))
-		}
-	}
-	return doubts
-}
-
 func (r *Run) hostDoubts() (doubts []Verdict) {
 	if steal := r.Host.CPUStealPercent; steal > maxStealPercent {
 		doubts = append(doubts, unknown("Other machines took %s %% of the processor, at most "+
@@ -357,12 +338,6 @@ func (r *Run) lostSight() string {
 	}
 	return fmt.Sprintf("The tracker lost sight of MongoDB %s: what was written meanwhile was "+
 		"seen too late", unit.Plural(r.Tracker.Errors, "time", "times"))
-}
-
-// breaksMongo returns true if the plan breaks MongoDB itself: then the tracker is meant to lose
-// sight.
-func (r *Run) breaksMongo() bool {
-	return slices.ContainsFunc(r.Faults, func(f FaultWindow) bool { return f.Target == "mongo" })
 }
 
 // seenByTracker returns true if the limit is about times that the tracker took: of the lab's own

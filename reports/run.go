@@ -5,7 +5,6 @@
 package reports
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/cdclab/cdclab/reports/histogram"
@@ -212,54 +211,6 @@ type Second struct {
 	// Histogram is the E2E of the writes intended in this second, as in Stage, of a Run that is a
 	// segment and will be merged.
 	Histogram string `json:"histogram,omitempty"`
-}
-
-// FaultWindow is the real course of a fault of the chaos plan.
-type FaultWindow struct {
-	Name   string `json:"name"`
-	Target string `json:"target"`
-	// StartSeconds and EndSeconds are offsets of the first moment of the fault and of its removal.
-	StartSeconds float64 `json:"startSeconds"`
-	EndSeconds   float64 `json:"endSeconds"`
-	// Applied: the injection succeeded and its effect was observed.
-	Applied bool `json:"applied"`
-	// RecoveredSeconds is the time from the removal until the steady state held again: every part
-	// serves, the latency is as before, and what waited was seen; -1: unknown.
-	RecoveredSeconds float64 `json:"recoveredSeconds" number:"-1"`
-	// RecoveryLimitSeconds is the longest recovery allowed by the plan; 0 is the specification's
-	// 60.
-	RecoveryLimitSeconds float64 `json:"recoveryLimitSeconds"`
-	// Proxy is the name of the proxy that carried the fault, empty for a fault without a proxy;
-	// ProxyBytes is the traffic through the proxy in both directions during the Run.
-	Proxy      string `json:"proxy"`
-	ProxyBytes int64  `json:"proxyBytes"`
-	// InsideP50 and OutsideP50 are the E2E p50 in milliseconds of writes intended inside and
-	// outside the window; 0: no samples.
-	InsideP50  float64 `json:"insideP50"`
-	OutsideP50 float64 `json:"outsideP50"`
-	// Cut is true if nothing could get from PostgreSQL to a reader of MongoDB during the fault.
-	// SeenInside is the number of writes that the tracker nevertheless saw before the fault's end,
-	// of the writes committed a second after its beginning or later.
-	Cut        bool   `json:"cut,omitempty"`
-	SeenInside int64  `json:"seenInside,omitempty"`
-	Detail     string `json:"detail"`
-}
-
-// Deliveries are the events that Kafka held after a Run with faults.
-type Deliveries struct {
-	// Counted is false for a Run whose topics were not read.
-	Counted bool `json:"counted"`
-	// Events counts the changes in the topics; Again counts the changes that the connector had
-	// delivered before.
-	Events int64 `json:"events"`
-	Again  int64 `json:"again"`
-}
-
-func (d Deliveries) validate() error {
-	if d.Again > d.Events {
-		return fmt.Errorf("deliveries.again: %d of %d events", d.Again, d.Events)
-	}
-	return nil
 }
 
 // Floor is the smallest measurable latency: direct writes to MongoDB until seen by the same

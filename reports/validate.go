@@ -340,20 +340,6 @@ func (r *Run) validateConsistency() error {
 	return nil
 }
 
-func (r *Run) validateFaults() error {
-	for i, f := range r.Faults {
-		path := fmt.Sprintf("faults[%d].", i)
-		switch {
-		case f.Name == "":
-			return fmt.Errorf("%sname: empty", path)
-		case f.EndSeconds < f.StartSeconds:
-			return fmt.Errorf("%sendSeconds: %v is before startSeconds %v",
-				path, f.EndSeconds, f.StartSeconds)
-		}
-	}
-	return r.Deliveries.validate()
-}
-
 func (r *Run) validateMeasuring() error {
 	if err := share("tracker.trackedShare", r.Tracker.TrackedShare); err != nil {
 		return err
