@@ -39,9 +39,6 @@ func connectorKinds() []Kind {
 	return kinds
 }
 
-// slotTick lies between two looks at a slot.
-const slotTick = 20 * time.Millisecond
-
 // walsender returns the process that streams from the slot, 0 for none.
 func walsender(ctx context.Context, dsn string) (pid int, err error) {
 	err = ask(ctx, dsn, `SELECT coalesce(max(active_pid), 0) FROM pg_replication_slots
@@ -73,11 +70,11 @@ func endWalsender(s Site, end func(ctx context.Context, pid int) error) *Injecti
 	var before int
 	i := &Injection{Healthy: s.healthy, Undo: nothingToUndo}
 	i.Inject = func(ctx context.Context) (err error) {
-		if before, err = walsender(ctx, dsn); err != nil {
+		// Another fault may have the connector away just then.
+		limited, cancel := context.WithTimeout(ctx, askLimit)
+		defer cancel()
+		if before, err = awaitWalsender(limited, dsn); err != nil {
 			return err
-		}
-		if before == 0 {
-			return fmt.Errorf("nobody streams from slot %s", stack.Slot)
 		}
 		return end(ctx, before)
 	}
@@ -99,22 +96,16 @@ func endWalsender(s Site, end func(ctx context.Context, pid int) error) *Injecti
 }
 
 // awaitWalsender waits until somebody streams from the slot.
-func awaitWalsender(ctx context.Context, dsn string) (int, error) {
+func awaitWalsender(ctx context.Context, dsn string) (pid int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, walsenderLimit)
 	defer cancel()
-	tick := time.NewTicker(slotTick)
-	defer tick.Stop()
-	for {
-		pid, err := walsender(ctx, dsn)
-		if err != nil || pid != 0 {
-			return pid, err
+	err = until(ctx, func() (err error) {
+		if pid, err = walsender(ctx, dsn); err == nil && pid == 0 {
+			err = fmt.Errorf("nobody streams from slot %s", stack.Slot)
 		}
-		select {
-		case <-ctx.Done():
-			return 0, fmt.Errorf("nobody streams from slot %s: %w", stack.Slot, ctx.Err())
-		case <-tick.C:
-		}
-	}
+		return err
+	})
+	return pid, err
 }
 
 // walsenderLimit bounds the wait for a connector that makes a snapshot first.

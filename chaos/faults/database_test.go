@@ -106,16 +106,7 @@ func TestDatabaseFaults(t *testing.T) {
 		proven(t, i, "", "chaos_column")
 	})
 	t.Run("connections-exhausted", func(t *testing.T) { testExhausted(t, server) })
-	t.Run("slot-dropped", func(t *testing.T) {
-		exec(t, "SELECT pg_create_logical_replication_slot('"+stack.Slot+"', 'pgoutput')")
-		i := bound(t, server, "slot-dropped")
-		stream(t, server.DSN())
-		must(t, i.Inject(t.Context()))
-		proven(t, i, "slot cdclab was dropped before ", "")
-		if err := i.Inject(t.Context()); err == nil || !strings.Contains(err.Error(), "cdclab") {
-			t.Errorf("a slot that is not there: %v", err)
-		}
-	})
+	t.Run("replication-cut and slot-dropped", func(t *testing.T) { testStreaming(t, server, conn) })
 	t.Run("slot-invalidated", func(t *testing.T) { testInvalidated(t, server, conn) })
 	t.Run("clock-shifted", func(t *testing.T) { testClock(t, server) })
 	t.Run("immediate-shutdown", func(t *testing.T) { testShutdown(t, server) })
@@ -135,6 +126,37 @@ func awaitWaiting(t *testing.T, dsn string) {
 	}))
 }
 
+// testStreaming: the connector comes after the first look for a stream, as after another fault.
+func testStreaming(t *testing.T, server *postgres.Server, conn *pgx.Conn) {
+	_, err := conn.Exec(t.Context(),
+		"SELECT pg_create_logical_replication_slot('"+stack.Slot+"', 'pgoutput')")
+	must(t, err)
+	cut, i := bound(t, server, "replication-cut"), bound(t, server, "slot-dropped")
+	looks := func() (n int) {
+		must(t, conn.QueryRow(t.Context(), `SELECT sessions FROM pg_stat_database
+			WHERE datname = current_database()`).Scan(&n))
+		return n
+	}
+	before, injected := looks(), make(chan error, 1)
+	go func() { injected <- cut.Inject(t.Context()) }()
+	must(t, until(t.Context(), func() error {
+		if looks() == before {
+			return errors.New("nobody looked")
+		}
+		return nil
+	}))
+	stream(t, server.DSN())
+	must(t, <-injected)
+	proven(t, cut, " gone", "")
+	_, err = cut.After(t.Context())
+	must(t, err)
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "slot cdclab was dropped before ", "")
+	if err := i.Inject(t.Context()); err == nil || !strings.Contains(err.Error(), "cdclab") {
+		t.Errorf("a slot that is not there: %v", err)
+	}
+}
+
 // stream streams from the slot, and again at once after each break, until the test ends.
 func stream(t *testing.T, dsn string) {
 	t.Helper()
@@ -152,8 +174,6 @@ func stream(t *testing.T, dsn string) {
 			_ = conn.Close(context.Background())
 		}
 	}()
-	_, err = awaitWalsender(t.Context(), dsn)
-	must(t, err)
 }
 
 // idle is a connector that the test need not run.

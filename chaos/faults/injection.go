@@ -188,7 +188,7 @@ func ask(ctx context.Context, dsn, query string, args []any, into ...any) error 
 	return conn.QueryRow(ctx, query, args...).Scan(into...)
 }
 
-// askLimit bounds one question to PostgreSQL.
+// askLimit bounds one question to PostgreSQL, and the wait for a connector that streams.
 const askLimit = 10 * time.Second
 
 // untilTick lies between two questions of until.
