@@ -74,6 +74,16 @@ func (p *Plan) Disks() (names []string) {
 	return names
 }
 
+// Profile is the configuration of Debezium that the Plan needs on its kind of stack; "" is any.
+func (p *Plan) Profile() string {
+	for _, f := range p.Method {
+		if f.line().Snapshots && p.impossible(&f) == nil && p.stack != stack.Embedded {
+			return stack.WhenNeededProfile
+		}
+	}
+	return ""
+}
+
 // CheckConsumers refuses a group of fewer consumers than the Plan is made for.
 func (p *Plan) CheckConsumers(n int) error {
 	if n >= max(1, p.Consumers) {

@@ -42,6 +42,33 @@ func TestImpossible(t *testing.T) {
 	}
 }
 
+// TestProfile: a Fault that takes the slot away asks for a Debezium that reads all rows again.
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	for text, on := range map[string][]string{
+		"slot-dropped, target: connector":         {stack.Native, stack.Compose},
+		"slot-invalidated, target: connector":     {stack.Native, stack.Compose},
+		"snapshot-interrupted, target: connector": {stack.Native, stack.Compose},
+		"restored, target: postgres, for: 3s":     {stack.Native},
+		"replication-cut, target: connector":      nil,
+	} {
+		plan, err := parse([]byte(head + "  - {at: 1s, fault: " + text + "}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range stack.Started {
+			want := ""
+			if slices.Contains(on, kind) {
+				want = stack.WhenNeededProfile
+			}
+			plan.On(kind)
+			if got := plan.Profile(); got != want {
+				t.Errorf("%s on %s: %q, want %q", text, kind, got, want)
+			}
+		}
+	}
+}
+
 // TestDisks: a Fault that fills a Disk asks for one, where Stack and machine can have a Disk.
 func TestDisks(t *testing.T) {
 	t.Parallel()

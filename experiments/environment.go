@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,13 +117,14 @@ func (e *environment) startChild(c process.Command) (*process.Process, error) {
 	return e.stack.Start(c)
 }
 
-// up brings the stack up, with the proxies and the disks that the plan needs.
+// up brings the stack up, with what the plan needs: proxies, disks, a profile of Debezium.
 func (e *environment) up(ctx context.Context) error {
 	options := e.config.Stack
 	options.ConsumerPath, options.Tree = e.config.Programs.Consumer, e.root
 	options.Say = e.config.Say
 	if e.plan != nil {
 		options.Proxies, options.Disks = e.plan.Proxies(), e.plan.Disks()
+		options.Profile = cmp.Or(options.Profile, e.plan.Profile())
 	}
 	var err error
 	if e.log, err = os.Create(filepath.Join(e.out.Path, "stack.log")); err != nil {

@@ -50,6 +50,9 @@ const (
 	watchEvery = time.Second
 	// TunedProfile is Debezium as the lab recommends it: stack/README.md gives the reasons.
 	TunedProfile = "tuned"
+	// WhenNeededProfile is TunedProfile with a connector that reads all rows again where its slot
+	// is gone; the task of TunedProfile fails then, and waits for an operator.
+	WhenNeededProfile = "tuned-when-needed"
 )
 
 // Profiles lists the configurations of Debezium, files of stack/debezium.

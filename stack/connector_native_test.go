@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -30,15 +31,16 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("README.md does not say why %s is what it is", key)
 		}
 	}
-	schemas := profiles["tuned-schemas"]
-	for _, key := range []string{"key.converter.schemas.enable", "value.converter.schemas.enable"} {
-		if schemas[key] != "true" {
-			t.Errorf("tuned-schemas has %s = %q", key, schemas[key])
+	for name, differs := range map[string]map[string]string{
+		"tuned-schemas": {"key.converter.schemas.enable": "true",
+			"value.converter.schemas.enable": "true"},
+		WhenNeededProfile: {"snapshot.mode": "when_needed"},
+	} {
+		want := maps.Clone(profiles[TunedProfile])
+		maps.Copy(want, differs)
+		if diff := cmp.Diff(want, profiles[name]); diff != "" {
+			t.Errorf("%s differs from %s in more than %v:\n%s", name, TunedProfile, differs, diff)
 		}
-		schemas[key] = "false"
-	}
-	if diff := cmp.Diff(profiles[TunedProfile], schemas); diff != "" {
-		t.Errorf("tuned-schemas differs in more than the schemas:\n%s", diff)
 	}
 	want := `no profile "fast" of Debezium, want one of debezium-defaults, tuned`
 	if _, err := readProfile("fast"); err == nil || !strings.Contains(err.Error(), want) {

@@ -20,17 +20,17 @@ func connectorKinds() []Kind {
 		{Name: "slot-dropped", Does: "drops the replication slot under the connector",
 			Ends: AtOnce, Verified: "the slot is gone, or begins later than the dropped slot ended",
 			Undone: "the connector makes a slot and takes a snapshot", Loses: snapshot,
-			Stacks: []string{stack.Embedded}, bind: dropSlot},
+			Stacks: everyStack, Snapshots: true, bind: dropSlot},
 		{Name: "snapshot-interrupted", Does: "drops the replication slot, and kills the " +
 			"connector in the middle of the new snapshot", Ends: AtOnce,
-			Verified: "the connector was killed while it read a table, and there is no slot",
+			Verified: "the connector was killed while it read a table, and nobody streams",
 			Undone:   "the connector is started and takes a snapshot from the beginning",
-			Loses:    snapshot, Stacks: []string{stack.Embedded}, bind: interruptSnapshot},
+			Loses:    snapshot, Stacks: everyStack, Snapshots: true, bind: interruptSnapshot},
 		{Name: "slot-invalidated", Does: "stops the connector until PostgreSQL needs more log " +
 			"than max_slot_wal_keep_size", Ends: AtOnce,
 			Verified: "wal_status of the slot is lost",
 			Undone:   "the limit is reset, the slot dropped, the connector started: it snapshots",
-			Loses:    snapshot, Stacks: []string{stack.Embedded}, bind: invalidateSlot},
+			Loses:    snapshot, Stacks: everyStack, Snapshots: true, bind: invalidateSlot},
 	}
 	kinds = append(kinds, taskKinds()...)
 	for i := range kinds {
@@ -168,15 +168,17 @@ func dropSlot(s Site) *Injection {
 // snapshotTries bounds the snapshots that may end before the kill.
 const snapshotTries = 20
 
-// interruptSnapshot waits until the connector reads a table. The slot comes when the snapshot is
-// whole.
+// interruptSnapshot waits until the connector reads a table. When the snapshot is whole the slot
+// comes, or, with Debezium, whose slot comes first, a stream.
 func interruptSnapshot(s Site) *Injection {
 	drop, own := dropSlot(s), &session{dsn: s.At.PostgresDSN}
 	look := func(ctx context.Context) (reads, whole bool, err error) {
 		err = own.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
-				WHERE application_name = $2 AND query LIKE 'SELECT % FROM ONLY %'),
-			EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`,
-			stack.Slot, stack.ConnectorApplication).Scan(&reads, &whole)
+				WHERE application_name = $2 AND query LIKE 'SELECT % FROM ONLY %'
+				OR application_name LIKE 'Debezium %' AND state <> 'idle'
+				AND query LIKE 'SELECT "%" FROM "%"."%"'),
+			EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND (active OR $3))`,
+			stack.Slot, stack.ConnectorApplication, s.Profile == "").Scan(&reads, &whole)
 		if err != nil {
 			err = fmt.Errorf("look for the snapshot: %w", err)
 		}
@@ -219,10 +221,10 @@ func interruptSnapshot(s Site) *Injection {
 			return "", err
 		}
 		if whole {
-			return "", fmt.Errorf("slot %s is there: the snapshot was whole", stack.Slot)
+			return "", errors.New("the snapshot was whole")
 		}
-		return fmt.Sprintf("the connector was killed while it read a table, and there is no "+
-			"slot %s", stack.Slot), nil
+		return "the connector was killed while it read a table, and nobody streams from slot " +
+			stack.Slot, nil
 	}
 	i.Undo = func(ctx context.Context) error {
 		return errors.Join(own.close(ctx), s.serveAgain(ctx))

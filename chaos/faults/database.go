@@ -44,7 +44,8 @@ func databaseKinds() []Kind {
 			Undone:   "the connections are closed", bind: exhaustConnections},
 		{Name: "restored", Does: "moves the rows into a new cluster, as a dump and its restore " +
 			"do: the log begins anew, the connector finds no slot, and nobody may write",
-			Ends: Lasts, Alone: true, LeastFor: 3 * time.Second, Stacks: []string{stack.Embedded},
+			Ends: Lasts, Alone: true, LeastFor: 3 * time.Second, Snapshots: true,
+			Stacks:   []string{stack.Embedded, stack.Native},
 			Verified: "the system identifier is another, and the log began below the old log's end",
 			Undone:   "the consumers are started with a higher --epoch, then writers are let in",
 			unable:   needs[restorable](" cannot be restored on this stack"), bind: restoreRows},

@@ -47,6 +47,8 @@ type Site struct {
 	// less.
 	At    stack.Endpoints
 	Stack *stack.Stack
+	// Profile is the configuration of the pipeline's Debezium, "" without Debezium.
+	Profile string
 }
 
 // Wire is the part of a proxy that faults need.
@@ -71,7 +73,8 @@ func wireOf(p *proxy.Proxy) Wire {
 
 // Find finds the target of a fault of the Kind in s.
 func (k Kind) Find(s *stack.Stack, target string, with Values) (Site, error) {
-	site := Site{Target: target, With: with, At: s.Endpoints(), Stack: s}
+	site := Site{Target: target, With: with, At: s.Endpoints(), Stack: s,
+		Profile: s.Profile()}
 	if !k.OnProxy() {
 		part, err := s.Component(target)
 		site.Part, site.Ends = part, []stack.Component{part}

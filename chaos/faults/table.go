@@ -62,6 +62,8 @@ type Kind struct {
 	Alone bool `json:"alone,omitempty"`
 	// OnDisk is a fault for a target whose data is on a Disk of its own.
 	OnDisk bool `json:"-"`
+	// Snapshots is a fault after which the connector has to read all rows again by itself.
+	Snapshots bool `json:"-"`
 
 	// notOn names targets that a kind of stack has, and not for this fault.
 	notOn map[string][]string
@@ -149,7 +151,11 @@ func (k Kind) ImpossibleOn(kindOfStack, target string) error {
 
 // Impossible returns why the fault cannot be applied at the Site, or nil.
 func (k Kind) Impossible(s Site) error {
-	if k.unable == nil {
+	switch {
+	case k.Snapshots && s.Profile != "" && s.Profile != stack.WhenNeededProfile:
+		return fmt.Errorf("with the profile %s Debezium's task fails and waits for an operator: "+
+			"want %s", s.Profile, stack.WhenNeededProfile)
+	case k.unable == nil:
 		return nil
 	}
 	return k.unable(s)

@@ -74,6 +74,23 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+// TestWithoutSnapshots: a Debezium that would wait for an operator is told before the run.
+func TestWithoutSnapshots(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("slot-dropped")
+	for profile, want := range map[string]string{"": "", stack.WhenNeededProfile: "",
+		stack.TunedProfile: "with the profile tuned Debezium's task fails and waits for an " +
+			"operator: want tuned-when-needed"} {
+		got := ""
+		if err := kind.Impossible(Site{Target: stack.Connector, Profile: profile}); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", profile, got, want)
+		}
+	}
+}
+
 // TestImpossibleOn: what a kind of stack cannot have is said with the reason.
 func TestImpossibleOn(t *testing.T) {
 	t.Parallel()
