@@ -116,11 +116,16 @@ func (m *Matrix) Add(chosen []*Cell) []*Cell {
 	}
 	wanted := make([]*Cell, len(chosen))
 	for i, c := range chosen {
-		if there[c.name()] == nil {
-			there[c.name()] = c
+		stored := there[c.name()]
+		switch {
+		case stored == nil:
+			stored = c
 			m.Cells = append(m.Cells, c)
+		case stored.Result == nil:
+			// The machine may have now what a fault needs, or no longer.
+			stored.Impossible = c.Impossible
 		}
-		wanted[i] = there[c.name()]
+		wanted[i] = stored
 	}
 	return wanted
 }

@@ -139,6 +139,29 @@ func walk(t *testing.T, folder string, run Runner) (*Walk, []*Cell) {
 	return w, m.Add(chosen)
 }
 
+// TestImpossibleIsOfThisMachine: a program missing for a stored cell may be installed now, or gone
+// since. A cell with a Result stays.
+func TestImpossibleIsOfThisMachine(t *testing.T) {
+	t.Parallel()
+	cell := func(impossible string) *Cell {
+		return &Cell{Stack: stack.Embedded, Fault: "clock-shifted", Target: stack.Postgres, Seed: 1,
+			Impossible: impossible}
+	}
+	const lacking = "no libfaketime"
+	for _, c := range []struct{ before, now string }{{lacking, ""}, {"", lacking}} {
+		m := &Matrix{Cells: []*Cell{cell(c.before)}}
+		if got := m.Add([]*Cell{cell(c.now)})[0].Impossible; got != c.now || len(m.Cells) != 1 {
+			t.Errorf("was %q, is %q, got %q of %d cells", c.before, c.now, got, len(m.Cells))
+		}
+	}
+	done := cell("")
+	done.Result = &Result{}
+	m := &Matrix{Cells: []*Cell{done}}
+	if got := m.Add([]*Cell{cell(lacking)})[0]; got.Result == nil || got.Impossible != "" {
+		t.Errorf("a cell that was run: %+v", got)
+	}
+}
+
 // TestDoGoesOn: a Matrix that ran out of time goes on where the Matrix ended, a cell that was
 // interrupted is run again in an empty folder, and no cell is run twice.
 func TestDoGoesOn(t *testing.T) {
