@@ -194,6 +194,8 @@ func labFaults() (all []string) {
 		"fault: connections-exhausted, target: postgres, for: 1s",
 		"fault: restored, target: postgres, for: 3s",
 		"fault: replication-cut, target: connector",
+		"fault: slow-disk, target: postgres, for: 2s",
+		"fault: slow-disk, target: mongo, for: 2s",
 		"fault: broker-errors, target: kafka, for: 2s",
 		"fault: leaders-moved, target: kafka, for: 2s",
 		"fault: partitions-added, target: kafka",

@@ -58,15 +58,6 @@ func lacksClock(library string) error {
 // clockTolerance is how far a clock may be from where the clock was set: the question takes time.
 const clockTolerance = 30 * time.Second
 
-// clockOff asks PostgreSQL for the time, and returns the difference to the lab's.
-func clockOff(ctx context.Context, dsn string) (time.Duration, error) {
-	var theirs time.Time
-	if err := ask(ctx, dsn, "SELECT clock_timestamp()", nil, &theirs); err != nil {
-		return 0, fmt.Errorf("ask PostgreSQL for the time: %w", err)
-	}
-	return time.Until(theirs).Round(time.Second), nil
-}
-
 // shiftClock restarts the target twice. Timeouts are no part of the fault: only the wall clock is
 // shifted.
 func shiftClock(s Site) *Injection {
@@ -85,10 +76,12 @@ func shiftClock(s Site) *Injection {
 		return s.Part.Start(ctx)
 	}
 	wants := func(ctx context.Context, want time.Duration) (string, error) {
-		off, err := clockOff(ctx, s.At.PostgresDSN)
+		var theirs time.Time
+		err := ask(ctx, s.At.PostgresDSN, "SELECT clock_timestamp()", nil, &theirs)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("ask PostgreSQL for the time: %w", err)
 		}
+		off := time.Until(theirs).Round(time.Second)
 		text := fmt.Sprintf("the clock of %s is off by %v", s.Target, off)
 		if (off - want).Abs() > clockTolerance {
 			return "", fmt.Errorf("%s, want %v", text, want)

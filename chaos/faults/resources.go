@@ -1,11 +1,16 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -45,6 +50,16 @@ func resourceKinds() []Kind {
 			Undone: "there is room again, and the target is started if gone",
 			notOn:  map[string][]string{stack.Embedded: {stack.Kafka}},
 			lacks:  child.DiskImpossible, unable: hasDisk, bind: fillDisk},
+		{Name: "slow-disk", Does: "has each sync of the target's files take longer, as on a slow " +
+			"disk (strace delays the system calls)",
+			Targets: []string{stack.Postgres, stack.Mongo},
+			Parameters: []Parameter{{Name: "by", Type: lengthType, Default: "100ms", Least: 1,
+				Does: "how much longer"}},
+			LeastFor: 2 * time.Second,
+			Verified: "strace says which syncs were delayed", Undone: "strace ends",
+			lacks: lacksTracer, unable: hasProcess, bind: func(s Site) *Injection {
+				return slowDisk(s, s.Stack.Start, s.Stack.Dir())
+			}},
 		{Name: "cpu-limited", Does: "leaves the target's container a part of one processor (a " +
 			"quota of the control group)", Targets: everyPart,
 			Parameters: []Parameter{{Name: "percent", Type: numberType, Default: "20", Least: 1,
@@ -74,10 +89,8 @@ func stressCPU(s Site) *Injection {
 	i.Inject = func(context.Context) error {
 		began = time.Now()
 		for n := range s.With.Number("workers") {
-			name := "chaos-cpu-" + strconv.Itoa(n+1)
-			worker, err := s.Stack.Start(child.Command{Name: name, Path: "/bin/sh",
-				Args: []string{"-c", "while :; do :; done"}, Dir: s.Stack.Dir(),
-				Log: s.Stack.Dir() + "/" + name + ".log"})
+			worker, err := s.Stack.Start(child.Command{Name: "chaos-cpu-" + strconv.Itoa(n+1),
+				Path: "/bin/sh", Args: []string{"-c", "while :; do :; done"}})
 			if err != nil {
 				return err
 			}
@@ -146,10 +159,8 @@ func limitCPU(s Site) *Injection {
 	return i
 }
 
-// memoryScript holds memory until its end: tail keeps a line that has no end yet.
-func memoryScript(megabytes int) string {
-	return fmt.Sprintf("{ head -c %d /dev/zero; sleep 1000000; } | tail -n 1", megabytes<<20)
-}
+// memoryScript holds so many bytes until its end: tail keeps a line that has no end yet.
+const memoryScript = "{ head -c %d /dev/zero; sleep 1000000; } | tail -n 1"
 
 // holdMemory starts a process of the Stack's, so that none outlives the lab for long.
 func holdMemory(s Site) *Injection {
@@ -157,9 +168,8 @@ func holdMemory(s Site) *Injection {
 	megabytes := s.With.Number("megabytes")
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(context.Context) (err error) {
-		const name = "chaos-memory"
-		holder, err = s.Stack.Start(child.Command{Name: name, Path: "/bin/sh", Args: []string{"-c",
-			memoryScript(megabytes)}, Dir: s.Stack.Dir(), Log: s.Stack.Dir() + "/" + name + ".log"})
+		holder, err = s.Stack.Start(child.Command{Name: "chaos-memory", Path: "/bin/sh",
+			Args: []string{"-c", fmt.Sprintf(memoryScript, megabytes<<20)}})
 		return err
 	}
 	i.During = func(ctx context.Context) (string, error) {
@@ -250,6 +260,61 @@ func exhaustDescriptors(s Site) *Injection {
 			return nil
 		}
 		return setDescriptors(pid, before.limit)
+	}
+	return i
+}
+
+// tracer is the program that delays system calls of another process.
+const tracer = "strace"
+
+// lacksTracer returns why the lab cannot trace another process.
+func lacksTracer() error {
+	if _, err := exec.LookPath(tracer); err != nil || runtime.GOOS != "linux" {
+		return errors.New("strace is not on this machine; a package of this name is to be had")
+	}
+	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	if err == nil && strings.TrimSpace(string(scope)) != "0" && os.Geteuid() != 0 {
+		return errors.New("the kernel lets root alone trace another process (ptrace_scope)")
+	}
+	return nil
+}
+
+// slowDisk traces every process of the target, and the processes that come of them. A tracer that
+// is killed lets go of all.
+func slowDisk(s Site, start func(child.Command) (*child.Process, error), dir string) *Injection {
+	const syncs, name = "fsync,fdatasync,sync_file_range,msync", "chaos-slow-disk"
+	by, log := s.With.Length("by"), filepath.Join(dir, name+".log")
+	var tracing *child.Process
+	i := &Injection{Healthy: s.healthy}
+	i.Inject = func(context.Context) (err error) {
+		// The shell stays when strace ends with the last traced process.
+		args := []string{"-c", `"$@"; sleep 1000000`, "sh", tracer, "-f", "-e", "trace=" + syncs,
+			"-e", fmt.Sprintf("inject=%s:delay_enter=%d", syncs, by.Microseconds())}
+		for _, pid := range s.Part.PIDs() {
+			args = append(args, "-p", strconv.Itoa(pid))
+		}
+		tracing, err = start(child.Command{Name: name, Path: "/bin/sh", Args: args, Log: log})
+		return err
+	}
+	i.During = func(context.Context) (string, error) {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			return "", fmt.Errorf("read what strace says: %w", err)
+		}
+		delayed := bytes.Count(text, []byte("(DELAYED)"))
+		if delayed == 0 {
+			return "", fmt.Errorf("no sync of %s was delayed; strace says last: %s", s.Target,
+				text[max(0, len(text)-300):])
+		}
+		return fmt.Sprintf("%d syncs of %s took %v longer", delayed, s.Target, by), nil
+	}
+	i.Undo = func(context.Context) error {
+		if tracing == nil {
+			return nil
+		}
+		err := tracing.Kill()
+		tracing = nil
+		return err
 	}
 	return i
 }

@@ -1,12 +1,16 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cdclab/cdclab/stack"
 	"github.com/cdclab/cdclab/stack/postgres"
@@ -20,7 +24,7 @@ import (
 func TestHeldMemory(t *testing.T) {
 	t.Parallel()
 	const megabytes = 16
-	holder := exec.Command("/bin/sh", "-c", memoryScript(megabytes))
+	holder := exec.Command("/bin/sh", "-c", fmt.Sprintf(memoryScript, megabytes<<20))
 	holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, holder.Start())
 	t.Cleanup(func() {
@@ -38,6 +42,47 @@ func TestHeldMemory(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// TestSlowDisk: each commit waits for a delayed sync while the fault lasts, and no longer.
+func TestSlowDisk(t *testing.T) {
+	t.Parallel()
+	kind, _ := Find("slow-disk")
+	if err := kind.ImpossibleOn(stack.Embedded, stack.Postgres); err != nil {
+		t.Skip(err)
+	}
+	if testing.Short() {
+		t.Skip("starts PostgreSQL")
+	}
+	server := servertest.Postgres(t)
+	conn := servertest.Connect(t, server.DSN())
+	const by = 300 * time.Millisecond
+	commit := func() time.Duration {
+		began := time.Now()
+		_, err := conn.Exec(t.Context(), insertCustomer)
+		must(t, err)
+		return time.Since(began)
+	}
+	i := slowDisk(siteAt(t, server, kind, Values{"by": by.String()}), server.Folder.Start,
+		server.Folder.Path)
+	t.Cleanup(func() { must(t, i.Undo(context.Background())) })
+	must(t, i.Inject(t.Context()))
+	expect.True(t, "a commit waits", func() bool { return commit() >= by })
+	proven(t, i, "took 300ms longer", "")
+	must(t, i.Undo(t.Context()))
+	expect.True(t, "no commit waits", func() bool { return commit() < by })
+}
+
+// TestSlowDiskOfNobody: a tracer that met no sync is no evidence.
+func TestSlowDiskOfNobody(t *testing.T) {
+	t.Parallel()
+	i := slowDisk(Site{Target: stack.Postgres}, nil, t.TempDir())
+	proven(t, i, "", "read what strace says")
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "chaos-slow-disk.log"),
+		[]byte("strace: attach: ptrace(PTRACE_SEIZE, 7): Operation not permitted\n"), 0o600))
+	proven(t, slowDisk(Site{Target: stack.Postgres}, nil, dir), "",
+		"no sync of postgres was delayed; strace says last: strace: attach: ptrace")
 }
 
 // filledDisk starts a PostgreSQL with a row, and leaves no room on the server's Disk.
