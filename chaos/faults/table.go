@@ -164,7 +164,8 @@ func (k Kind) Impossible(s Site) error {
 // Bind binds the Kind to the Site.
 func (k Kind) Bind(s Site) *Injection { return k.bind(s) }
 
-// Write prints the table for a person, each fault with its parameters.
+// Write prints the table for a person, each fault with its parameters and with what this machine
+// lacks for the fault.
 func Write(w io.Writer) error {
 	var b bytes.Buffer
 	family := ""
@@ -181,6 +182,11 @@ func Write(w io.Writer) error {
 		fmt.Fprintf(&b, "      undone    %s\n", k.Undone)
 		if k.Loses != "" {
 			fmt.Fprintf(&b, "      loses     %s\n", k.Loses)
+		}
+		if k.lacks != nil {
+			if err := k.lacks(); err != nil {
+				fmt.Fprintf(&b, "      not here  %v\n", err)
+			}
 		}
 	}
 	fmt.Fprintf(&b, "\nEvery fault has at and may have repeat; \"consumer\" is also consumer-2 "+

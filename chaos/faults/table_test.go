@@ -142,22 +142,34 @@ func TestTargetsOn(t *testing.T) {
 	}
 }
 
-// TestWrite: each fault and each parameter is in the printed table, and the table is JSON too.
+// TestWrite: each fault and parameter is in the printed table, with what this machine lacks, and
+// the table is JSON too.
 func TestWrite(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	if err := Write(&text); err != nil {
 		t.Fatal(err)
 	}
+	lacking := 0
 	for _, k := range Table() {
 		if !strings.Contains(text.String(), "\n  "+k.Name+": "+k.Does+"\n") {
 			t.Errorf("%s is not in the table", k.Name)
+		}
+		if k.lacks != nil && k.lacks() != nil {
+			lacking++
+			if !strings.Contains(text.String(), "\n      not here  "+k.lacks().Error()+"\n") {
+				t.Errorf("%s: the table does not say %v", k.Name, k.lacks())
+			}
 		}
 		for _, p := range k.Parameters {
 			if !strings.Contains(text.String(), p.Name+" (") {
 				t.Errorf("%s: %s is not in the table", k.Name, p.Name)
 			}
 		}
+	}
+	if n := strings.Count(text.String(), "\n      not here  "); n != lacking {
+		t.Errorf("the table has %d faults that cannot be applied on this machine, want %d", n,
+			lacking)
 	}
 	coded, err := json.Marshal(Table())
 	var back []Kind
