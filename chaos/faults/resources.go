@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/shirou/gopsutil/v4/process"
 
+	"github.com/cdclab/cdclab/namedfile"
 	"github.com/cdclab/cdclab/stack"
 	child "github.com/cdclab/cdclab/stack/process"
 )
@@ -57,9 +57,8 @@ func resourceKinds() []Kind {
 				Does: "how much longer"}},
 			LeastFor: 2 * time.Second,
 			Verified: "strace says which syncs were delayed", Undone: "strace ends",
-			lacks: lacksTracer, unable: hasProcess, bind: func(s Site) *Injection {
-				return slowDisk(s, s.Stack.Start, s.Stack.Dir())
-			}},
+			lacks: lacksTracer, unable: hasProcess,
+			bind: func(s Site) *Injection { return slowDisk(s, s.Stack) }},
 		{Name: "cpu-limited", Does: "leaves the target's container a part of one processor (a " +
 			"quota of the control group)", Targets: everyPart,
 			Parameters: []Parameter{{Name: "percent", Type: numberType, Default: "20", Least: 1,
@@ -182,14 +181,7 @@ func holdMemory(s Site) *Injection {
 		}
 		return fmt.Sprintf("%d MB held", held>>20), nil
 	}
-	i.Undo = func(context.Context) error {
-		if holder == nil {
-			return nil
-		}
-		err := holder.Kill()
-		holder = nil
-		return err
-	}
+	i.Undo = func(context.Context) error { return holder.Kill() }
 	return i
 }
 
@@ -272,18 +264,23 @@ func lacksTracer() error {
 	if _, err := exec.LookPath(tracer); err != nil || runtime.GOOS != "linux" {
 		return errors.New("strace is not on this machine; a package of this name is to be had")
 	}
-	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	scope, err := namedfile.Read("/proc/sys/kernel/yama/ptrace_scope", namedfile.Small)
 	if err == nil && strings.TrimSpace(string(scope)) != "0" && os.Geteuid() != 0 {
 		return errors.New("the kernel lets root alone trace another process (ptrace_scope)")
 	}
 	return nil
 }
 
+// starter is a stack.Stack, or a process.Folder.
+type starter interface {
+	Start(c child.Command) (*child.Process, error)
+}
+
 // slowDisk traces every process of the target, and the processes that come of them. A tracer that
 // is killed lets go of all.
-func slowDisk(s Site, start func(child.Command) (*child.Process, error), dir string) *Injection {
-	const syncs, name = "fsync,fdatasync,sync_file_range,msync", "chaos-slow-disk"
-	by, log := s.With.Length("by"), filepath.Join(dir, name+".log")
+func slowDisk(s Site, lab starter) *Injection {
+	const syncs = "fsync,fdatasync,sync_file_range,msync"
+	by := s.With.Length("by")
 	var tracing *child.Process
 	i := &Injection{Healthy: s.healthy}
 	i.Inject = func(context.Context) (err error) {
@@ -293,11 +290,12 @@ func slowDisk(s Site, start func(child.Command) (*child.Process, error), dir str
 		for _, pid := range s.Part.PIDs() {
 			args = append(args, "-p", strconv.Itoa(pid))
 		}
-		tracing, err = start(child.Command{Name: name, Path: "/bin/sh", Args: args, Log: log})
+		tracing, err = lab.Start(child.Command{Name: "chaos-slow-disk-" + s.Target,
+			Path: "/bin/sh", Args: args})
 		return err
 	}
 	i.During = func(context.Context) (string, error) {
-		text, err := os.ReadFile(log)
+		text, err := tracing.Logged()
 		if err != nil {
 			return "", fmt.Errorf("read what strace says: %w", err)
 		}
@@ -308,14 +306,7 @@ func slowDisk(s Site, start func(child.Command) (*child.Process, error), dir str
 		}
 		return fmt.Sprintf("%d syncs of %s took %v longer", delayed, s.Target, by), nil
 	}
-	i.Undo = func(context.Context) error {
-		if tracing == nil {
-			return nil
-		}
-		err := tracing.Kill()
-		tracing = nil
-		return err
-	}
+	i.Undo = func(context.Context) error { return tracing.Kill() }
 	return i
 }
 

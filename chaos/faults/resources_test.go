@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,8 +62,7 @@ func TestSlowDisk(t *testing.T) {
 		must(t, err)
 		return time.Since(began)
 	}
-	i := slowDisk(siteAt(t, server, kind, Values{"by": by.String()}), server.Folder.Start,
-		server.Folder.Path)
+	i := slowDisk(siteAt(t, server, kind, Values{"by": by.String()}), server.Folder)
 	t.Cleanup(func() { must(t, i.Undo(context.Background())) })
 	must(t, i.Inject(t.Context()))
 	expect.True(t, "a commit waits", func() bool { return commit() >= by })
@@ -73,16 +71,32 @@ func TestSlowDisk(t *testing.T) {
 	expect.True(t, "no commit waits", func() bool { return commit() < by })
 }
 
-// TestSlowDiskOfNobody: a tracer that met no sync is no evidence.
-func TestSlowDiskOfNobody(t *testing.T) {
+// TestSlowDiskOfNoSync: neither the syncs of an earlier fault nor a tracer without a process are
+// evidence.
+func TestSlowDiskOfNoSync(t *testing.T) {
 	t.Parallel()
-	i := slowDisk(Site{Target: stack.Postgres}, nil, t.TempDir())
-	proven(t, i, "", "read what strace says")
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "chaos-slow-disk.log"),
-		[]byte("strace: attach: ptrace(PTRACE_SEIZE, 7): Operation not permitted\n"), 0o600))
-	proven(t, slowDisk(Site{Target: stack.Postgres}, nil, dir), "",
-		"no sync of postgres was delayed; strace says last: strace: attach: ptrace")
+	kind, _ := Find("slow-disk")
+	if err := kind.ImpossibleOn(stack.Embedded, stack.Postgres); err != nil {
+		t.Skip(err)
+	}
+	folder, err := process.NewFolder()
+	must(t, err)
+	t.Cleanup(func() { must(t, folder.Close(false)) })
+	must(t, os.WriteFile(folder.File("chaos-slow-disk-consumer.log"),
+		[]byte("[pid 7] fsync(3) = 0 (DELAYED)\n"), 0o600))
+	p := newProgram(t)
+	i := slowDisk(p.site(kind, nil), folder)
+	must(t, i.Inject(t.Context()))
+	proven(t, i, "", "no sync of consumer was delayed")
+	must(t, i.Undo(t.Context()))
+
+	must(t, p.Kill())
+	must(t, i.Inject(t.Context()))
+	expect.True(t, "strace misses a process", func() bool {
+		_, err := i.During(t.Context())
+		return err != nil && strings.Contains(err.Error(), "must have PROG [ARGS] or -p PID")
+	})
+	must(t, i.Undo(t.Context()))
 }
 
 // filledDisk starts a PostgreSQL with a row, and leaves no room on the server's Disk.

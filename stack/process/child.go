@@ -8,8 +8,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/cdclab/cdclab/namedfile"
 )
 
 // StartGrace is how long a child may take until it serves.
@@ -167,13 +165,8 @@ func (c *Child) MayEnd(may bool) {
 	}
 }
 
-// Logged is true if the child's log has the words since the start; of a log of more than 1 MiB the
-// end is read.
+// Logged is true if the child's log has the words since the start, as Process.Logged reads the log.
 func (c *Child) Logged(words string) (bool, error) {
-	p := c.Current()
-	text, err := namedfile.ReadEnd(p.Command.Log, p.logStart, mostLogged)
+	text, err := c.Current().Logged()
 	return bytes.Contains(text, []byte(words)), err
 }
-
-// mostLogged bounds what Logged reads.
-const mostLogged = 1 << 20

@@ -174,6 +174,14 @@ func (p *Process) died() error {
 		p.Command.Name, p.Command.Path, p.PID(), how, p.logTail())
 }
 
+// mostLogged bounds what Logged reads.
+const mostLogged = 1 << 20
+
+// Logged is what the child's log has since the start; of more than 1 MiB the end.
+func (p *Process) Logged() ([]byte, error) {
+	return namedfile.ReadEnd(p.Command.Log, p.logStart, mostLogged)
+}
+
 // lastLines returns the last lines of the child's log since the start.
 func (p *Process) lastLines() (string, error) {
 	text, err := namedfile.ReadEnd(p.Command.Log, p.logStart, mostTail)
@@ -224,7 +232,8 @@ func (p *Process) stop(ctx context.Context, signal syscall.Signal) error {
 	}
 }
 
-// Kill ends the child and all its descendants with SIGKILL and waits until all are gone.
+// Kill ends the child and all its descendants with SIGKILL and waits until all are gone. A child
+// that was never started, or has ended, is no error.
 func (p *Process) Kill() error { return p.end(0) }
 
 // end is Kill with a signal to go first; see endTree.
