@@ -62,7 +62,7 @@ func databaseKinds() []Kind {
 // stopperAtOnce is a PostgreSQL with an immediate shutdown.
 type stopperAtOnce interface {
 	StopAtOnce(context.Context) error
-	Logged(words string) (bool, error)
+	Logged(words string, from int64) (bool, error)
 }
 
 func immediateShutdown(s Site) *Injection {
@@ -75,7 +75,7 @@ func immediateShutdown(s Site) *Injection {
 			return "", err
 		}
 		const recovery = "automatic recovery in progress" // xlogrecovery.c of PostgreSQL
-		recovered, err := part.Logged(recovery)
+		recovered, err := part.Logged(recovery, 0)
 		if err != nil {
 			return "", fmt.Errorf("read the log of %s: %w", s.Target, err)
 		}

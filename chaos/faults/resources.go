@@ -314,7 +314,8 @@ func slowDisk(s Site, lab starter) *Injection {
 type diskPart interface {
 	Disk() *child.Disk
 	MayEnd(may bool)
-	Logged(words string) (bool, error)
+	LogEnd() (int64, error)
+	Logged(words string, from int64) (bool, error)
 }
 
 func hasDisk(s Site) error {
@@ -331,8 +332,12 @@ func hasDisk(s Site) error {
 // gone until Undo. Kafka ends with the first append that fails.
 func fillDisk(s Site) *Injection {
 	part, _ := s.Part.(diskPart) // checked by hasDisk
+	var from int64
 	i := &Injection{Healthy: s.healthy}
-	i.Inject = func(context.Context) error {
+	i.Inject = func(context.Context) (err error) {
+		if from, err = part.LogEnd(); err != nil {
+			return err
+		}
 		part.MayEnd(true)
 		return part.Disk().Fill()
 	}
@@ -347,7 +352,7 @@ func fillDisk(s Site) *Injection {
 				return "a write was refused: " + refused.Error(), nil
 			}
 		}
-		said, err := part.Logged(noSpace)
+		said, err := part.Logged(noSpace, from)
 		if err == nil && !said {
 			err = errors.Join(errors.New(s.Target+" says nothing of a full disk"), refused)
 		}

@@ -137,6 +137,21 @@ func TestDiskFull(t *testing.T) {
 	wantRow(t, server)
 }
 
+// TestDiskFullOfEarlier: a log that tells of an earlier full disk is no evidence, whatever else the
+// server refuses a write for.
+func TestDiskFullOfEarlier(t *testing.T) {
+	t.Parallel()
+	server, i := filledDisk(t)
+	proven(t, i, "SQLSTATE 53100", "")
+	must(t, i.Undo(t.Context()))
+
+	must(t, i.Inject(t.Context()))
+	must(t, server.Disk().Free())
+	must(t, server.Pause())
+	t.Cleanup(func() { must(t, server.Resume()) })
+	proven(t, i, "", "postgres says nothing of a full disk")
+}
+
 // TestDiskFullOfLog: where the log needs room, PostgreSQL panics and is gone. The end is told to
 // nobody as an accident, and what was acknowledged is there after Undo.
 func TestDiskFullOfLog(t *testing.T) {

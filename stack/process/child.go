@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/cdclab/cdclab/namedfile"
 )
 
 // StartGrace is how long a child may take until it serves.
@@ -165,8 +168,19 @@ func (c *Child) MayEnd(may bool) {
 	}
 }
 
-// Logged is true if the child's log has the words since the start, as Process.Logged reads the log.
-func (c *Child) Logged(words string) (bool, error) {
-	text, err := c.Current().Logged()
+// LogEnd is where in the child's log the next line goes.
+func (c *Child) LogEnd() (int64, error) {
+	info, err := os.Stat(c.Current().Command.Log)
+	if err != nil {
+		return 0, fmt.Errorf("find the end of the log of %s: %w", c.name, err)
+	}
+	return info.Size(), nil
+}
+
+// Logged is true if the child's log has the words since the start and behind the position from, a
+// LogEnd or 0; of more than 1 MiB the end is read.
+func (c *Child) Logged(words string, from int64) (bool, error) {
+	p := c.Current()
+	text, err := namedfile.ReadEnd(p.Command.Log, max(from, p.logStart), mostLogged)
 	return bytes.Contains(text, []byte(words)), err
 }
