@@ -19,7 +19,10 @@ func processKinds() []Kind {
 	gone := "its processes are gone, or the health check fails; after the start others came"
 	kinds := []Kind{
 		{Name: "kill", Does: "ends the part as a crash does (SIGKILL)", Ends: Restarts,
-			Targets: everyPart, Verified: gone, Undone: "the part is started", bind: kill},
+			Targets: everyPart, Verified: gone, Undone: "the part is started",
+			bind: func(s Site) *Injection {
+				return restart(s, func(context.Context) error { return s.Part.Kill() })
+			}},
 		{Name: "stop", Does: "ends the part in good order", Ends: Restarts,
 			Targets: everyPart, Verified: gone, Undone: "the part is started",
 			bind: func(s Site) *Injection { return restart(s, s.Part.Stop) }},
@@ -39,15 +42,17 @@ func processKinds() []Kind {
 					Does: "per cent of a period in which the part is frozen"},
 				{Name: "period", Type: lengthType, Default: "200ms", Least: 20,
 					Does: "from one freeze to the next"}},
-			Verified: "its processes were stopped at least twice, and went on",
-			Undone:   "SIGCONT", unable: hasProcess, bind: slow,
+			Verified: "its processes were stopped, or its container paused, at least twice, and " +
+				"went on",
+			Undone: "SIGCONT", unable: hasProcess, bind: slow,
 			notOn: map[string][]string{stack.Embedded: {stack.Connector, stack.Kafka}}},
 		{Name: "kill-during-start", Does: "kills the part, and each start before the part serves",
 			Ends: AtOnce, Targets: []string{stack.Postgres, stack.Mongo, stack.Consumer},
 			Parameters: []Parameter{{Name: "times", Type: numberType, Default: "2", Least: 1,
 				Most: 20, Does: "the starts that are killed"}},
-			Verified: "each start had a process of its own, failed, and left no process",
-			Undone:   "the part is started", unable: hasProcess, bind: killDuringStart},
+			Verified: "each start had a process of its own, or was one of its container, failed, " +
+				"and left no process",
+			Undone: "the part is started", unable: hasProcess, bind: killDuringStart},
 		{Name: "crash-loop", Does: "kills the part again as soon as the part serves", Ends: Lasts,
 			LeastFor: 4 * time.Second,
 			Targets:  everyPart,
@@ -60,10 +65,6 @@ func processKinds() []Kind {
 		kinds[i].Family, kinds[i].Stacks = "process", everyStack
 	}
 	return kinds
-}
-
-func kill(s Site) *Injection {
-	return restart(s, func(context.Context) error { return s.Part.Kill() })
 }
 
 // restart is kill and stop: the target is gone until a new start.
@@ -87,12 +88,7 @@ func restart(s Site, end func(context.Context) error) *Injection {
 		}
 		return fmt.Sprintf("pids %v gone", before), nil
 	}
-	i.After = func(context.Context) (string, error) {
-		if len(before) == 0 {
-			return "", nil
-		}
-		return othersCame(s.Part, before)
-	}
+	i.After = func(context.Context) (string, error) { return othersCame(s.Part, before) }
 	return i
 }
 
@@ -108,8 +104,12 @@ func gone(ctx context.Context, name string, pids []int) error {
 	return nil
 }
 
-// othersCame is the evidence that the part has other processes than before.
+// othersCame is the evidence that the part has other processes than before; "" if the part had
+// none.
 func othersCame(part stack.Component, before []int) (string, error) {
+	if len(before) == 0 {
+		return "", nil
+	}
 	now := part.PIDs()
 	if len(now) == 0 {
 		return "", fmt.Errorf("%s has no process after its start", part.Name())
@@ -129,20 +129,7 @@ func pause(s Site) *Injection {
 		Inject:  func(context.Context) error { return s.Part.Pause() },
 		Undo:    func(context.Context) error { return s.Part.Resume() },
 	}
-	i.During = func(ctx context.Context) (string, error) {
-		pids := s.Part.PIDs()
-		stopped, err := stopped(ctx, s.Target, pids)
-		if err != nil {
-			return "", err
-		}
-		if len(pids) > 0 {
-			return fmt.Sprintf("pids %v stopped", stopped), nil
-		}
-		if err := i.Healthy(ctx); err != nil {
-			return err.Error(), nil
-		}
-		return "", fmt.Errorf("%s served during the fault", s.Target)
-	}
+	i.During = s.frozen
 	return i
 }
 
@@ -161,7 +148,7 @@ func slow(s Site) *Injection {
 		pass(ctx, frozen)
 		var running error
 		if ctx.Err() == nil { // a signal takes its time: a freeze that was cut short tells nothing
-			_, running = stopped(ctx, s.Target, s.Part.PIDs())
+			_, running = s.frozen(ctx)
 			times++
 		}
 		return errors.Join(running, s.Part.Resume())
@@ -193,23 +180,32 @@ func slow(s Site) *Injection {
 	return i
 }
 
-// stopped returns which of the pids are stopped. A process that ended just before its part was
-// stopped is a zombie until the part goes on, and no evidence; any other state is an error.
-func stopped(ctx context.Context, name string, pids []int) (stopped []int, err error) {
+// frozen is the evidence that the target is stopped: the state of its processes, or, of a target
+// without, the health check. A process that ended just before its part was stopped is a zombie
+// until the part goes on, and no evidence; any other state is an error.
+func (s Site) frozen(ctx context.Context) (string, error) {
+	pids := s.Part.PIDs()
+	if len(pids) == 0 {
+		if err := s.healthy(ctx); err != nil {
+			return err.Error(), nil
+		}
+		return "", fmt.Errorf("%s served during the fault", s.Target)
+	}
+	var stopped []int
 	for _, pid := range pids {
 		state, err := stateOf(ctx, pid)
 		switch {
 		case err == nil && state == process.Stop:
 			stopped = append(stopped, pid)
 		case err != nil || state != "" && state != process.Zombie:
-			return nil, errors.Join(
-				fmt.Errorf("pid %d of %s is not stopped but %q", pid, name, state), err)
+			return "", errors.Join(
+				fmt.Errorf("pid %d of %s is not stopped but %q", pid, s.Target, state), err)
 		}
 	}
-	if len(stopped) == 0 && len(pids) > 0 {
-		return nil, fmt.Errorf("no process of %s is stopped: pids %v have ended", name, pids)
+	if len(stopped) == 0 {
+		return "", fmt.Errorf("no process of %s is stopped: pids %v have ended", s.Target, pids)
 	}
-	return stopped, nil
+	return fmt.Sprintf("pids %v stopped", stopped), nil
 }
 
 // killDuringStart kills the target, and then each of some starts as soon as the start has a
@@ -224,11 +220,11 @@ func killDuringStart(s Site) *Injection {
 			return err
 		}
 		for n := range s.With.Number("times") {
-			pids, err := killStart(ctx, s.Part)
+			one, err := killStart(ctx, s.Part)
 			if err != nil {
 				return fmt.Errorf("start %d: %w", n+1, err)
 			}
-			killed = append(killed, fmt.Sprint(pids))
+			killed = append(killed, one)
 		}
 		return nil
 	}
@@ -239,34 +235,59 @@ func killDuringStart(s Site) *Injection {
 		if err := gone(ctx, s.Target, before); err != nil {
 			return "", err
 		}
-		return "killed during the start: pids " + strings.Join(killed, ", "), nil
+		if s.healthy(ctx) == nil {
+			return "", fmt.Errorf("%s serves after its killed starts", s.Target)
+		}
+		return "killed during the start: " + strings.Join(killed, ", "), nil
 	}
 	i.After = func(context.Context) (string, error) { return othersCame(s.Part, before) }
 	return i
 }
 
-// killStart starts the part and kills the part before the start is over.
-func killStart(ctx context.Context, part stack.Component) (pids []int, err error) {
+// killStart starts the part and kills the part before the start is over. killed names what was
+// killed.
+func killStart(ctx context.Context, part stack.Component) (killed string, err error) {
+	begun := beginning(part)
 	started := make(chan error, 1)
 	go func() { started <- part.Start(ctx) }()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for len(pids) == 0 {
+	for killed == "" {
 		select {
 		case err := <-started:
 			if err == nil {
 				err = errors.New("the start was over before the kill")
 			}
-			return nil, err
+			return "", err
 		case <-tick.C:
-			pids = part.PIDs()
+			killed = begun()
 		}
 	}
-	killed := part.Kill()
-	if err := <-started; err == nil {
-		return nil, errors.New("the start was over before the kill")
+	err = part.Kill()
+	if <-started == nil {
+		return "", errors.New("the start was over before the kill")
 	}
-	return pids, killed
+	return killed, err
+}
+
+// beginning returns what names the part's next start as soon as there is something to kill: the
+// processes, or the number of the container's start. Until then the name is "".
+func beginning(part stack.Component) (begun func() string) {
+	if c, is := part.(container); is {
+		before := c.Starts()
+		return func() string {
+			if now := c.Starts(); now != before {
+				return fmt.Sprint("start ", now, " of the container")
+			}
+			return ""
+		}
+	}
+	return func() string {
+		if pids := part.PIDs(); len(pids) > 0 {
+			return fmt.Sprint("pids ", pids)
+		}
+		return ""
+	}
 }
 
 // crashLoop kills the target whenever the target serves, until the fault ends.

@@ -125,6 +125,7 @@ func stressCPU(s Site) *Injection {
 
 // container is a part whose container the engine can limit and take out of the networks.
 type container interface {
+	Starts() int
 	LimitCPU(ctx context.Context, percent int) error
 	FreeCPU(context.Context) error
 	Usage(context.Context) (stack.Usage, error)

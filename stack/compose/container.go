@@ -63,6 +63,13 @@ func (c *Container) Version() string {
 // PIDs is empty: the numbers of the engine's machine say nothing here.
 func (c *Container) PIDs() []int { return nil }
 
+// Starts counts the starts. Kill ends a start that is counted, also before the part serves.
+func (c *Container) Starts() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.starts
+}
+
 // Ended is closed when the container of the last start has ended; nil before the first start.
 func (c *Container) Ended() <-chan struct{} {
 	c.mu.Lock()
